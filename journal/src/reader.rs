@@ -1,0 +1,290 @@
+//! Tailing: whole groups, from any thread or process, without a lock.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::map::Map;
+use crate::scan::{Found, Group, found_at};
+use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of, list, path_of};
+use crate::watermarks::Watermarks;
+
+/// Why a journal could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// No segment holds the place asked for.
+    #[error("{}: the journal starts after sequence number {seq}; older segments were removed", dir.display())]
+    Gone {
+        /// The journal.
+        dir: PathBuf,
+        /// Asked for.
+        seq: u64,
+    },
+    /// The bytes are no journal.
+    #[error("{}: damaged at byte {offset}, sequence number {seq}; run `tradecore journal verify`", path.display())]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// Where.
+        offset: usize,
+        /// The record that should stand there.
+        seq: u64,
+    },
+    /// Written by a newer release.
+    #[error("{}: format {format} is newer than this release reads; start a newer one", path.display())]
+    FormatTooNew {
+        /// The segment.
+        path: PathBuf,
+        /// Its format.
+        format: u16,
+    },
+}
+
+/// How far a reader may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Everything that is visible.
+    Journaled,
+    /// What survives power loss.
+    Synced,
+}
+
+#[derive(Debug)]
+struct Open {
+    map: Map,
+    header: SegmentHeader,
+    path: PathBuf,
+}
+
+/// A reader with a place in the journal.
+#[derive(Debug)]
+pub struct Reader {
+    dir: PathBuf,
+    hot_dir: Option<PathBuf>,
+    until: Until,
+    watermarks: Option<Watermarks>,
+    segment: Option<Open>,
+    segno: u64,
+    at: usize,
+    next_seq: u64,
+}
+
+impl Reader {
+    /// A reader whose first group is the one that holds `from_seq`, or comes after it; 0 and 1 mean the start.
+    ///
+    /// # Errors
+    /// `Gone` when older segments were removed; else as the files say.
+    pub fn open(
+        dir: &Path,
+        hot_dir: Option<&Path>,
+        from_seq: u64,
+        until: Until,
+    ) -> Result<Self, ReadError> {
+        let io_error = |source| ReadError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        let segments = list(dir, "jnl").map_err(io_error)?;
+        let mut this = Self {
+            dir: dir.to_owned(),
+            hot_dir: hot_dir.map(Path::to_owned),
+            until,
+            watermarks: Watermarks::open(dir).ok(),
+            segment: None,
+            segno: segments.first().copied().unwrap_or(1),
+            at: SEGMENT_HEADER_BYTES,
+            next_seq: 1,
+        };
+        let first_seqs: Vec<(u64, u64)> = segments
+            .iter()
+            .filter_map(|segno| {
+                this.first_seq_of(*segno)
+                    .transpose()
+                    .map(|seq| seq.map(|seq| (*segno, seq)))
+            })
+            .collect::<Result<_, _>>()?;
+        let wanted = from_seq.max(1);
+        match first_seqs
+            .iter()
+            .rev()
+            .find(|(_, first_seq)| *first_seq <= wanted)
+        {
+            Some((segno, first_seq)) => (this.segno, this.next_seq) = (*segno, *first_seq),
+            None if first_seqs.is_empty() => {}
+            None => {
+                return Err(ReadError::Gone {
+                    dir: dir.to_owned(),
+                    seq: wanted,
+                });
+            }
+        }
+        this.segment = this.open_segment(this.segno)?;
+        this.skip_to(wanted)?;
+        Ok(this)
+    }
+
+    fn first_seq_of(&self, segno: u64) -> Result<Option<u64>, ReadError> {
+        let Some(open) = self.open_segment(segno)? else {
+            return Ok(None);
+        };
+        if open.map.length_word(SEGMENT_HEADER_BYTES) == 0 {
+            return Ok(None);
+        }
+        let bytes = open
+            .map
+            .bytes(SEGMENT_HEADER_BYTES, crate::record::HEADER_BYTES);
+        Ok(crate::record::RecordHeader::from_bytes(bytes)
+            .map(|header| header.seq)
+            .filter(|seq| *seq != 0))
+    }
+
+    fn open_segment(&self, segno: u64) -> Result<Option<Open>, ReadError> {
+        let hot = self
+            .hot_dir
+            .as_ref()
+            .map(|hot_dir| hot_path_of(hot_dir, segno));
+        for path in hot.into_iter().chain([path_of(&self.dir, segno)]) {
+            match open_at(&path) {
+                Ok(open) => return Ok(Some(open)),
+                Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn skip_to(&mut self, seq: u64) -> Result<(), ReadError> {
+        loop {
+            let place = (self.segno, self.at, self.next_seq);
+            match self.advance(u64::MAX)? {
+                Some((_, _, last_seq)) if last_seq < seq => {}
+                Some(_) | None => {
+                    (self.at, self.next_seq) = (place.1, place.2);
+                    if self.segno != place.0 {
+                        self.segno = place.0;
+                        self.segment = self.open_segment(place.0)?;
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sequence number of the next record that this reader returns.
+    #[must_use]
+    pub const fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Segment and offset that the reader stands at.
+    #[must_use]
+    pub const fn position(&self) -> (u64, usize) {
+        (self.segno, self.at)
+    }
+
+    /// The next whole group; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// `Damaged` for bytes that can be no group, however long one waits.
+    pub fn next_group(&mut self) -> Result<Option<Group<'_>>, ReadError> {
+        let bound = match (self.until, &self.watermarks) {
+            (Until::Journaled, _) => u64::MAX,
+            (Until::Synced, Some(watermarks)) => watermarks.synced(),
+            (Until::Synced, None) => {
+                self.watermarks = Watermarks::open(&self.dir).ok();
+                0
+            }
+        };
+        let Some((start, end, _)) = self.advance(bound)? else {
+            return Ok(None);
+        };
+        Ok(self.segment.as_ref().map(|open| Group {
+            segment: open.map.bytes(0, end),
+            start,
+            end,
+        }))
+    }
+
+    /// Steps over the next group if it ends at or below `bound`: its start, end and last number.
+    fn advance(&mut self, bound: u64) -> Result<Option<(usize, usize, u64)>, ReadError> {
+        loop {
+            if self.segment.is_none() {
+                self.segment = self.open_segment(self.segno)?;
+            }
+            let Some(open) = &self.segment else {
+                return Ok(None);
+            };
+            // The acquire load of the first length word is what makes the group's bytes visible.
+            if open.map.length_word(self.at) == 0 {
+                return Ok(None);
+            }
+            let bytes = open.map.bytes(0, open.map.len());
+            match found_at(bytes, open.header.salt, self.at, self.next_seq) {
+                Found::Group { last_seq, .. } if last_seq > bound => return Ok(None),
+                Found::Group { end, last_seq, .. } => {
+                    let start = self.at;
+                    self.at = end;
+                    self.next_seq = last_seq.saturating_add(1);
+                    return Ok(Some((start, end, last_seq)));
+                }
+                Found::Seal { end } => self.at = end,
+                Found::End => match self.open_segment(self.segno.saturating_add(1))? {
+                    Some(next) => {
+                        self.segno = self.segno.saturating_add(1);
+                        self.at = SEGMENT_HEADER_BYTES;
+                        self.segment = Some(next);
+                    }
+                    None => return Ok(None),
+                },
+                Found::Free => return Ok(None),
+                Found::Bad => {
+                    return Err(ReadError::Damaged {
+                        path: open.path.clone(),
+                        offset: self.at,
+                        seq: self.next_seq,
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn open_at(path: &Path) -> Result<Open, ReadError> {
+    let io_error = |source| ReadError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(io_error)?;
+    let len = file.metadata().map_err(io_error)?.len() as usize;
+    let damaged = || ReadError::Damaged {
+        path: path.to_owned(),
+        offset: 0,
+        seq: 0,
+    };
+    if len < SEGMENT_HEADER_BYTES {
+        return Err(damaged());
+    }
+    let map = Map::open_read_only(&file, len).map_err(io_error)?;
+    let header =
+        SegmentHeader::from_bytes(map.bytes(0, SEGMENT_HEADER_BYTES)).map_err(|bad| match bad {
+            BadHeader::Damaged => damaged(),
+            BadHeader::TooNew(format) => ReadError::FormatTooNew {
+                path: path.to_owned(),
+                format,
+            },
+        })?;
+    Ok(Open {
+        map,
+        header,
+        path: path.to_owned(),
+    })
+}

@@ -1,0 +1,301 @@
+//! The one writer: groups of records into a mapped segment, no system call, no allocation.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::record::{
+    FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, crc, offset, stored_bytes,
+};
+use crate::segment::{Prepared, SEGMENT_HEADER_BYTES};
+use crate::watermarks::Watermarks;
+
+/// Bytes at the end of a segment that only its end record may use.
+pub(crate) const END_RECORD_BYTES: usize = HEADER_BYTES;
+
+/// Records that one group may hold.
+pub const GROUP_RECORDS_MAX: usize = 256;
+
+/// Which part of the space an append may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Leaves the reserve: what adds risk.
+    Normal,
+    /// Uses the reserve: cancels, outcomes, facts of the broker.
+    Reserve,
+}
+
+/// The journal's one writer.
+#[derive(Debug)]
+pub struct Writer {
+    current: Prepared,
+    next: Option<Prepared>,
+    prepared: Arc<ArrayQueue<Prepared>>,
+    retired: Arc<ArrayQueue<Prepared>>,
+    watermarks: Arc<Watermarks>,
+    reserve_bytes: usize,
+    epoch: u32,
+    last_seq: u64,
+    last_ts_ns: u64,
+    tail: usize,
+    group_start: usize,
+    group_ts_ns: u64,
+    group_lens: [u32; GROUP_RECORDS_MAX],
+    group_records: usize,
+}
+
+/// What a writer starts from.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) current: Prepared,
+    pub(crate) prepared: Arc<ArrayQueue<Prepared>>,
+    pub(crate) retired: Arc<ArrayQueue<Prepared>>,
+    pub(crate) watermarks: Arc<Watermarks>,
+    pub(crate) reserve_bytes: usize,
+    pub(crate) epoch: u32,
+    pub(crate) last_seq: u64,
+    pub(crate) last_ts_ns: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(start: Start) -> Self {
+        Self {
+            current: start.current,
+            next: None,
+            prepared: start.prepared,
+            retired: start.retired,
+            watermarks: start.watermarks,
+            reserve_bytes: start.reserve_bytes,
+            epoch: start.epoch,
+            last_seq: start.last_seq,
+            last_ts_ns: start.last_ts_ns,
+            tail: SEGMENT_HEADER_BYTES,
+            group_start: SEGMENT_HEADER_BYTES,
+            group_ts_ns: 0,
+            group_lens: [0; GROUP_RECORDS_MAX],
+            group_records: 0,
+        }
+    }
+
+    /// Epoch of this writer.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Last sequence number given; 0 before the first.
+    #[must_use]
+    pub const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Bytes that the current segment still takes.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.current
+            .map
+            .len()
+            .saturating_sub(END_RECORD_BYTES)
+            .saturating_sub(self.tail)
+    }
+
+    /// True when a group of `records` records with `bytes` bytes in all (headers and padding included, or
+    /// generously estimated) fits. Takes a prepared segment in when there is one; never waits for it.
+    pub fn can_append(&mut self, bytes: usize, records: usize, space: Space) -> bool {
+        if records > GROUP_RECORDS_MAX {
+            return false;
+        }
+        if self.next.is_none() {
+            self.next = self.prepared.pop();
+        }
+        let next_room = self.next.as_ref().map_or(0, |next| {
+            next.map
+                .len()
+                .saturating_sub(SEGMENT_HEADER_BYTES)
+                .saturating_sub(END_RECORD_BYTES)
+        });
+        let fits = self.room() >= bytes || next_room >= bytes;
+        match space {
+            Space::Reserve => fits,
+            Space::Normal => {
+                fits && self.room().saturating_add(next_room)
+                    >= bytes.saturating_add(self.reserve_bytes)
+            }
+        }
+    }
+
+    /// Starts a group; its time is never earlier than the last one's.
+    pub fn begin(&mut self, ts_ns: u64) {
+        self.group_ts_ns = ts_ns.max(self.last_ts_ns);
+        self.group_start = self.tail;
+        self.group_records = 0;
+    }
+
+    /// Adds a record to the group: `fill` gets exactly `payload_len` zeroed bytes, 16-aligned. Its sequence
+    /// number. The caller has asked `can_append` for the whole group.
+    pub fn append(
+        &mut self,
+        kind: u16,
+        version: u8,
+        payload_len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> u64 {
+        let stored = stored_bytes(HEADER_BYTES.saturating_add(payload_len));
+        if self.room() < stored {
+            self.move_group_to_next_segment();
+        }
+        let at = self.tail;
+        self.last_seq = self.last_seq.saturating_add(1);
+        let header = RecordHeader {
+            len: (HEADER_BYTES.saturating_add(payload_len)) as u32,
+            crc: 0,
+            seq: self.last_seq,
+            ts_ns: self.group_ts_ns,
+            kind,
+            version,
+            flags: FLAG_MORE,
+            durable_lag: self.durable_lag(),
+        };
+        // The length word stays zero: readers see nothing of the group yet.
+        let mut bytes = header.to_bytes();
+        if let Some(len) = bytes.get_mut(..offset::SEQ) {
+            len.fill(0);
+        }
+        self.current
+            .map
+            .bytes_mut(at, HEADER_BYTES)
+            .copy_from_slice(&bytes);
+        fill(
+            self.current
+                .map
+                .bytes_mut(at.saturating_add(HEADER_BYTES), payload_len),
+        );
+        if let Some(len) = self.group_lens.get_mut(self.group_records) {
+            *len = header.len;
+        }
+        self.group_records = self.group_records.saturating_add(1);
+        self.tail = at.saturating_add(stored);
+        self.last_seq
+    }
+
+    fn durable_lag(&self) -> u32 {
+        u32::try_from(self.last_seq.saturating_sub(self.watermarks.synced())).unwrap_or(u32::MAX)
+    }
+
+    /// Makes the group visible by one store. The last sequence number.
+    pub fn commit(&mut self) -> u64 {
+        let mut at = self.group_start;
+        let count = self.group_records;
+        // Complete every record but the first's length word, then store that: the one store that counts.
+        let mut first: Option<(usize, u32)> = None;
+        for index in 0..count {
+            let len = self.group_lens.get(index).copied().unwrap_or(0);
+            if index.saturating_add(1) == count {
+                self.current
+                    .map
+                    .bytes_mut(at.saturating_add(offset::FLAGS), 1)
+                    .fill(0);
+            }
+            let sum = crc(
+                len,
+                self.current.header.salt,
+                self.current.map.bytes(
+                    at.saturating_add(offset::SEQ),
+                    (len as usize).saturating_sub(offset::SEQ),
+                ),
+            );
+            self.current
+                .map
+                .bytes_mut(at.saturating_add(offset::CRC), 4)
+                .copy_from_slice(&sum.to_le_bytes());
+            if first.is_none() {
+                first = Some((at, len));
+            } else {
+                self.current.map.publish(at, len);
+            }
+            at = at.saturating_add(stored_bytes(len as usize));
+        }
+        if let Some((at, len)) = first {
+            self.current.map.publish(at, len);
+            self.last_ts_ns = self.group_ts_ns;
+            self.watermarks.set_journaled(self.last_seq);
+        }
+        self.group_records = 0;
+        self.last_seq
+    }
+
+    /// The rest of the segment is too short for the group: ends it, and copies what is staged to the next.
+    fn move_group_to_next_segment(&mut self) {
+        let Some(next) = self.next.take().or_else(|| self.prepared.pop()) else {
+            return;
+        };
+        let staged_len = self.tail.saturating_sub(self.group_start);
+        let old = core::mem::replace(&mut self.current, next);
+        let start = SEGMENT_HEADER_BYTES;
+        let staged = old.map.bytes(self.group_start, staged_len);
+        self.current
+            .map
+            .bytes_mut(start, staged_len)
+            .copy_from_slice(staged);
+        self.tail = start.saturating_add(staged_len);
+        let old = self.end_segment(old, self.group_start, staged_len);
+        self.group_start = start;
+        // The retired ring is as long as the prepared one and is emptied before a segment is prepared.
+        drop(self.retired.push(old));
+    }
+
+    fn end_segment(&self, mut old: Prepared, at: usize, staged_len: usize) -> Prepared {
+        old.map.bytes_mut(at, staged_len).fill(0);
+        self.write_own(&mut old, at, KIND_END);
+        old
+    }
+
+    /// Writes one of the journal's own records: it has no payload and takes no sequence number.
+    fn write_own(&self, segment: &mut Prepared, at: usize, kind: u16) {
+        write_own(segment, at, kind, self.last_ts_ns, self.durable_lag());
+    }
+
+    /// A clean stop: writes the seal. The sync thread makes it durable before it ends.
+    pub(crate) fn write_seal(&mut self) {
+        let at = self.tail;
+        let (ts_ns, lag) = (self.last_ts_ns, self.durable_lag());
+        write_own(&mut self.current, at, KIND_SEAL, ts_ns, lag);
+        self.tail = at.saturating_add(HEADER_BYTES);
+    }
+}
+
+pub(crate) fn write_own(
+    segment: &mut Prepared,
+    at: usize,
+    kind: u16,
+    ts_ns: u64,
+    durable_lag: u32,
+) {
+    let len = HEADER_BYTES as u32;
+    let mut header = RecordHeader {
+        len,
+        crc: 0,
+        seq: 0,
+        ts_ns,
+        kind,
+        version: 1,
+        flags: 0,
+        durable_lag,
+    };
+    let bytes = header.to_bytes();
+    header.crc = crc(
+        len,
+        segment.header.salt,
+        bytes.get(offset::SEQ..).unwrap_or_default(),
+    );
+    let bytes = header.to_bytes();
+    if let (Some(from), to) = (
+        bytes.get(4..),
+        segment
+            .map
+            .bytes_mut(at.saturating_add(4), HEADER_BYTES - 4),
+    ) {
+        to.copy_from_slice(from);
+    }
+    segment.map.publish(at, len);
+}

@@ -1,0 +1,314 @@
+//! The journal on real files: appending, tailing, rolling over, stopping, recovering.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use tradecore_journal::{
+    Config, OpenError, Opened, Outcome, Reader, Space, Until, Writer, open, stat,
+};
+
+struct Place {
+    _root: tempfile::TempDir,
+    dir: PathBuf,
+    hot: PathBuf,
+}
+
+fn place() -> Place {
+    let root = tempfile::tempdir().expect("a directory");
+    Place {
+        dir: root.path().join("journal"),
+        hot: root.path().join("hot"),
+        _root: root,
+    }
+}
+
+fn config(place: &Place, hot: bool) -> Config {
+    Config {
+        hot_dir: hot.then(|| place.hot.clone()),
+        first_segment_bytes: 64 << 10,
+        max_segment_bytes: 128 << 10,
+        reserve_bytes: 4 << 10,
+        ..Config::new(&place.dir)
+    }
+}
+
+/// Appends groups of 1 to 3 records with a payload made from the number, until `last_seq`.
+fn append_until(writer: &mut Writer, last_seq: u64) {
+    while writer.last_seq() < last_seq {
+        let records = (writer.last_seq() % 3 + 1).min(last_seq - writer.last_seq());
+        while !writer.can_append(records as usize * 256, records as usize, Space::Normal) {
+            std::thread::yield_now();
+        }
+        writer.begin(writer.last_seq() + 1_000);
+        for _ in 0..records {
+            let seq = writer.last_seq() + 1;
+            let given = writer.append(64 + (seq % 7) as u16, 1, payload(seq).len(), |out| {
+                out.copy_from_slice(&payload(seq))
+            });
+            assert_eq!(given, seq);
+        }
+        writer.commit();
+    }
+}
+
+fn payload(seq: u64) -> Vec<u8> {
+    (0..16 + seq % 180)
+        .map(|i| (seq.wrapping_mul(31) + i) as u8)
+        .collect()
+}
+
+fn wait_synced(opened: &Opened, seq: u64) {
+    while opened.watermarks.synced() < seq {
+        std::thread::yield_now();
+    }
+}
+
+fn read_all(dir: &Path, hot: Option<&Path>, from: u64) -> Vec<u64> {
+    let mut reader = Reader::open(dir, hot, from, Until::Journaled).expect("readable");
+    let mut seqs = Vec::new();
+    while let Some(group) = reader.next_group().expect("undamaged") {
+        for record in group.records() {
+            assert_eq!(record.payload, payload(record.seq), "record {}", record.seq);
+            assert_eq!(record.kind, 64 + (record.seq % 7) as u16);
+            seqs.push(record.seq);
+        }
+    }
+    seqs
+}
+
+fn check_kill_and_reopen(hot: bool) {
+    let place = place();
+    for round in 1..=4_u64 {
+        let mut opened = open(&config(&place, hot)).expect("opens");
+        assert_eq!(
+            u64::from(opened.report.epoch),
+            round,
+            "the epoch rises with every start"
+        );
+        assert_eq!(opened.report.last_seq, (round - 1) * 1000);
+        append_until(&mut opened.writer, round * 1000);
+        let hot_dir = hot.then_some(place.hot.as_path());
+        assert_eq!(
+            read_all(&place.dir, hot_dir, 1),
+            (1..=round * 1000).collect::<Vec<_>>()
+        );
+        // A reader starts with the group that holds the number asked for.
+        assert_eq!(
+            read_all(&place.dir, hot_dir, 777),
+            (776..=round * 1000).collect::<Vec<_>>()
+        );
+        // Dropped without a seal, as a crash of the process would leave it.
+        drop(opened);
+    }
+    let opened = open(&config(&place, hot)).expect("opens");
+    assert_eq!(opened.report.outcome, Outcome::Clean);
+    assert_eq!(opened.report.records, 4000);
+}
+
+#[test]
+fn every_committed_group_survives_the_process_when_segments_are_mapped() {
+    check_kill_and_reopen(false);
+}
+
+#[test]
+fn every_committed_group_survives_the_process_when_segments_are_hot() {
+    check_kill_and_reopen(true);
+}
+
+#[test]
+fn an_empty_directory_starts_empty_and_a_seal_is_seen() {
+    let place = place();
+    let opened = open(&config(&place, false)).expect("opens");
+    assert_eq!(opened.report.outcome, Outcome::Empty);
+    let (mut writer, _, _, closer) = opened.into_parts();
+    append_until(&mut writer, 10);
+    closer.seal(writer);
+    let opened = open(&config(&place, false)).expect("opens");
+    assert!(opened.report.is_sealed);
+    assert_eq!(
+        (opened.report.outcome, opened.report.last_seq),
+        (Outcome::Clean, 10)
+    );
+}
+
+#[test]
+fn a_second_writer_is_refused_and_told_who_has_it() {
+    let place = place();
+    let _opened = open(&config(&place, false)).expect("opens");
+    match open(&config(&place, false)) {
+        Err(OpenError::Locked { pid, .. }) => assert_eq!(pid, std::process::id().to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reader_sees_whole_groups_while_the_writer_appends() {
+    let place = place();
+    let mut opened = open(&config(&place, true)).expect("opens");
+    let (dir, hot) = (place.dir.clone(), place.hot.clone());
+    let reader = std::thread::spawn(move || {
+        let mut reader = Reader::open(&dir, Some(&hot), 1, Until::Journaled).expect("readable");
+        let mut next = 1;
+        while next <= 5000 {
+            while let Some(group) = reader.next_group().expect("undamaged") {
+                let count = group.records().count() as u64;
+                // The writer's rule for the length of a group: a torn one would not have it.
+                assert_eq!(
+                    count,
+                    ((next - 1) % 3 + 1).min(5001 - next),
+                    "group at {next}"
+                );
+                for record in group.records() {
+                    assert_eq!(
+                        (record.seq, record.payload),
+                        (next, payload(next).as_slice())
+                    );
+                    next += 1;
+                }
+            }
+        }
+    });
+    append_until(&mut opened.writer, 5000);
+    reader.join().expect("the reader saw everything");
+}
+
+#[test]
+fn the_durable_watermark_reaches_the_last_event_and_bounds_a_synced_reader() {
+    let place = place();
+    let mut opened = open(&config(&place, true)).expect("opens");
+    append_until(&mut opened.writer, 100);
+    wait_synced(&opened, 100);
+    let mut reader =
+        Reader::open(&place.dir, Some(&place.hot), 1, Until::Synced).expect("readable");
+    let mut last = 0;
+    while let Some(group) = reader.next_group().expect("undamaged") {
+        last = group.records().last().expect("not empty").seq;
+        assert!(last <= opened.watermarks.synced());
+    }
+    assert_eq!(last, 100);
+}
+
+#[test]
+fn a_hot_segment_that_should_be_there_and_is_not_refuses_the_start() {
+    let place = place();
+    let mut opened = open(&config(&place, true)).expect("opens");
+    append_until(&mut opened.writer, 10);
+    drop(opened);
+    std::fs::remove_dir_all(&place.hot).expect("removed");
+    assert!(matches!(
+        open(&config(&place, true)),
+        Err(OpenError::MissingHotSegment { .. })
+    ));
+}
+
+/// A journal of 40 records in one segment, synced, and the offset of its free space.
+fn small(place: &Place) -> (PathBuf, u64) {
+    let mut opened = open(&config(place, false)).expect("opens");
+    append_until(&mut opened.writer, 40);
+    wait_synced(&opened, 40);
+    drop(opened);
+    let path = place.dir.join("0000000001.jnl");
+    let bytes = std::fs::read(&path).expect("readable");
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .expect("not empty") as u64
+        + 1;
+    (path, used.next_multiple_of(32))
+}
+
+#[test]
+fn bytes_behind_the_last_durable_group_are_cut_kept_aside_and_reported() {
+    let place = place();
+    let (path, end) = small(&place);
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .expect("opens");
+    file.write_all_at(&[0xAB; 300], end + 64).expect("written");
+    let opened = open(&config(&place, false)).expect("a torn tail is no damage");
+    assert_eq!(
+        (opened.report.outcome, opened.report.last_seq),
+        (Outcome::Torn, 40)
+    );
+    let kept = std::fs::read(opened.report.kept_at.clone().expect("kept")).expect("readable");
+    assert_eq!(kept.len() as u64, 64 + 300);
+    drop(opened);
+    let opened = open(&config(&place, false)).expect("opens");
+    assert_eq!(
+        opened.report.outcome,
+        Outcome::Clean,
+        "a second start has nothing left to mend"
+    );
+}
+
+#[test]
+fn damage_below_the_durable_watermark_refuses_the_start_and_touches_nothing() {
+    let place = place();
+    let (path, end) = small(&place);
+    let before = std::fs::read(&path).expect("readable");
+    // One bit of every 61st byte of the records: each must be found.
+    for at in (4096..end).step_by(61) {
+        let mut bytes = before.clone();
+        bytes[at as usize] ^= 1 << (at % 8);
+        std::fs::write(&path, &bytes).expect("written");
+        match open(&config(&place, false)) {
+            Err(OpenError::Damaged(damage)) => {
+                assert!(
+                    damage.first_lost_seq <= 40 && damage.durable_seq == 40,
+                    "byte {at}: {damage:?}"
+                );
+            }
+            other => panic!("byte {at}: {other:?}"),
+        }
+        assert_eq!(
+            std::fs::read(&path).expect("readable"),
+            bytes,
+            "byte {at}: the file was touched"
+        );
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let place = place();
+    let (path, _) = small(&place);
+    let mut bytes = std::fs::read(&path).expect("readable");
+    bytes[8..10].copy_from_slice(&2_u16.to_le_bytes());
+    let sum = crc32c::crc32c(&bytes[..56]);
+    bytes[56..60].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(&path, &bytes).expect("written");
+    assert!(matches!(
+        open(&config(&place, false)),
+        Err(OpenError::FormatTooNew { format: 2, .. })
+    ));
+}
+
+#[test]
+fn what_adds_risk_leaves_the_reserve() {
+    let place = place();
+    let mut opened = open(&config(&place, false)).expect("opens");
+    let writer = &mut opened.writer;
+    while writer.can_append(1, 1, Space::Normal) && writer.room() > 8 << 10 {
+        writer.begin(1);
+        writer.append(64, 1, 100, |out| out.fill(1));
+        writer.commit();
+    }
+    let room = writer.room();
+    assert!(!writer.can_append(usize::MAX / 2, 1, Space::Normal));
+    assert!(writer.can_append(room, 1, Space::Reserve));
+}
+
+#[test]
+fn stat_counts_what_is_there() {
+    let place = place();
+    small(&place);
+    let stat = stat(&place.dir, None).expect("undamaged");
+    assert_eq!((stat.first_seq, stat.last_seq, stat.records), (1, 40, 40));
+}

@@ -1,0 +1,2 @@
+//! The `tradecore` binary.
+fn main() {}
