@@ -71,8 +71,22 @@ pub struct OrderImage {
     pub exec_flags: u8,
     /// `OrdStatus`.
     pub ord_status: u8,
+    /// `order_flags`: what is known and what is under way.
+    pub flags: u8,
     /// Reserved, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
+}
+
+/// Bits of `OrderImage::flags`.
+pub mod order_flags {
+    /// The broker has shown that it has the order.
+    pub const ACKED: u8 = 1;
+    /// A cancel is on its way.
+    pub const CANCEL_PENDING: u8 = 2;
+    /// A replace is on its way.
+    pub const REPLACE_PENDING: u8 = 4;
+    /// The outcome of something that was sent is unknown.
+    pub const DOUBT: u8 = 8;
 }
 
 /// What a broker said with a fact, so that it is applied once and found again.
@@ -161,7 +175,7 @@ macro_rules! visit_struct {
 visit_struct!(Meta { session_id, account_id, client_seq, report_seq, report_no, correlation_id, recv_time_ns });
 visit_struct!(OrderImage {
     order_id, cl_ord_id, px, order_qty, cum_qty, cum_cost, valid_until_ns, order_version, session_id,
-    instrument_id, account_id, strategy_id, decision_maker, side, ord_type, tif, exec_flags, ord_status
+    instrument_id, account_id, strategy_id, decision_maker, side, ord_type, tif, exec_flags, ord_status, flags
 });
 visit_struct!(BrokerRef { broker_seq, broker_order_id, broker_time_ns });
 
@@ -464,7 +478,7 @@ events! {
         reserved: [u8; 6],
     }
     /// A cancel was accepted: the intent.
-    85 v 1 CancelRequested [160] {
+    85 v 1 CancelRequested [176] {
         /// Place of the event.
         meta: Meta,
         /// The order after it.
@@ -473,6 +487,10 @@ events! {
         req_cl_ord_id: u64,
         /// FIX ExecID (17); 0 when not reported.
         exec_id: u64,
+        /// `Reason`: who wants it.
+        reason: u16,
+        /// Reserved, zero.
+        reserved: [u8; 14],
     }
     /// A replace was accepted: the intent.
     86 v 1 ReplaceRequested [176] {
@@ -688,5 +706,35 @@ events! {
         reason: u16,
         /// Reserved, zero.
         reserved2: [u8; 12],
+    }
+    /// A step of a mass cancel: how far it has come.
+    99 v 1 MassCancelProgressed [80] {
+        /// Place of the event.
+        meta: Meta,
+        /// Identity of the mass cancel.
+        mass_cancel_id: u64,
+        /// Next place of the order table to look at.
+        next_slot: u32,
+        /// Orders that a cancel has been sent for.
+        canceled: u32,
+        /// Orders covered that a cancel was already pending for.
+        already_pending: u32,
+        /// Reserved, zero.
+        reserved: u32,
+        /// Reserved, zero.
+        reserved2: u64,
+    }
+    /// A step of the search for orders whose outcome became unknown when the core or the connection ended.
+    100 v 1 DoubtSearchProgressed [64] {
+        /// Place of the event.
+        meta: Meta,
+        /// Next place of the order table to look at.
+        next_slot: u32,
+        /// 1 when every place has been looked at.
+        done: u8,
+        /// Reserved, zero.
+        reserved: [u8; 3],
+        /// Reserved, zero.
+        reserved2: u64,
     }
 }

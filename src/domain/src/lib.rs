@@ -1,8 +1,25 @@
 //! Aggregates and rules.
 //!
-//! Owns what an order, a position, an account may do: `decide` turns a command into events, `apply`
-//! folds events into state. Knows no bytes, time sources or threads; the clock is handed in.
+//! Owns what an order, a position, an account may do: `decide` turns a command into events and may say no,
+//! `apply` folds events into state and cannot fail. Knows no bytes, time sources or threads; the clock is
+//! handed in.
 #![forbid(unsafe_code)]
 
-pub mod event;
+mod account;
+mod apply;
+pub mod broker_id;
 pub mod command;
+mod decide;
+pub mod event;
+mod hash;
+mod index;
+pub mod market;
+mod order;
+mod session;
+mod state;
+
+pub use account::{Account, Position};
+pub use apply::apply;
+pub use decide::{Decision, EVENTS_MAX, decide};
+pub use session::Session;
+pub use state::{Known, Limits, State};

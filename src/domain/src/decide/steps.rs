@@ -1,0 +1,113 @@
+//! Work that is too long for one decision: mass cancels, the search for doubts, sessions that are due.
+//!
+//! Driven from state, a bounded piece at a time; how far it has come is an event, so a crash loses nothing.
+
+use tradecore_protocol::fields::exec_flags;
+use tradecore_protocol::reason::Reason;
+
+use super::Deciding;
+use super::control::Cover;
+use crate::event::{
+    DoubtSearchProgressed, MassCancelCompleted, MassCancelProgressed, Meta, OrderImage, order_flags,
+};
+use crate::state::MassCancelState;
+
+/// Places of the order table that one step looks at.
+const VISITS_PER_STEP: usize = 256;
+/// Orders that one step changes.
+const ORDERS_PER_STEP: usize = 32;
+
+impl Deciding<'_> {
+    pub(super) fn step(&mut self) {
+        if let Some(slot) = self.state.doubt_search {
+            self.search_doubts(slot);
+        } else if let Some(mass_cancel) = self.state.mass_cancels.front().copied() {
+            self.go_on_with_mass_cancel(&mass_cancel);
+        } else if let Some(session_id) = self.state.session_due(self.now) {
+            let all = self.state.sessions.get(session_id as usize).is_some_and(|session| session.cod_all);
+            let cover = Cover::of_everything(Reason::ClientDisconnect);
+            self.begin_mass_cancel(Cover { session_id, flagged_only: !all, ..cover });
+        }
+    }
+
+    /// The core or the connection has ended: what was sent and not answered is in doubt.
+    fn search_doubts(&mut self, slot: u32) {
+        let mut position = slot as usize;
+        let end = position.saturating_add(VISITS_PER_STEP).min(self.state.order_places());
+        let mut changed: usize = 0;
+        while position < end && changed < ORDERS_PER_STEP {
+            let order = self.state.orders.get(position).filter(|order| order.is_open()).map(|order| order.image);
+            position = position.saturating_add(1);
+            let Some(image) = order else { continue };
+            let under_way = order_flags::CANCEL_PENDING | order_flags::REPLACE_PENDING;
+            let is_unanswered = image.flags & order_flags::ACKED == 0 || image.flags & under_way != 0;
+            if is_unanswered && image.flags & order_flags::DOUBT == 0 {
+                self.doubt(&image, Reason::OutcomeUnknown);
+                changed = changed.saturating_add(1);
+            }
+        }
+        let event = DoubtSearchProgressed {
+            meta: Meta::default(),
+            next_slot: position as u32,
+            done: u8::from(position >= self.state.order_places()),
+            reserved: [0; 3],
+            reserved2: 0,
+        };
+        self.note(0, 0, event);
+    }
+
+    fn go_on_with_mass_cancel(&mut self, mass_cancel: &MassCancelState) {
+        let mut position = mass_cancel.next_slot as usize;
+        let end = position.saturating_add(VISITS_PER_STEP).min(self.state.order_places());
+        let (mut canceled, mut already_pending) = (mass_cancel.canceled, mass_cancel.already_pending);
+        let mut changed: usize = 0;
+        while position < end && changed < ORDERS_PER_STEP {
+            let order = self.state.orders.get(position).filter(|order| order.is_open()).map(|order| order.image);
+            position = position.saturating_add(1);
+            let Some(image) = order.filter(|image| covers(mass_cancel, image)) else { continue };
+            if image.flags & order_flags::CANCEL_PENDING != 0 {
+                already_pending = already_pending.saturating_add(1);
+            } else {
+                let reason = Reason::from_raw(mass_cancel.reason).unwrap_or(Reason::OperatorRequest);
+                self.request_cancel(image, 0, reason);
+                canceled = canceled.saturating_add(1);
+                changed = changed.saturating_add(1);
+            }
+        }
+        if position < self.state.order_places() {
+            let event = MassCancelProgressed {
+                meta: Meta::default(),
+                mass_cancel_id: mass_cancel.id,
+                next_slot: position as u32,
+                canceled,
+                already_pending,
+                reserved: 0,
+                reserved2: 0,
+            };
+            return self.note(mass_cancel.account_id, mass_cancel.id, event);
+        }
+        let event = MassCancelCompleted {
+            meta: Meta::default(),
+            request_id: mass_cancel.request_id,
+            mass_cancel_id: mass_cancel.id,
+            canceled,
+            already_pending,
+            reserved: 0,
+        };
+        if mass_cancel.requester == 0 {
+            self.note(mass_cancel.account_id, mass_cancel.id, event);
+        } else {
+            self.report(mass_cancel.requester, mass_cancel.account_id, mass_cancel.id, event);
+        }
+    }
+}
+
+fn covers(mass_cancel: &MassCancelState, image: &OrderImage) -> bool {
+    let is = |filter: u32, value: u32| filter == 0 || filter == value;
+    image.order_id <= mass_cancel.order_id_max
+        && is(mass_cancel.account_id, image.account_id)
+        && is(mass_cancel.instrument_id, image.instrument_id)
+        && is(mass_cancel.target_session_id, image.session_id)
+        && is(u32::from(mass_cancel.side), u32::from(image.side))
+        && (!mass_cancel.flagged_only || image.exec_flags & exec_flags::CANCEL_ON_DISCONNECT != 0)
+}

@@ -1,0 +1,151 @@
+//! A hash table of fixed capacity: number pairs to places, without allocation or a random seed.
+
+const FREE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: (u64, u64),
+    place: u32,
+}
+
+/// Open addressing with linear probing; removal shifts back, so that no tombstone slows a lookup.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    entries: Box<[Entry]>,
+    mask: usize,
+    len: usize,
+    capacity: usize,
+}
+
+impl Index {
+    /// A table for at most `capacity` keys; twice as many places keep probes short.
+    #[must_use]
+    pub(crate) fn new(capacity: u32) -> Self {
+        let places = (capacity as usize).saturating_mul(2).next_power_of_two().max(8);
+        Self {
+            entries: vec![Entry { key: (0, 0), place: FREE }; places].into_boxed_slice(),
+            mask: places.wrapping_sub(1),
+            len: 0,
+            capacity: capacity as usize,
+        }
+    }
+
+    /// Keys in the table.
+    #[must_use]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when no key fits any more.
+    #[must_use]
+    pub(crate) const fn is_full(&self) -> bool {
+        self.len >= self.capacity
+    }
+
+    const fn home(&self, key: (u64, u64)) -> usize {
+        // Two rounds of a multiplicative mix: keys are counters, their low bits differ least.
+        let mixed = (key.0 ^ key.1.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed ^ (mixed >> 32)) as usize & self.mask
+    }
+
+    const fn after(&self, at: usize) -> usize {
+        at.wrapping_add(1) & self.mask
+    }
+
+    fn find(&self, key: (u64, u64)) -> Option<usize> {
+        let mut at = self.home(key);
+        loop {
+            let entry = self.entries.get(at)?;
+            if entry.place == FREE {
+                return None;
+            }
+            if entry.key == key {
+                return Some(at);
+            }
+            at = self.after(at);
+        }
+    }
+
+    /// The place of a key.
+    #[must_use]
+    pub(crate) fn get(&self, key: (u64, u64)) -> Option<u32> {
+        self.find(key).and_then(|at| self.entries.get(at)).map(|entry| entry.place)
+    }
+
+    /// Puts a key in, or moves it; false when the table is full.
+    pub(crate) fn insert(&mut self, key: (u64, u64), place: u32) -> bool {
+        if let Some(entry) = self.find(key).and_then(|at| self.entries.get_mut(at)) {
+            entry.place = place;
+            return true;
+        }
+        if self.is_full() || place == FREE {
+            return false;
+        }
+        let mut at = self.home(key);
+        while let Some(entry) = self.entries.get_mut(at) {
+            if entry.place == FREE {
+                *entry = Entry { key, place };
+                self.len = self.len.saturating_add(1);
+                return true;
+            }
+            at = self.after(at);
+        }
+        false
+    }
+
+    /// Takes a key out: its place.
+    pub(crate) fn remove(&mut self, key: (u64, u64)) -> Option<u32> {
+        let mut hole = self.find(key)?;
+        let removed = self.entries.get(hole)?.place;
+        let mut at = self.after(hole);
+        while let Some(entry) = self.entries.get(at).copied() {
+            if entry.place == FREE {
+                break;
+            }
+            // An entry may fill the hole when its home does not lie behind the hole.
+            let home = self.home(entry.key);
+            let from_home = at.wrapping_sub(home) & self.mask;
+            let from_hole = at.wrapping_sub(hole) & self.mask;
+            if from_home >= from_hole {
+                if let Some(place) = self.entries.get_mut(hole) {
+                    *place = entry;
+                }
+                hole = at;
+            }
+            at = self.after(at);
+        }
+        if let Some(place) = self.entries.get_mut(hole) {
+            place.place = FREE;
+        }
+        self.len = self.len.saturating_sub(1);
+        Some(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn it_holds_what_an_ordinary_map_holds_over_long_random_use() {
+        let mut seed: u64 = 7;
+        let mut index = Index::new(100);
+        let mut model = BTreeMap::new();
+        for turn in 0..200_000_u64 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = ((seed >> 40) % 150, (seed >> 20) % 2);
+            if seed >> 63 == 0 {
+                assert_eq!(index.remove(key), model.remove(&key), "turn {turn}");
+            } else if model.len() < 100 || model.contains_key(&key) {
+                assert!(index.insert(key, turn as u32));
+                model.insert(key, turn as u32);
+            } else {
+                assert!(!index.insert(key, 1), "a full table refuses");
+            }
+            assert_eq!((index.len(), index.get(key)), (model.len(), model.get(&key).copied()));
+        }
+        assert!(model.iter().all(|(key, place)| index.get(*key) == Some(*place)));
+    }
+}

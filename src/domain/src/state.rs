@@ -1,0 +1,413 @@
+//! Everything the core knows, sized at start.
+
+use tradecore_protocol::codes::KillState;
+use tradecore_protocol::fields::{
+    AccountId, BrokerStatus, ClOrdId, ID_COUNTER_BITS, InstrumentId, OrderId, SessionId, TradingState, UnixNanos,
+};
+use tradecore_protocol::reason::Reason;
+
+use crate::account::{Account, Position};
+use crate::event::{InstrumentDefined, OrderImage, order_flags};
+use crate::index::Index;
+use crate::order::Order;
+use crate::session::Session;
+
+/// How much there may be of everything; all of it is allocated at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open orders of the core.
+    pub orders_max: u32,
+    /// Closed orders that stay in reach of a late fact of the broker.
+    pub closed_kept: u32,
+    /// ClOrdIDs of all open client epochs.
+    pub ids_max: u32,
+    /// Greatest session id.
+    pub sessions_max: u32,
+    /// Greatest account id.
+    pub accounts_max: u32,
+    /// Greatest instrument id.
+    pub instruments_max: u32,
+    /// Mass cancels under way.
+    pub mass_cancels_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            orders_max: 65_536,
+            closed_kept: 4_096,
+            ids_max: 262_144,
+            sessions_max: 1_024,
+            accounts_max: 64,
+            instruments_max: 256,
+            mass_cancels_max: 64,
+        }
+    }
+}
+
+/// What is known of a ClOrdID.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IdEntry {
+    pub(crate) session_id: u32,
+    pub(crate) next: u32,
+    pub(crate) content_hash: u64,
+    pub(crate) cl_ord_id: u64,
+    /// Place of the live order; `NIL` once it is closed.
+    pub(crate) slot: u32,
+    pub(crate) reason: u16,
+    /// Its client epoch is closed: it goes when the order does.
+    pub(crate) is_orphan: bool,
+    /// The order when it closed, or as it was asked for when it was rejected.
+    pub(crate) last: OrderImage,
+}
+
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// A mass cancel under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MassCancelState {
+    pub(crate) id: u64,
+    pub(crate) request_id: u64,
+    pub(crate) requester: u32,
+    pub(crate) order_id_max: u64,
+    pub(crate) account_id: u32,
+    pub(crate) instrument_id: u32,
+    pub(crate) target_session_id: u32,
+    pub(crate) side: u8,
+    pub(crate) flagged_only: bool,
+    pub(crate) reason: u16,
+    pub(crate) next_slot: u32,
+    pub(crate) canceled: u32,
+    pub(crate) already_pending: u32,
+}
+
+/// The state of one core.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(crate) limits: Limits,
+    pub(crate) epoch: u32,
+    pub(crate) core: u16,
+    pub(crate) environment: u8,
+    pub(crate) next_order: u64,
+    pub(crate) next_exec: u64,
+    pub(crate) next_report_no: u64,
+    pub(crate) next_mass_cancel: u64,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) free_orders: Vec<u32>,
+    pub(crate) slots_used: u32,
+    pub(crate) by_order_id: Index,
+    pub(crate) closed: std::collections::VecDeque<u32>,
+    pub(crate) open_orders: u32,
+    pub(crate) ids: Vec<IdEntry>,
+    pub(crate) free_ids: Vec<u32>,
+    pub(crate) by_cl_ord_id: Index,
+    pub(crate) reclaim_head: u32,
+    pub(crate) reclaim_tail: u32,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) cod_armed: u32,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) positions: Vec<Position>,
+    pub(crate) instruments: Vec<Option<InstrumentDefined>>,
+    pub(crate) mass_cancels: std::collections::VecDeque<MassCancelState>,
+    pub(crate) doubt_search: Option<u32>,
+    pub(crate) broker_status: u8,
+    pub(crate) broker_connection_no: u64,
+    pub(crate) broker_cursor: u64,
+    pub(crate) kill_epoch: u64,
+    pub(crate) is_killed: bool,
+    pub(crate) trading_state: u8,
+}
+
+fn table<T: Clone + Default>(greatest_id: u32) -> Vec<T> {
+    vec![T::default(); (greatest_id as usize).saturating_add(1)]
+}
+
+impl State {
+    /// An empty state with room for everything that it may ever hold.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let slots = limits.orders_max.saturating_add(limits.closed_kept);
+        let positions = limits.accounts_max.saturating_add(1).saturating_mul(limits.instruments_max.saturating_add(1));
+        Self {
+            limits,
+            epoch: 0,
+            core: 0,
+            environment: 0,
+            next_order: 1,
+            next_exec: 1,
+            next_report_no: 1,
+            next_mass_cancel: 1,
+            orders: vec![Order::default(); slots as usize],
+            free_orders: Vec::with_capacity(slots as usize),
+            slots_used: 0,
+            by_order_id: Index::new(slots),
+            closed: std::collections::VecDeque::with_capacity((limits.closed_kept as usize).saturating_add(1)),
+            open_orders: 0,
+            ids: vec![IdEntry::default(); limits.ids_max as usize],
+            free_ids: (0..limits.ids_max).rev().collect(),
+            by_cl_ord_id: Index::new(limits.ids_max),
+            reclaim_head: NIL,
+            reclaim_tail: NIL,
+            sessions: table(limits.sessions_max),
+            cod_armed: 0,
+            accounts: table(limits.accounts_max),
+            positions: vec![Position::default(); positions as usize],
+            instruments: table(limits.instruments_max),
+            mass_cancels: std::collections::VecDeque::with_capacity(limits.mass_cancels_max as usize),
+            doubt_search: None,
+            broker_status: BrokerStatus::Down.raw(),
+            broker_connection_no: 0,
+            broker_cursor: 0,
+            kill_epoch: 0,
+            is_killed: false,
+            trading_state: TradingState::Open.raw(),
+        }
+    }
+
+    /// Start epoch; 0 before the first start.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Core and `Environment`, raw, as of the last start.
+    #[must_use]
+    pub const fn identity(&self) -> (u16, u8) {
+        (self.core, self.environment)
+    }
+
+    /// How much there may be.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Number of the next report of the core.
+    #[must_use]
+    pub const fn next_report_no(&self) -> u64 {
+        self.next_report_no
+    }
+
+    /// Orders that may still trade.
+    #[must_use]
+    pub const fn open_orders_count(&self) -> u32 {
+        self.open_orders
+    }
+
+    /// Kill epoch: raised whenever a kill switch engages.
+    #[must_use]
+    pub const fn kill_epoch(&self) -> u64 {
+        self.kill_epoch
+    }
+
+    /// State of the core's kill switch.
+    #[must_use]
+    pub const fn kill_state(&self) -> KillState {
+        if self.is_killed { KillState::Engaged } else { KillState::Released }
+    }
+
+    /// What passes.
+    #[must_use]
+    pub fn trading_state(&self) -> TradingState {
+        TradingState::from_raw(self.trading_state).unwrap_or(TradingState::Frozen)
+    }
+
+    /// State of the connection to the broker.
+    #[must_use]
+    pub fn broker_status(&self) -> BrokerStatus {
+        BrokerStatus::from_raw(self.broker_status).unwrap_or(BrokerStatus::Down)
+    }
+
+    /// The last fact of the broker's stream that was applied: the adapter resumes behind it.
+    #[must_use]
+    pub const fn broker_cursor(&self) -> u64 {
+        self.broker_cursor
+    }
+
+    /// A session.
+    #[must_use]
+    pub fn session(&self, session_id: SessionId) -> Option<&Session> {
+        self.sessions.get(session_id.0 as usize).filter(|session| session.is_defined())
+    }
+
+    /// Open orders of a session.
+    #[must_use]
+    pub fn open_orders_of_session(&self, session_id: SessionId) -> u32 {
+        self.session(session_id).map_or(0, |session| session.open_orders)
+    }
+
+    /// An account.
+    #[must_use]
+    pub fn account(&self, account_id: AccountId) -> Option<&Account> {
+        self.accounts.get(account_id.0 as usize).filter(|account| account.is_defined)
+    }
+
+    /// Every account there is, with its id.
+    pub fn accounts(&self) -> impl Iterator<Item = (AccountId, &Account)> {
+        self.accounts.iter().zip(0..).filter(|(account, _)| account.is_defined).map(|(a, id)| (AccountId(id), a))
+    }
+
+    pub(crate) fn position_place(&self, account_id: u32, instrument_id: u32) -> usize {
+        let columns = (self.limits.instruments_max as usize).saturating_add(1);
+        (account_id as usize).saturating_mul(columns).saturating_add(instrument_id as usize)
+    }
+
+    /// The position of an account in an instrument.
+    #[must_use]
+    pub fn position(&self, account_id: AccountId, instrument_id: InstrumentId) -> Option<&Position> {
+        self.account(account_id)?;
+        self.instrument(instrument_id)?;
+        self.positions.get(self.position_place(account_id.0, instrument_id.0))
+    }
+
+    /// An instrument.
+    #[must_use]
+    pub fn instrument(&self, instrument_id: InstrumentId) -> Option<&InstrumentDefined> {
+        self.instruments.get(instrument_id.0 as usize).and_then(Option::as_ref)
+    }
+
+    /// Every instrument there is.
+    pub fn instruments(&self) -> impl Iterator<Item = &InstrumentDefined> {
+        self.instruments.iter().flatten()
+    }
+
+    /// An order that is open, or closed lately.
+    #[must_use]
+    pub fn order(&self, order_id: OrderId) -> Option<&OrderImage> {
+        self.slot_of(order_id).and_then(|slot| self.orders.get(slot as usize)).map(|order| &order.image)
+    }
+
+    pub(crate) fn slot_of(&self, order_id: OrderId) -> Option<u32> {
+        self.by_order_id.get((order_id.0, 0))
+    }
+
+    pub(crate) fn id_entry(&self, session_id: SessionId, cl_ord_id: ClOrdId) -> Option<&IdEntry> {
+        let place = self.by_cl_ord_id.get((cl_ord_id.0, u64::from(session_id.0)))?;
+        self.ids.get(place as usize)
+    }
+
+    /// What is known of a session's ClOrdID: the order, and the reason if it was rejected.
+    #[must_use]
+    pub fn known(&self, session_id: SessionId, cl_ord_id: ClOrdId) -> Option<Known> {
+        self.id_entry(session_id, cl_ord_id).map(|entry| self.known_of(entry))
+    }
+
+    pub(crate) fn known_of(&self, entry: &IdEntry) -> Known {
+        let live = self.orders.get(entry.slot as usize).filter(|_| entry.slot != NIL);
+        Known {
+            order: live.map_or(entry.last, |order| order.image),
+            reject_reason: Reason::from_raw(entry.reason).unwrap_or(Reason::None),
+        }
+    }
+
+    /// The next open order at or behind `position` in the order table; `position` moves behind it.
+    /// At most `visits` places are looked at: `None` with `position` below the end means "go on later".
+    pub fn next_open_order(&self, position: &mut usize, visits: usize) -> Option<&OrderImage> {
+        for _ in 0..visits {
+            let order = self.orders.get(*position).filter(|_| *position < self.slots_used as usize)?;
+            *position = position.saturating_add(1);
+            if order.is_open() {
+                return Some(&order.image);
+            }
+        }
+        None
+    }
+
+    /// Places of the order table that have ever been used.
+    #[must_use]
+    pub const fn order_places(&self) -> usize {
+        self.slots_used as usize
+    }
+
+    /// The next order in doubt at or behind `position`; `position` moves behind it.
+    pub fn next_in_doubt(&self, position: &mut usize) -> Option<OrderId> {
+        while *position < self.order_places() {
+            let order = self.next_open_order(position, usize::MAX)?;
+            if order.flags & order_flags::DOUBT != 0 {
+                return Some(OrderId(order.order_id));
+            }
+        }
+        None
+    }
+
+    /// True while orders whose outcome became unknown are still being looked for.
+    #[must_use]
+    pub const fn has_doubts_to_note(&self) -> bool {
+        self.doubt_search.is_some()
+    }
+
+    /// True when `Command::Step` has something to do.
+    #[must_use]
+    pub fn has_pending_step(&self, now: UnixNanos) -> bool {
+        !self.mass_cancels.is_empty() || self.doubt_search.is_some() || self.session_due(now).is_some()
+    }
+
+    /// The session whose cancel-on-disconnect is due.
+    pub(crate) fn session_due(&self, now: UnixNanos) -> Option<u32> {
+        if self.cod_armed == 0 {
+            return None;
+        }
+        let due = |session: &Session| session.cod_due_ns != 0 && session.cod_due_ns <= now.0;
+        self.sessions.iter().zip(0..).find(|(session, _)| due(session)).map(|(_, id)| id)
+    }
+
+    /// True when a kill switch covers the order: it must not be sent, nor made larger.
+    #[must_use]
+    pub fn is_order_killed(&self, order_id: OrderId) -> bool {
+        let account = self.order(order_id).and_then(|order| self.account(AccountId(order.account_id)));
+        self.is_killed || account.is_some_and(|account| account.is_killed)
+    }
+
+    pub(crate) const fn id(&self, counter: u64) -> u64 {
+        ((self.epoch as u64) << ID_COUNTER_BITS) | counter
+    }
+
+    /// A number that two states share only if they are the same: FNV-1a over everything that has a meaning.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hash = crate::hash::Fnv::default();
+        for number in [
+            u64::from(self.epoch),
+            u64::from(self.core),
+            self.next_order,
+            self.next_exec,
+            self.next_report_no,
+            self.next_mass_cancel,
+            u64::from(self.open_orders),
+            u64::from(self.slots_used),
+            u64::from(self.cod_armed),
+            u64::from(self.broker_status),
+            self.broker_connection_no,
+            self.broker_cursor,
+            self.kill_epoch,
+            u64::from(self.is_killed),
+            u64::from(self.trading_state),
+            u64::from(self.doubt_search.map_or(NIL, |slot| slot)),
+            u64::from(self.reclaim_head),
+            self.by_cl_ord_id.len() as u64,
+        ] {
+            hash.number(number);
+        }
+        // The rest is hashed by its debug text: slow, exact, and it forgets no field.
+        let used = self.orders.iter().take(self.slots_used as usize);
+        used.for_each(|order| hash.debug(order));
+        self.closed.iter().for_each(|slot| hash.debug(slot));
+        self.free_orders.iter().for_each(|slot| hash.debug(slot));
+        self.ids.iter().filter(|entry| entry.cl_ord_id != 0).for_each(|entry| hash.debug(entry));
+        self.sessions.iter().filter(|session| session.is_defined()).for_each(|session| hash.debug(session));
+        self.accounts.iter().filter(|account| account.is_defined).for_each(|account| hash.debug(account));
+        self.positions.iter().filter(|position| **position != Position::default()).for_each(|p| hash.debug(p));
+        self.instruments.iter().flatten().for_each(|instrument| hash.debug(instrument));
+        self.mass_cancels.iter().for_each(|mass_cancel| hash.debug(mass_cancel));
+        hash.finish()
+    }
+}
+
+/// What is known of a ClOrdID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The order as it stands, or as it was asked for.
+    pub order: OrderImage,
+    /// Why it was rejected; `None` when it was accepted.
+    pub reject_reason: Reason,
+}
