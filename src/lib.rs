@@ -1,1 +1,24 @@
-//! Placeholder.
+//! An order gateway: algo engines speak to it over a binary protocol, it decides in memory, journals every
+//! event, and speaks to one broker.
+//!
+//! `ARCHITECTURE.md` is the map. The rooms, in the order in which an order passes through them: `session`,
+//! `ingress`, `tradecore_domain`, `tradecore_journal`, `egress`, `outbox`, `brokers`; `gateway` calls them
+//! all, once a turn.
+
+pub mod affinity;
+pub mod brokers;
+pub mod clock;
+pub mod config;
+pub mod counters;
+pub mod daemon;
+pub mod egress;
+pub mod exit;
+pub mod gateway;
+pub mod ingress;
+pub mod market_data;
+pub mod outbox;
+pub mod queries;
+pub mod recovery;
+pub mod session;
+pub mod systemd;
+pub mod venue;

@@ -1,0 +1,129 @@
+//! Adapters, one a broker, and the border between the loop and the threads that talk to brokers.
+//!
+//! Must not know the domain's state. Instructions come in by one bounded ring, what the broker said goes
+//! out by another; an adapter answers each instruction with facts, or with how it failed, and never
+//! guesses.
+
+#[path = "virtual/mod.rs"]
+pub mod virtual_venue;
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind};
+use tradecore_domain::market::Quote;
+use tradecore_protocol::fields::{BrokerStatus, InstrumentId, OrdType, OrderId, Px, Qty, Side, Tif};
+use tradecore_protocol::reason::Reason;
+
+/// A new order on its way to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubmitOrder {
+    /// FIX OrderID (37): the client order id at the broker is a pure function of it.
+    pub order_id: OrderId,
+    /// Instrument.
+    pub instrument_id: InstrumentId,
+    /// FIX Side (54).
+    pub side: Side,
+    /// FIX OrdType (40).
+    pub ord_type: OrdType,
+    /// FIX TimeInForce (59).
+    pub tif: Tif,
+    /// Refuse rather than take.
+    pub post_only: bool,
+    /// FIX Price (44); `Px::NONE` for a market order.
+    pub px: Px,
+    /// FIX OrderQty (38).
+    pub order_qty: Qty,
+    /// Kill epoch of the core at the decision: the adapter reads `Link::kill_epoch` again before the write.
+    pub kill_epoch: u64,
+}
+
+/// What the loop asks of an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instruction {
+    /// Send a new order.
+    Submit(SubmitOrder),
+    /// Cancel an order.
+    Cancel {
+        /// FIX OrderID (37).
+        order_id: OrderId,
+    },
+    /// Replace an order.
+    Replace {
+        /// FIX OrderID (37).
+        order_id: OrderId,
+        /// New price.
+        px: Px,
+        /// New total quantity.
+        total_qty: Qty,
+        /// Kill epoch of the core at the decision.
+        kill_epoch: u64,
+    },
+    /// Ask the broker for an order whose outcome is unknown; the answer is a fact `FoundLive`, `NotFound`, or
+    /// the fact that closed it.
+    Query {
+        /// FIX OrderID (37).
+        order_id: OrderId,
+    },
+    /// No more queries for this connection: when they are answered, the adapter reports `Ready`.
+    EndOfQueries {
+        /// The connection that reported `Syncing`.
+        connection_no: u64,
+    },
+}
+
+/// What an adapter tells the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// The connection changed. `Syncing` comes when the broker's stream has caught up with the cursor that was
+    /// asked for; the loop then sends its queries.
+    Status {
+        /// State.
+        status: BrokerStatus,
+        /// Number of the connection since the start of the process, from 1.
+        connection_no: u64,
+    },
+    /// The broker told a fact.
+    Fact(BrokerFact),
+    /// An instruction did not simply leave.
+    Failed {
+        /// FIX OrderID (37).
+        order_id: OrderId,
+        /// What was to be done.
+        kind: EffectKind,
+        /// How it ended.
+        failure: EffectFailure,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// The rings between the loop and one adapter thread; every one is bounded.
+#[derive(Debug)]
+pub struct Link {
+    /// Loop → adapter. The outbox keeps what does not fit.
+    pub instructions: ArrayQueue<Instruction>,
+    /// Adapter → loop. The adapter stops reading its socket while it is full: no fact is dropped.
+    pub inbound: ArrayQueue<Inbound>,
+    /// Adapter → loop: quotes, conflated by the adapter while it is full.
+    pub quotes: ArrayQueue<(InstrumentId, Quote)>,
+    /// Kill epoch in force: an instruction of an older one must not leave.
+    pub kill_epoch: CachePadded<AtomicU64>,
+    /// The adapter ends when it is set.
+    pub stop: AtomicBool,
+}
+
+impl Link {
+    /// Rings that hold this many entries each.
+    #[must_use]
+    pub fn new(instructions_max: usize, inbound_max: usize, quotes_max: usize) -> Self {
+        Self {
+            instructions: ArrayQueue::new(instructions_max.max(1)),
+            inbound: ArrayQueue::new(inbound_max.max(1)),
+            quotes: ArrayQueue::new(quotes_max.max(1)),
+            kill_epoch: CachePadded::new(AtomicU64::new(0)),
+            stop: AtomicBool::new(false),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A socket that carries lines, without blocking.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Bytes that may wait to be written before instructions stay in their ring.
+const QUEUED_MAX: usize = 256 * 1024;
+/// Longest line that the venue may send, bytes: a page of orders.
+const LINE_MAX: usize = 1024 * 1024;
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+pub(super) struct Connection {
+    stream: Stream,
+    incoming: Vec<u8>,
+    taken: usize,
+    outgoing: Vec<u8>,
+}
+
+impl Connection {
+    pub(super) fn open(address: &str) -> io::Result<Self> {
+        let stream = match address.strip_prefix("unix:") {
+            Some(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_nonblocking(true)?;
+                Stream::Unix(stream)
+            }
+            None => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                Stream::Tcp(stream)
+            }
+        };
+        Ok(Self { stream, incoming: Vec::new(), taken: 0, outgoing: Vec::new() })
+    }
+
+    /// True while another request may be queued.
+    pub(super) const fn has_room(&self) -> bool {
+        self.outgoing.len() < QUEUED_MAX
+    }
+
+    pub(super) fn queue(&mut self, request: &impl Serialize) {
+        // Our own types always have a JSON form.
+        if serde_json::to_writer(&mut self.outgoing, request).is_ok() {
+            self.outgoing.push(b'\n');
+        }
+    }
+
+    /// Writes and reads what goes without waiting; true when anything moved.
+    pub(super) fn transfer(&mut self, may_read: bool) -> io::Result<bool> {
+        let mut moved = false;
+        while !self.outgoing.is_empty() {
+            let written = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write(&self.outgoing),
+                Stream::Unix(stream) => stream.write(&self.outgoing),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.outgoing.drain(..count);
+                    moved = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if !may_read {
+            return Ok(moved);
+        }
+        self.incoming.drain(..self.taken);
+        self.taken = 0;
+        if self.incoming.len() > LINE_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of the venue is too long"));
+        }
+        let mut chunk = [0; 16 * 1024];
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read(&mut chunk),
+            Stream::Unix(stream) => stream.read(&mut chunk),
+        };
+        match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.incoming.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(moved),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next whole line, without its end.
+    pub(super) fn next_line(&mut self) -> Option<Vec<u8>> {
+        let rest = self.incoming.get(self.taken..)?;
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let line = rest.get(..end)?.to_vec();
+        self.taken = self.taken.saturating_add(end).saturating_add(1);
+        Some(line)
+    }
+
+    /// Waits for bytes, at most so long.
+    pub(super) fn wait(&self, longest: Duration) {
+        let fd: BorrowedFd<'_> = match &self.stream {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
+        };
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+        let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: longest.subsec_nanos().into() };
+        // Whatever it says, the next transfer finds out.
+        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    }
+}

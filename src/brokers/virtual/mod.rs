@@ -1,0 +1,377 @@
+//! The adapter of the virtual venue: one thread, one socket, one JSON object a line.
+//!
+//! Owns the translation of instructions to requests and of events to facts, reconnecting, and catching up by
+//! cursor. It turns nothing that is unknown into an outcome: when the connection ends, what was not answered
+//! is in doubt until the venue has been asked.
+
+mod connection;
+mod translate;
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind, FactKind};
+use tradecore_domain::market::Quote;
+use tradecore_protocol::fields::{BrokerStatus, Environment, InstrumentId, OrderId};
+use tradecore_protocol::reason::Reason;
+
+use super::{Inbound, Instruction, Link};
+use crate::venue::event::RequestError;
+use crate::venue::wire::{ErrorReply, Hello, Message, Query, QuoteMessage, Reply, Request, SubscribeQuotes};
+use connection::Connection;
+
+/// A request without an answer for so long means that the connection cannot be trusted any more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for bytes while nothing happens.
+const IDLE_WAIT: Duration = Duration::from_micros(100);
+
+/// How the venue is reached, and as whom.
+#[derive(Clone, Debug)]
+pub struct VirtualConfig {
+    /// `host:port` or `unix:/path`.
+    pub address: String,
+    /// The gateway's name at the venue.
+    pub client: String,
+    /// Part of every client order id.
+    pub environment: Environment,
+    /// Part of every client order id.
+    pub core: u16,
+    /// Start epoch: the venue fences every connection of an older one.
+    pub epoch: u32,
+    /// The last event that is applied.
+    pub cursor: u64,
+    /// Symbols of the instruments.
+    pub instruments: Vec<(InstrumentId, String)>,
+    /// First wait before a reconnect.
+    pub backoff_min: Duration,
+    /// Longest wait before a reconnect.
+    pub backoff_max: Duration,
+}
+
+/// What a request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Hello,
+    Subscribe,
+    Effect(OrderId, EffectKind),
+    Query(OrderId),
+}
+
+/// The adapter: the thread's own state.
+pub struct VirtualBroker {
+    config: VirtualConfig,
+    link: Arc<Link>,
+    connection_no: u64,
+    cursor: u64,
+    next_req: u64,
+    unanswered: BTreeMap<u64, (Purpose, Instant)>,
+    catch_up_to: Option<u64>,
+    ends_queries: Option<u64>,
+    queries_out: usize,
+    waiting: std::collections::VecDeque<Inbound>,
+    quotes: Vec<(InstrumentId, String, Option<Quote>)>,
+}
+
+impl VirtualBroker {
+    /// An adapter that is not connected.
+    #[must_use]
+    pub fn new(config: VirtualConfig, link: Arc<Link>) -> Self {
+        let quotes = config.instruments.iter().map(|(id, symbol)| (*id, symbol.clone(), None)).collect();
+        Self {
+            cursor: config.cursor,
+            config,
+            link,
+            connection_no: 0,
+            next_req: 1,
+            unanswered: BTreeMap::new(),
+            catch_up_to: None,
+            ends_queries: None,
+            queries_out: 0,
+            waiting: std::collections::VecDeque::new(),
+            quotes,
+        }
+    }
+
+    /// Works until the link is stopped.
+    pub fn run(mut self) {
+        let mut backoff = self.config.backoff_min;
+        while !self.is_stopped() {
+            match Connection::open(&self.config.address) {
+                Ok(connection) => {
+                    let was_ready = self.serve(connection);
+                    if was_ready {
+                        backoff = self.config.backoff_min;
+                    }
+                    self.tell(Inbound::Status { status: BrokerStatus::Down, connection_no: self.connection_no });
+                }
+                Err(error) => tracing::debug!(address = self.config.address, %error, "the venue is not there"),
+            }
+            let until = Instant::now() + backoff;
+            backoff = backoff.saturating_mul(2).min(self.config.backoff_max);
+            while Instant::now() < until && !self.is_stopped() {
+                self.refuse_instructions();
+                self.hand_over();
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.link.stop.load(Ordering::Acquire)
+    }
+
+    /// One connection, from hello to its end; true when it became ready.
+    fn serve(&mut self, mut connection: Connection) -> bool {
+        self.connection_no = self.connection_no.saturating_add(1);
+        self.unanswered.clear();
+        self.catch_up_to = None;
+        self.ends_queries = None;
+        self.queries_out = 0;
+        let mut was_ready = false;
+        let hello = Hello {
+            client: self.config.client.as_str().into(),
+            epoch: u64::from(self.config.epoch),
+            resume_from: Some(self.cursor.saturating_add(1)),
+        };
+        self.send(&mut connection, Purpose::Hello, |request| request.hello = Some(hello));
+        self.send(&mut connection, Purpose::Subscribe, |request| request.subscribe_quotes = Some(SubscribeQuotes {}));
+        loop {
+            if self.is_stopped() {
+                return was_ready;
+            }
+            // No fact is dropped: while the ring is full, nothing is read.
+            let may_read = self.hand_over();
+            self.take_instructions(&mut connection);
+            let Ok(moved) = connection.transfer(may_read) else { return was_ready };
+            while let Some(line) = connection.next_line() {
+                match serde_json::from_slice::<Message>(&line) {
+                    Ok(message) => {
+                        if !self.handle(message) {
+                            return was_ready;
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the venue sent a line that is no message; reconnecting");
+                        return was_ready;
+                    }
+                }
+            }
+            was_ready |= self.note_progress();
+            let now = Instant::now();
+            let is_late = |(_, sent): &(Purpose, Instant)| now.duration_since(*sent) > ANSWER_TIMEOUT;
+            if self.unanswered.values().next().is_some_and(is_late) {
+                tracing::warn!("the venue has not answered for 5 s; reconnecting to ask what became of it");
+                return was_ready;
+            }
+            if !moved && self.link.instructions.is_empty() {
+                connection.wait(IDLE_WAIT);
+            }
+        }
+    }
+
+    fn send(&mut self, connection: &mut Connection, purpose: Purpose, fill: impl FnOnce(&mut Request)) {
+        let mut request = Request { req: self.next_req, ..Request::default() };
+        fill(&mut request);
+        self.unanswered.insert(self.next_req, (purpose, Instant::now()));
+        self.next_req = self.next_req.saturating_add(1);
+        connection.queue(&request);
+    }
+
+    /// Moves what waits to the loop; true when nothing waits any more.
+    fn hand_over(&mut self) -> bool {
+        while let Some(inbound) = self.waiting.pop_front() {
+            if let Err(inbound) = self.link.inbound.push(inbound) {
+                self.waiting.push_front(inbound);
+                break;
+            }
+        }
+        for (id, _, newest) in &mut self.quotes {
+            if let Some(quote) = newest.take()
+                && let Err((_, quote)) = self.link.quotes.push((*id, quote))
+            {
+                *newest = Some(quote);
+                break;
+            }
+        }
+        self.waiting.is_empty()
+    }
+
+    fn tell(&mut self, inbound: Inbound) {
+        self.waiting.push_back(inbound);
+    }
+
+    /// Without a connection not a byte leaves: a definite outcome.
+    fn refuse_instructions(&mut self) {
+        while let Some(instruction) = self.link.instructions.pop() {
+            let (order_id, kind) = match instruction {
+                Instruction::Submit(order) => (order.order_id, EffectKind::Submit),
+                Instruction::Cancel { order_id } => (order_id, EffectKind::Cancel),
+                Instruction::Replace { order_id, .. } => (order_id, EffectKind::Replace),
+                // The next connection asks anew.
+                Instruction::Query { .. } | Instruction::EndOfQueries { .. } => continue,
+            };
+            self.tell(failed(order_id, kind, EffectFailure::NotSent, Reason::BrokerNotReady));
+        }
+    }
+
+    fn take_instructions(&mut self, connection: &mut Connection) {
+        while connection.has_room() {
+            let Some(instruction) = self.link.instructions.pop() else { return };
+            let kill_epoch = self.link.kill_epoch.load(Ordering::Acquire);
+            match instruction {
+                Instruction::Submit(order) if order.kill_epoch != kill_epoch => {
+                    self.tell(failed(order.order_id, EffectKind::Submit, EffectFailure::NotSent, Reason::Killed));
+                }
+                Instruction::Replace { order_id, kill_epoch: decided, .. } if decided != kill_epoch => {
+                    self.tell(failed(order_id, EffectKind::Replace, EffectFailure::NotSent, Reason::Killed));
+                }
+                Instruction::Submit(order) => match self.symbol_of(order.instrument_id) {
+                    Some(symbol) => {
+                        let name = self.name_of(order.order_id);
+                        let purpose = Purpose::Effect(order.order_id, EffectKind::Submit);
+                        self.send(connection, purpose, |request| {
+                            request.submit = Some(translate::new_order(&order, name, symbol));
+                        });
+                    }
+                    None => {
+                        let failure = EffectFailure::NotSent;
+                        self.tell(failed(order.order_id, EffectKind::Submit, failure, Reason::InstrumentUnknown));
+                    }
+                },
+                Instruction::Cancel { order_id } => {
+                    let name = self.name_of(order_id);
+                    self.send(connection, Purpose::Effect(order_id, EffectKind::Cancel), |request| {
+                        request.cancel = Some(translate::cancel(name));
+                    });
+                }
+                Instruction::Replace { order_id, px, total_qty, .. } => {
+                    let name = self.name_of(order_id);
+                    let request_id = format!("R{}-{}", self.config.epoch, self.next_req);
+                    self.send(connection, Purpose::Effect(order_id, EffectKind::Replace), |request| {
+                        request.replace = Some(translate::replace(name, request_id.as_str().into(), px, total_qty));
+                    });
+                }
+                Instruction::Query { order_id } => {
+                    let name = self.name_of(order_id);
+                    self.queries_out = self.queries_out.saturating_add(1);
+                    self.send(connection, Purpose::Query(order_id), |request| {
+                        request.query = Some(Query { client_order_id: name, fills_after: 0 });
+                    });
+                }
+                Instruction::EndOfQueries { connection_no } => self.ends_queries = Some(connection_no),
+            }
+        }
+    }
+
+    fn symbol_of(&self, instrument_id: InstrumentId) -> Option<crate::venue::text::Name> {
+        self.quotes.iter().find(|(id, ..)| *id == instrument_id).map(|(_, symbol, _)| symbol.as_str().into())
+    }
+
+    fn name_of(&self, order_id: OrderId) -> crate::venue::text::Name {
+        let text = tradecore_domain::broker_id::text_of(self.config.environment, self.config.core, order_id);
+        core::str::from_utf8(&text).unwrap_or_default().into()
+    }
+
+    /// Takes a message in; false when the connection must end.
+    fn handle(&mut self, message: Message) -> bool {
+        if let Some(event) = message.event {
+            if event.event_seq > self.cursor {
+                self.cursor = event.event_seq;
+                let order_id = self.order_id_of(event.client_order_id.borrow());
+                self.tell(Inbound::Fact(translate::fact(&event, order_id)));
+            }
+        } else if let Some(quote) = message.quote {
+            self.note_quote(&quote);
+        } else if let Some(req) = message.req
+            && let Some((purpose, _)) = self.unanswered.remove(&req)
+        {
+            return match (message.ok, message.error) {
+                (Some(reply), _) => self.answered(purpose, &reply),
+                (None, Some(error)) => self.refused(purpose, &error),
+                (None, None) => false,
+            };
+        }
+        true
+    }
+
+    fn order_id_of(&self, name: &str) -> OrderId {
+        tradecore_domain::broker_id::order_id_of(self.config.environment, self.config.core, name)
+            .unwrap_or(OrderId::NONE)
+    }
+
+    fn note_quote(&mut self, message: &QuoteMessage) {
+        if let Some((_, _, newest)) = self.quotes.iter_mut().find(|(_, symbol, _)| symbol.as_str() == <_ as Borrow<str>>::borrow(&message.symbol)) {
+            *newest = Some(Quote {
+                bid_px: message.bid,
+                bid_qty: message.bid_qty,
+                ask_px: message.ask,
+                ask_qty: message.ask_qty,
+                time_ns: 0,
+                md_seq: 0,
+            });
+        }
+    }
+
+    fn answered(&mut self, purpose: Purpose, reply: &Reply) -> bool {
+        match purpose {
+            Purpose::Hello => self.catch_up_to = Some(reply.last_event_seq.unwrap_or(0)),
+            // What became of an effect comes as an event.
+            Purpose::Subscribe | Purpose::Effect(..) => {}
+            Purpose::Query(order_id) => {
+                self.queries_out = self.queries_out.saturating_sub(1);
+                if let Some(kind) = reply.order.as_ref().and_then(translate::found) {
+                    self.tell(Inbound::Fact(without_place(order_id, kind)));
+                }
+            }
+        }
+        true
+    }
+
+    fn refused(&mut self, purpose: Purpose, error: &ErrorReply) -> bool {
+        match (purpose, error.code) {
+            (Purpose::Query(order_id), RequestError::UnknownOrder) => {
+                self.queries_out = self.queries_out.saturating_sub(1);
+                self.tell(Inbound::Fact(without_place(order_id, FactKind::NotFound)));
+                true
+            }
+            (Purpose::Effect(order_id, EffectKind::Cancel), RequestError::UnknownOrder) => {
+                self.tell(Inbound::Fact(without_place(order_id, FactKind::CancelRejected)));
+                true
+            }
+            (Purpose::Effect(order_id, kind), RequestError::Malformed | RequestError::Full) => {
+                self.tell(failed(order_id, kind, EffectFailure::NotSent, Reason::BrokerReject));
+                true
+            }
+            (purpose, code) => {
+                tracing::warn!(?purpose, ?code, text = error.text, "the venue refused; reconnecting to compare");
+                false
+            }
+        }
+    }
+
+    /// Reports the steps from connected to ready; true once ready.
+    fn note_progress(&mut self) -> bool {
+        if self.catch_up_to.is_some_and(|last| self.cursor >= last) {
+            self.catch_up_to = None;
+            self.tell(Inbound::Status { status: BrokerStatus::Syncing, connection_no: self.connection_no });
+        }
+        if self.ends_queries == Some(self.connection_no) && self.queries_out == 0 {
+            self.ends_queries = None;
+            self.tell(Inbound::Status { status: BrokerStatus::Ready, connection_no: self.connection_no });
+            return true;
+        }
+        false
+    }
+}
+
+const fn failed(order_id: OrderId, kind: EffectKind, failure: EffectFailure, reason: Reason) -> Inbound {
+    Inbound::Failed { order_id, kind, failure, reason }
+}
+
+/// A fact that is no event of the stream.
+const fn without_place(order_id: OrderId, kind: FactKind) -> BrokerFact {
+    BrokerFact { order_id, broker_seq: 0, broker_order_id: 0, broker_time_ns: 0, kind }
+}

@@ -1,0 +1,77 @@
+//! What the loop has counted: written by the loop, read by side threads and the watchdog.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Counters of the loop; each has one writer.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[doc = $doc])* pub $name: Counter,)* }
+
+        impl Counters {
+            /// Every counter: name, meaning, value.
+            #[must_use]
+            pub fn table(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),*), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+/// A number that only grows, or is set by its one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; the caller is the one writer.
+    pub fn add(&self, count: u64) {
+        // One writer: a plain load and store, no locked instruction on the loop.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Sets; the caller is the one writer.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+counters! {
+    /// Turns of the loop.
+    turns,
+    /// Commands decided.
+    commands,
+    /// Events journaled.
+    events,
+    /// Requests refused without a decision.
+    refusals,
+    /// Repeated requests that were answered with what is known.
+    duplicates,
+    /// Connections accepted.
+    accepted,
+    /// Logons accepted.
+    logons,
+    /// Logons refused.
+    logons_refused,
+    /// Connections ended because they read too slowly.
+    slow_consumers,
+    /// Facts from the broker.
+    broker_facts,
+    /// Quotes taken into the market table.
+    quotes,
+    /// Connections now.
+    connections,
+    /// Open orders now.
+    open_orders,
+    /// Effects that wait in the outbox now.
+    outbox_waiting,
+    /// `BrokerStatus` now.
+    broker_status,
+    /// Last journal sequence number.
+    journal_seq,
+}

@@ -1,0 +1,474 @@
+//! Start and stop: builds every part, runs the loop, and takes it down again.
+//!
+//! Start: configuration → journal lock and recovery → replay → definitions → side threads → listeners → READY.
+//! Stop: no new sessions → reports flushed → goodbye → journal sealed. A stop is never needed for safety.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tradecore_domain::command::Command;
+use tradecore_domain::market::Market;
+use tradecore_domain::{Limits, State};
+use tradecore_protocol::fields::{Durability, Environment, InstrumentId, Role, SessionId};
+use tradecore_protocol::layout::Text;
+use tradecore_protocol::session::ServerConfig;
+use tradecore_protocol::transcript::MacKey;
+
+use crate::brokers::Link;
+use crate::brokers::virtual_venue::{VirtualBroker, VirtualConfig};
+use crate::clock::Clock;
+use crate::config::{BrokerKind, Config, ConfigError, Idle, roles_of};
+use crate::counters::Counters;
+use crate::egress::gate::Gate;
+use crate::egress::replay::{ReplayLink, Replayer, Source};
+use crate::exit::Exit;
+use crate::gateway::{Gateway, Parts, Settings};
+use crate::outbox::Outbox;
+use crate::session::directory::{Directory, Entry};
+use crate::session::socket::Listener;
+use crate::session::{Bounds, Connections};
+use crate::systemd::Notifier;
+
+/// Time that a stop may take before the process ends without it, as after a crash.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Effects and frames that may wait; what happens beyond is named where they are used.
+const OUTBOX_MAX: usize = 65_536;
+const GATE_MAX: usize = 262_144;
+const RING_MAX: usize = 16_384;
+const POOL_CHUNKS: u32 = 4_096;
+
+/// Why a daemon did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] tradecore_journal::OpenError),
+    /// The replay.
+    #[error(transparent)]
+    Replay(#[from] crate::recovery::ReplayError),
+    /// The journal's reader.
+    #[error(transparent)]
+    Read(#[from] tradecore_journal::ReadError),
+    /// The venue inside this process.
+    #[error("the venue: {0}")]
+    Venue(String),
+    /// An address cannot be listened on.
+    #[error("{address}: {source}; is another gateway running?")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A definition was refused.
+    #[error("{what} was refused: {reason:?}")]
+    Definition {
+        /// What.
+        what: String,
+        /// Why.
+        reason: tradecore_protocol::Reason,
+    },
+}
+
+impl DaemonError {
+    /// The exit code.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(ConfigError::Secret { .. }) => Exit::Credential,
+            Self::Config(_) | Self::Definition { .. } => Exit::Config,
+            Self::Journal(error) => Exit::from(error),
+            Self::Replay(_) | Self::Read(_) => Exit::JournalDamaged,
+            Self::Venue(_) | Self::Listen { .. } => Exit::Unavailable,
+            Self::Io(_) => Exit::Io,
+        }
+    }
+}
+
+/// Orders a stop: once set, the daemon drains; set twice, it stops at once.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicUsize>);
+
+impl Stop {
+    /// Asks for the stop.
+    pub fn ask(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often it was asked for.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// The counter itself, for signal handlers.
+    #[must_use]
+    pub fn counter(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.0)
+    }
+}
+
+fn nonce() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    // Without randomness no logon may be judged: an all-zero nonce would make transcripts repeatable.
+    if getrandom::fill(&mut bytes).is_err() {
+        std::process::abort();
+    }
+    bytes
+}
+
+fn sync_failed(error: &std::io::Error) {
+    // Nothing is durable any more, and nobody may be told that it is.
+    tracing::error!(%error, "a sync of the journal failed; stopping");
+    std::process::exit(i32::from(Exit::SyncFailed.code()));
+}
+
+/// The directory of the journal of a configuration.
+#[must_use]
+pub fn journal_dir(config: &Config) -> PathBuf {
+    config.beside(&config.core.data_dir).join("journal")
+}
+
+/// The directory of its hot segments.
+#[must_use]
+pub fn hot_dir(config: &Config) -> Option<PathBuf> {
+    config.core.hot_dir.as_ref().map(|dir| config.beside(dir))
+}
+
+struct Side {
+    stop: Vec<Box<dyn Fn() + Send>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Side {
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(work)?);
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.stop.iter().for_each(|stop| stop());
+        for thread in self.threads.drain(..) {
+            thread.thread().unpark();
+            // A panic has been reported where it happened.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Runs a gateway until it is asked to stop.
+///
+/// # Errors
+/// Everything that refuses a start, with its exit code.
+pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
+    let started = Instant::now();
+    let notifier = Notifier::from_env();
+    let dir = journal_dir(config);
+    let hot = hot_dir(config);
+    let environment = Environment::from(config.core.environment);
+    let durability = Durability::from(config.core.durability);
+    let limits = Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() };
+
+    let opened = tradecore_journal::open(&tradecore_journal::Config {
+        hot_dir: hot.clone(),
+        core: config.core.id,
+        first_segment_bytes: config.journal.first_segment_mib << 20,
+        max_segment_bytes: config.journal.max_segment_mib << 20,
+        reserve_bytes: reserve_bytes(&limits),
+        on_sync_failure: sync_failed,
+        ..tradecore_journal::Config::new(&dir)
+    })?;
+    let (writer, report, watermarks, closer) = opened.into_parts();
+    tracing::info!(?report.outcome, report.last_seq, report.durable_seq, report.epoch, "journal open");
+    if let Some(kept_at) = &report.kept_at {
+        tracing::warn!(bytes = report.cut_bytes, kept_at = %kept_at.display(), "a torn tail was cut: nothing of it was ever acknowledged as synced");
+    }
+    let mut state = State::new(limits);
+    let events = crate::recovery::replay(&dir, hot.as_deref(), &mut state, &mut |events| {
+        notifier.extend_timeout(10_000_000);
+        notifier.status(&format!("replayed {events} events"));
+    })?;
+    tracing::info!(events, open_orders = state.open_orders_count(), elapsed = ?started.elapsed(), "state replayed");
+
+    let mut side = Side { stop: Vec::new(), threads: Vec::new() };
+    let address = start_venue(config, &mut side)?;
+    let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX));
+    let replay = Arc::new(ReplayLink::new(1024, 64));
+    let counters = Arc::new(Counters::default());
+    let mut gateway = Gateway::new(Parts {
+        settings: Settings {
+            commands_per_turn_max: 256,
+            replay_window: config.session.replay_window,
+            throttle_rate: config.session.throttle_rate,
+            throttle_burst: config.session.throttle_burst,
+            throttle_strikes: config.session.throttle_strikes,
+            durability_lag_max: config.journal.durability_lag_max,
+            durability,
+            ids_max: config.core.ids_max,
+        },
+        server: ServerConfig {
+            gateway_id: Text::new(&config.broker.client),
+            instance_id: u64::from(report.epoch),
+            environment,
+            core: config.core.id,
+            resend_count_max: 4096,
+            logon_timeout_ns: config.listen.logon_timeout_ms.saturating_mul(1_000_000),
+            heartbeat_min_ms: config.listen.heartbeat_min_ms,
+            heartbeat_max_ms: config.listen.heartbeat_max_ms,
+        },
+        clock: Clock::new(),
+        market: Market::new(limits.instruments_max),
+        journal: writer,
+        watermarks: Arc::clone(&watermarks),
+        connections: Connections::new(
+            Bounds {
+                connections_max: config.listen.connections_max,
+                outbound_bytes_max: config.session.outbound_bytes_max,
+                pool_chunks: POOL_CHUNKS,
+            },
+            listeners(config)?,
+        )?,
+        directory: directory(config)?,
+        gate: Gate::new(GATE_MAX),
+        outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, OUTBOX_MAX),
+        link: Arc::clone(&link),
+        replay: Arc::clone(&replay),
+        counters: Arc::clone(&counters),
+        nonce,
+        state,
+    });
+    define(&mut gateway, config, report.epoch, durability)?;
+
+    let source = Source { dir, hot_dir: hot, durability: durability.raw() };
+    let replayer = Replayer::new(source, Arc::clone(&replay), config.session.replay_window)?;
+    side.spawn("replay", move || {
+        if let Err(error) = replayer.run() {
+            tracing::error!(%error, "the journal cannot be read back; stopping");
+            std::process::exit(i32::from(Exit::JournalDamaged.code()));
+        }
+    })?;
+    let broker = VirtualBroker::new(
+        VirtualConfig {
+            address,
+            client: config.broker.client.clone(),
+            environment,
+            core: config.core.id,
+            epoch: report.epoch,
+            cursor: gateway.state().broker_cursor(),
+            instruments: config.instruments.iter().map(|i| (InstrumentId(i.id), i.symbol.clone())).collect(),
+            backoff_min: Duration::from_millis(config.broker.backoff_min_ms),
+            backoff_max: Duration::from_millis(config.broker.backoff_max_ms),
+        },
+        Arc::clone(&link),
+    );
+    side.spawn("broker", move || broker.run())?;
+    side.stop.push(Box::new(move || link.stop.store(true, Ordering::Release)));
+    side.stop.push(Box::new(move || replay.stop.store(true, Ordering::Release)));
+
+    let result = run_loop(&mut gateway, config, stop, &counters, &notifier);
+    notifier.stopping("stopping");
+    side.stop();
+    closer.seal(gateway.into_journal());
+    tracing::info!("stopped; the journal is sealed");
+    result
+}
+
+/// What cancels and facts may need when the disk is full: for every open order a cancel, its outcome and two
+/// fills, 288 bytes each with their headers.
+const fn reserve_bytes(limits: &Limits) -> u64 {
+    const EVENTS_PER_ORDER: u64 = 4;
+    const EVENT_BYTES: u64 = 288;
+    // At most a quarter of the default segment, so that a small configuration does not start with a large file.
+    let wanted = (limits.orders_max as u64).saturating_mul(EVENTS_PER_ORDER * EVENT_BYTES);
+    if wanted > 2 << 20 { 2 << 20 } else { wanted }
+}
+
+fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> {
+    if config.broker.kind == BrokerKind::Venue {
+        return Ok(config.broker.address.clone());
+    }
+    let mut venue = config.venue()?;
+    if venue.listen.is_empty() {
+        venue.listen.push("127.0.0.1:0".to_owned());
+    }
+    venue.log_dir = config.beside(&venue.log_dir);
+    let server = crate::venue::Server::bind(&venue).map_err(|error| DaemonError::Venue(error.to_string()))?;
+    let address = server
+        .tcp_addresses()
+        .first()
+        .map_or_else(|| venue.listen.first().cloned().unwrap_or_default(), ToString::to_string);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stop_venue = Arc::clone(&stop);
+    side.spawn("venue", move || {
+        if let Err(error) = server.run(&stop_venue) {
+            tracing::error!(%error, "the venue ended");
+        }
+    })?;
+    side.stop.push(Box::new(move || stop.store(true, Ordering::Release)));
+    Ok(address)
+}
+
+fn listeners(config: &Config) -> Result<Vec<Listener>, DaemonError> {
+    let mut listeners = Vec::new();
+    if let Some(address) = config.listen.tcp {
+        let listener =
+            Listener::tcp(address).map_err(|source| DaemonError::Listen { address: address.to_string(), source })?;
+        listeners.push(listener);
+    }
+    if let Some(path) = &config.listen.unix {
+        let path = config.beside(path);
+        let listener = Listener::unix(&path)
+            .map_err(|source| DaemonError::Listen { address: path.display().to_string(), source })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn directory(config: &Config) -> Result<Directory, DaemonError> {
+    let mut directory = Directory::default();
+    for session in &config.sessions {
+        let secret = config.secret(session)?;
+        let Some(key) = MacKey::new(&secret) else { continue };
+        let entry = Entry {
+            key_id: Text::new(&session.key_id),
+            key,
+            roles: roles_of(Role::from(session.role)),
+            accounts: session.accounts.clone().into_boxed_slice(),
+            cod_mode: session.cod_mode.into(),
+            connection: None,
+        };
+        directory.insert(session.id, entry);
+    }
+    Ok(directory)
+}
+
+/// Journals what the configuration says, where it is new: a replay needs no configuration.
+fn define(gateway: &mut Gateway, config: &Config, epoch: u32, durability: Durability) -> Result<(), DaemonError> {
+    let mut run = |what: String, command: &Command| {
+        gateway.run(command).map_err(|reason| DaemonError::Definition { what, reason })
+    };
+    let environment = Environment::from(config.core.environment).raw();
+    let start = Command::StartCore { epoch, core: config.core.id, environment, durability: durability.raw() };
+    run("the start".to_owned(), &start)?;
+    for instrument in config.instruments()? {
+        run(format!("instrument {}", instrument.instrument_id), &Command::DefineInstrument(instrument))?;
+    }
+    for account in config.accounts()? {
+        run(format!("account {}", account.meta.account_id), &Command::DefineAccount(account))?;
+    }
+    for session in &config.sessions {
+        let command = Command::DefineSession {
+            session_id: SessionId(session.id),
+            session_epoch: session.epoch,
+            role: session.role.into(),
+            cod_mode: session.cod_mode.into(),
+        };
+        run(format!("session {}", session.id), &command)?;
+    }
+    Ok(())
+}
+
+fn run_loop(
+    gateway: &mut Gateway,
+    config: &Config,
+    stop: &Stop,
+    counters: &Arc<Counters>,
+    notifier: &Notifier,
+) -> Result<(), DaemonError> {
+    let addresses: Vec<String> = gateway.addresses();
+    write_listening(config, &addresses)?;
+    tracing::info!(?addresses, "ready");
+    notifier.ready(&format!("listening on {}", addresses.join(", ")));
+    if let Some(cpu) = config.core.cpu {
+        crate::affinity::pin(cpu)?;
+    }
+    let watchdog = Watchdog::start(Arc::clone(counters))?;
+    let wait = match config.core.idle {
+        Idle::Busy | Idle::Yield => Duration::ZERO,
+        Idle::Park => Duration::from_micros(100),
+    };
+    let mut result = Ok(());
+    while stop.asked() == 0 {
+        match gateway.turn(wait) {
+            Ok(0) if config.core.idle == Idle::Yield => std::thread::yield_now(),
+            Ok(_) => {}
+            Err(error) => {
+                result = Err(DaemonError::Io(error));
+                break;
+            }
+        }
+    }
+    drain(gateway, stop);
+    watchdog.stop();
+    result
+}
+
+/// No new sessions; goodbye to those there are; what is durable is sent. Ends by itself at the deadline.
+fn drain(gateway: &mut Gateway, stop: &Stop) {
+    let deadline = Instant::now() + STOP_DEADLINE;
+    gateway.drain();
+    gateway.terminate_all();
+    while !gateway.is_drained() && stop.asked() < 2 && Instant::now() < deadline {
+        if gateway.turn(Duration::from_millis(1)).is_err() {
+            return;
+        }
+    }
+}
+
+/// `listening` in the data directory names the addresses, one a line: for tools that start a gateway.
+fn write_listening(config: &Config, addresses: &[String]) -> std::io::Result<()> {
+    let path = config.beside(&config.core.data_dir).join("listening");
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, addresses.join("\n") + "\n")?;
+    std::fs::rename(partial, path)
+}
+
+/// Where a running gateway listens, as `listening` says.
+#[must_use]
+pub fn listening(data_dir: &Path) -> Vec<String> {
+    std::fs::read_to_string(data_dir.join("listening"))
+        .map(|text| text.lines().map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+/// Feeds the manager's watchdog while the loop turns, and only then.
+struct Watchdog {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Watchdog {
+    fn start(counters: Arc<Counters>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stop_thread = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
+            let notifier = Notifier::from_env();
+            let mut last_turns = 0;
+            while !stop_thread.load(Ordering::Acquire) {
+                let turns = counters.turns.get();
+                if turns != last_turns {
+                    notifier.watchdog();
+                }
+                last_turns = turns;
+                std::thread::park_timeout(Duration::from_millis(500));
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        drop(self.thread.join());
+    }
+}

@@ -1,0 +1,66 @@
+//! Exit codes: stable, documented, declared once.
+
+macro_rules! exit_codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal,)*) => {
+        /// How a command ended.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Exit { $($(#[doc = $doc])* $name = $code,)* }
+
+        impl Exit {
+            /// Every code: number, name, meaning.
+            pub const TABLE: &'static [(u8, &'static str, &'static str)] =
+                &[$(($code, stringify!($name), concat!($($doc),*)),)*];
+
+            /// The number.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+        }
+    };
+}
+
+exit_codes! {
+    /// Done.
+    Ok = 0,
+    /// The command line is wrong.
+    Usage = 64,
+    /// A gateway, venue or address is not there.
+    Unavailable = 69,
+    /// A broken invariant of ours.
+    Internal = 70,
+    /// The system refused to read or write.
+    Io = 74,
+    /// Credentials are missing, readable by others, or refused.
+    Credential = 77,
+    /// The configuration is wrong.
+    Config = 78,
+    /// The journal is damaged below its durable watermark.
+    JournalDamaged = 80,
+    /// Another process writes the journal.
+    JournalLocked = 81,
+    /// The journal was written by a newer release.
+    JournalTooNew = 82,
+    /// No room for the journal.
+    JournalNoSpace = 83,
+    /// The hot segment that should exist is missing.
+    HotSegmentMissing = 84,
+    /// A sync failed: nothing that follows would be durable.
+    SyncFailed = 85,
+    /// What the algos saw, the journal and the venue do not agree.
+    ProofFailed = 86,
+}
+
+impl From<&tradecore_journal::OpenError> for Exit {
+    fn from(error: &tradecore_journal::OpenError) -> Self {
+        use tradecore_journal::OpenError as E;
+        match error {
+            E::Locked { .. } => Self::JournalLocked,
+            E::Damaged(_) => Self::JournalDamaged,
+            E::FormatTooNew { .. } => Self::JournalTooNew,
+            E::MissingHotSegment { .. } => Self::HotSegmentMissing,
+            E::NoSpace { .. } => Self::JournalNoSpace,
+            _ => Self::Io,
+        }
+    }
+}

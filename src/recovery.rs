@@ -1,0 +1,49 @@
+//! Journal → state at start: `apply`, nothing else.
+
+use std::path::Path;
+
+use tradecore_domain::event::{DecodeError, Event};
+use tradecore_domain::{State, apply};
+use tradecore_journal::{ReadError, Reader, Until};
+
+/// Why a journal could not be folded into a state.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// An event is of a newer release, or its bytes are none.
+    #[error("event {seq}: {source}")]
+    Decode {
+        /// Its sequence number.
+        seq: u64,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+}
+
+/// Folds the whole journal into `state`; how many events there were. `progress` hears of every 65,536th.
+///
+/// # Errors
+/// The journal cannot be read, or holds an event that this release does not know: the start is refused.
+pub fn replay(
+    dir: &Path,
+    hot_dir: Option<&Path>,
+    state: &mut State,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, ReplayError> {
+    let mut events: u64 = 0;
+    let mut reader = Reader::open(dir, hot_dir, 1, Until::Journaled)?;
+    while let Some(group) = reader.next_group()? {
+        for record in group.records() {
+            let event = Event::from_archive(record.kind, record.version, record.payload)
+                .map_err(|source| ReplayError::Decode { seq: record.seq, source })?;
+            apply(state, &event);
+            events = events.saturating_add(1);
+            if events.is_multiple_of(65_536) {
+                progress(events);
+            }
+        }
+    }
+    Ok(events)
+}

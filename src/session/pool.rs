@@ -1,0 +1,237 @@
+//! Byte queues of all connections, cut from one pool that is allocated at start.
+//!
+//! An idle connection holds no chunk. Knows nothing of frames or sockets.
+
+/// Bytes of one chunk.
+pub const CHUNK_BYTES: usize = 8 * 1024;
+
+const NIL: u32 = u32::MAX;
+
+/// Chunks, free or owned by one queue each.
+#[derive(Debug)]
+pub struct Pool {
+    bytes: Box<[u8]>,
+    next: Box<[u32]>,
+    free: u32,
+    free_count: u32,
+}
+
+/// A queue of bytes in chunks of a pool; the first `released` bytes may be written to the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteQueue {
+    head: u32,
+    tail: u32,
+    head_offset: u32,
+    tail_len: u32,
+    len: usize,
+    released: usize,
+}
+
+impl Default for ByteQueue {
+    fn default() -> Self {
+        Self { head: NIL, tail: NIL, head_offset: 0, tail_len: 0, len: 0, released: 0 }
+    }
+}
+
+impl ByteQueue {
+    /// Bytes in the queue.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when nothing waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that may leave now.
+    #[must_use]
+    pub const fn released(&self) -> usize {
+        self.released
+    }
+
+    /// True when every byte may leave.
+    #[must_use]
+    pub const fn is_fully_released(&self) -> bool {
+        self.released == self.len
+    }
+
+    /// Lets `bytes` more bytes leave.
+    pub fn release(&mut self, bytes: usize) {
+        self.released = self.released.saturating_add(bytes).min(self.len);
+    }
+}
+
+impl Pool {
+    /// A pool of `chunks` chunks, every page touched.
+    #[must_use]
+    pub fn new(chunks: u32) -> Self {
+        let count = chunks as usize;
+        let mut next: Box<[u32]> = (1..=chunks).collect();
+        if let Some(last) = next.last_mut() {
+            *last = NIL;
+        }
+        Self {
+            bytes: vec![0; count.saturating_mul(CHUNK_BYTES)].into_boxed_slice(),
+            next,
+            free: if chunks == 0 { NIL } else { 0 },
+            free_count: chunks,
+        }
+    }
+
+    /// Chunks that no queue owns.
+    #[must_use]
+    pub const fn free_chunks(&self) -> u32 {
+        self.free_count
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let index = self.free;
+        let next = self.next.get_mut(index as usize)?;
+        self.free = *next;
+        *next = NIL;
+        self.free_count = self.free_count.wrapping_sub(1);
+        Some(index)
+    }
+
+    fn give_back(&mut self, index: u32) {
+        if let Some(next) = self.next.get_mut(index as usize) {
+            *next = self.free;
+            self.free = index;
+            self.free_count = self.free_count.wrapping_add(1);
+        }
+    }
+
+    fn chunk(&self, index: u32) -> &[u8] {
+        let start = (index as usize).saturating_mul(CHUNK_BYTES);
+        self.bytes.get(start..start.saturating_add(CHUNK_BYTES)).unwrap_or_default()
+    }
+
+    fn chunk_mut(&mut self, index: u32) -> &mut [u8] {
+        let start = (index as usize).saturating_mul(CHUNK_BYTES);
+        self.bytes.get_mut(start..start.saturating_add(CHUNK_BYTES)).unwrap_or_default()
+    }
+
+    /// Appends `bytes` to `queue`, not released; false, and nothing appended, when the pool is empty.
+    #[must_use]
+    pub fn push(&mut self, queue: &mut ByteQueue, bytes: &[u8]) -> bool {
+        let room_in_tail = if queue.tail == NIL { 0 } else { CHUNK_BYTES.saturating_sub(queue.tail_len as usize) };
+        let chunks_needed = bytes.len().saturating_sub(room_in_tail).div_ceil(CHUNK_BYTES);
+        if chunks_needed > self.free_count as usize {
+            return false;
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if queue.tail == NIL || queue.tail_len as usize == CHUNK_BYTES {
+                let Some(index) = self.take() else { return false };
+                if queue.tail == NIL {
+                    queue.head = index;
+                    queue.head_offset = 0;
+                } else if let Some(next) = self.next.get_mut(queue.tail as usize) {
+                    *next = index;
+                }
+                queue.tail = index;
+                queue.tail_len = 0;
+            }
+            let at = queue.tail_len as usize;
+            let room = self.chunk_mut(queue.tail).get_mut(at..).unwrap_or_default();
+            let count = room.len().min(rest.len());
+            let (now, later) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            if let Some(to) = room.get_mut(..now.len()) {
+                to.copy_from_slice(now);
+            }
+            queue.tail_len = queue.tail_len.saturating_add(count as u32);
+            queue.len = queue.len.saturating_add(count);
+            rest = later;
+        }
+        true
+    }
+
+    /// The first bytes that may leave, as long as they lie in one chunk.
+    #[must_use]
+    pub fn front(&self, queue: &ByteQueue) -> &[u8] {
+        if queue.head == NIL {
+            return &[];
+        }
+        let end = if queue.head == queue.tail { queue.tail_len as usize } else { CHUNK_BYTES };
+        let bytes = self.chunk(queue.head).get(queue.head_offset as usize..end).unwrap_or_default();
+        bytes.get(..queue.released.min(bytes.len())).unwrap_or_default()
+    }
+
+    /// Drops the first `count` bytes, at most what `front` showed.
+    pub fn pop(&mut self, queue: &mut ByteQueue, count: usize) {
+        queue.len = queue.len.saturating_sub(count);
+        queue.released = queue.released.saturating_sub(count);
+        queue.head_offset = queue.head_offset.saturating_add(count as u32);
+        if queue.len == 0 {
+            self.clear(queue);
+        } else if queue.head_offset as usize >= CHUNK_BYTES {
+            let spent = queue.head;
+            queue.head = self.next.get(spent as usize).copied().unwrap_or(NIL);
+            queue.head_offset = 0;
+            self.give_back(spent);
+        }
+    }
+
+    /// Empties the queue.
+    pub fn clear(&mut self, queue: &mut ByteQueue) {
+        while queue.head != NIL {
+            let spent = queue.head;
+            queue.head = if spent == queue.tail { NIL } else { self.next.get(spent as usize).copied().unwrap_or(NIL) };
+            self.give_back(spent);
+        }
+        *queue = ByteQueue::default();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    fn drain(pool: &mut Pool, queue: &mut ByteQueue) -> Vec<u8> {
+        let mut out = Vec::new();
+        loop {
+            let front = pool.front(queue).to_vec();
+            if front.is_empty() {
+                return out;
+            }
+            // Partial writes: at most 1,000 bytes leave at once.
+            let count = front.len().min(1000);
+            out.extend_from_slice(&front[..count]);
+            pool.pop(queue, count);
+        }
+    }
+
+    #[test]
+    fn bytes_leave_in_order_and_chunks_come_back() {
+        let mut pool = Pool::new(5);
+        let mut queue = ByteQueue::default();
+        let bytes: Vec<u8> = (0..30_000_u32).map(|i| i as u8).collect();
+        for part in bytes.chunks(777) {
+            assert!(pool.push(&mut queue, part));
+        }
+        assert_eq!(pool.front(&queue), b"", "nothing leaves before it is released");
+        queue.release(12_345);
+        let mut out = drain(&mut pool, &mut queue);
+        assert_eq!(out.len(), 12_345);
+        queue.release(usize::MAX);
+        out.extend(drain(&mut pool, &mut queue));
+        assert_eq!(out, bytes);
+        assert_eq!(pool.free_chunks(), 5);
+    }
+
+    #[test]
+    fn an_empty_pool_refuses_whole_and_keeps_what_is_queued() {
+        let mut pool = Pool::new(1);
+        let mut queue = ByteQueue::default();
+        assert!(pool.push(&mut queue, &[1; CHUNK_BYTES - 4]));
+        assert!(!pool.push(&mut queue, &[2; 5]));
+        assert_eq!(queue.len(), CHUNK_BYTES - 4);
+        assert!(pool.push(&mut queue, &[2; 4]));
+        pool.clear(&mut queue);
+        assert_eq!((pool.free_chunks(), queue.len()), (1, 0));
+    }
+}
