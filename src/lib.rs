@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod daemon;
+pub mod demo;
 pub mod egress;
 pub mod exit;
 pub mod gateway;

@@ -20,6 +20,26 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Shows everything at work: algos on a real capture, a SIGKILL in the middle, and the proof that nothing was
+    /// lost or doubled.
+    #[command(after_help = "Example: tradecore demo --seconds 20 --kills 3")]
+    Demo {
+        /// How long the algos trade, s.
+        #[arg(long, default_value_t = 12)]
+        seconds: u64,
+        /// How often the gateway is killed.
+        #[arg(long, default_value_t = 1)]
+        kills: u32,
+        /// How often the venue is killed.
+        #[arg(long, default_value_t = 0)]
+        venue_kills: u32,
+        /// Where everything is kept; by default a directory that goes at the end.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// No progress lines.
+        #[arg(long)]
+        quiet: bool,
+    },
     /// Runs a gateway until SIGTERM.
     #[command(after_help = "Example: tradecore run --config /etc/tradecore/virtual.toml")]
     Run {
@@ -142,6 +162,13 @@ fn load(path: &std::path::Path) -> Result<Config, Failure> {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Demo { seconds, kills, venue_kills, dir, quiet } => {
+            let stop = Arc::new(AtomicBool::new(false));
+            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+                signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|e| (Exit::Internal, e.to_string()))?;
+            }
+            tradecore::demo::run(&tradecore::demo::DemoOptions { seconds, kills, venue_kills, dir, quiet }, &stop)
+        }
         Command::Run { config } => {
             let config = load(&config)?;
             let stop = Stop::default();

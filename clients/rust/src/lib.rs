@@ -1,0 +1,16 @@
+//! A client of the gateway that carries the recovery recipe, so that an algo author cannot get it wrong.
+//!
+//! What a crash on either side must not lose is in a small file: the numbers of both streams, the ClOrdIDs,
+//! and every request that the gateway has not acknowledged. A request is in the file before its first byte
+//! leaves. After a reconnect missed reports come first, in order, each once; then requests in doubt are sent
+//! again under their old numbers, so that each has one effect, or they are abandoned once they are stale.
+#![forbid(unsafe_code)]
+
+mod client;
+mod decimal;
+mod store;
+
+pub use client::{Address, Client, ClientError, Event, NewOrder, Options};
+pub use decimal::{DecimalError, format, px, qty};
+pub use store::{Store, StoreError};
+pub use tradecore_protocol as protocol;

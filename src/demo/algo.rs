@@ -1,0 +1,288 @@
+//! The sample algos, each a client connection of its own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tradecore_client::protocol::codes::er_flags;
+use tradecore_client::protocol::fields::{ClOrdId, ExecType, OrdStatus, Px, Qty, Side, Tif, exec_flags};
+use tradecore_client::protocol::messages::{ExecReport, Quote};
+use tradecore_client::{Address, Client, ClientError, Event, NewOrder, Options};
+
+/// What an algo does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Keeps a bid and an offer around the market, and moves them with it.
+    Maker,
+    /// Takes what is there, now and then.
+    Taker,
+    /// Trades like the taker, and sends every order twice.
+    Repeater,
+}
+
+impl Kind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Maker => "market maker",
+            Self::Taker => "taker",
+            Self::Repeater => "repeater",
+        }
+    }
+}
+
+/// A fill, as an algo saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeenFill {
+    pub(super) order_id: u64,
+    pub(super) px: i64,
+    pub(super) qty: i64,
+}
+
+/// The last word of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeenOrder {
+    pub(super) order_id: u64,
+    pub(super) cum_qty: i64,
+    pub(super) cum_cost: i128,
+    pub(super) status: u8,
+    pub(super) version: u32,
+}
+
+/// Everything that an algo saw.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) session_id: u32,
+    pub(super) kind: Kind,
+    pub(super) orders: BTreeMap<u64, SeenOrder>,
+    pub(super) fills: BTreeMap<u64, SeenFill>,
+    pub(super) doubled_fills: u64,
+    pub(super) rejects: u64,
+    pub(super) duplicates_answered: u64,
+    pub(super) reconnects: u64,
+    pub(super) round_trip_us: Histogram<u64>,
+    pub(super) cash: i128,
+    pub(super) positions: Vec<(u32, i128, i128)>,
+}
+
+pub(super) struct Algo {
+    options: Options,
+    seen: Seen,
+    quotes: BTreeMap<u32, Quote>,
+    sent: BTreeMap<u64, Instant>,
+    open: BTreeMap<u64, ExecReport>,
+    turn: u64,
+}
+
+const INSTRUMENTS: [(u32, i64); 2] = [(1, 1_000_000), (2, 20_000_000)];
+const TICK: i64 = 10_000_000;
+
+impl Algo {
+    pub(super) fn new(session_id: u32, kind: Kind, socket: &Path, state: &Path, secret: &[u8]) -> Self {
+        let mut options = Options::new(Address::Unix(socket.to_owned()), session_id, "demo", secret);
+        options.state_path = Some(state.to_owned());
+        options.app_name = kind.name().to_owned();
+        options.heartbeat_ms = 500;
+        let round_trip_us = Histogram::new(3).unwrap_or_else(|_| unreachable!("3 digits are allowed"));
+        Self {
+            options,
+            seen: Seen {
+                session_id,
+                kind,
+                orders: BTreeMap::new(),
+                fills: BTreeMap::new(),
+                doubled_fills: 0,
+                rejects: 0,
+                duplicates_answered: 0,
+                reconnects: 0,
+                round_trip_us,
+                cash: 0,
+                positions: Vec::new(),
+            },
+            quotes: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            open: BTreeMap::new(),
+            turn: 0,
+        }
+    }
+
+    /// Trades until `done`, then cancels what is open and asks for the balance.
+    pub(super) fn run(mut self, done: &AtomicBool) -> Result<Seen, ClientError> {
+        let mut client = Client::new(self.options.clone())?;
+        while !done.load(Ordering::Acquire) {
+            while let Some(event) = client.poll(Duration::from_millis(2))? {
+                self.take(&mut client, &event)?;
+            }
+            self.trade(&mut client)?;
+        }
+        self.finish(&mut client)?;
+        Ok(self.seen)
+    }
+
+    fn take(&mut self, client: &mut Client, event: &Event) -> Result<(), ClientError> {
+        match event {
+            Event::Ready { .. } => {
+                for (instrument_id, _) in INSTRUMENTS {
+                    allow_not_ready(client.subscribe(instrument_id))?;
+                }
+            }
+            Event::Disconnected { .. } => self.seen.reconnects = self.seen.reconnects.saturating_add(1),
+            Event::Quote(quote) => drop(self.quotes.insert(quote.instrument_id.get(), *quote)),
+            Event::Reject(_) => self.seen.rejects = self.seen.rejects.saturating_add(1),
+            Event::Exec(report) => self.note(report),
+            Event::Account(account) => self.seen.cash = account.cash.get(),
+            Event::Position(position) => {
+                let row = (position.instrument_id.get(), position.position_qty.get(), position.realized_pnl.get());
+                self.seen.positions.push(row);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, report: &ExecReport) {
+        let cl_ord_id = report.cl_ord_id.get();
+        if report.er_flags & er_flags::DUPLICATE_REQUEST != 0 {
+            self.seen.duplicates_answered = self.seen.duplicates_answered.saturating_add(1);
+            return;
+        }
+        if report.exec_type == ExecType::PendingNew.raw()
+            && let Some(sent) = self.sent.remove(&cl_ord_id)
+        {
+            let us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.seen.round_trip_us.saturating_record(us);
+        }
+        if report.exec_type == ExecType::Trade.raw() {
+            let fill = SeenFill { order_id: report.order_id.get(), px: report.last_px.get(), qty: report.last_qty.get() };
+            if self.seen.fills.insert(report.exec_id.get(), fill).is_some() {
+                self.seen.doubled_fills = self.seen.doubled_fills.saturating_add(1);
+            }
+        }
+        let order = SeenOrder {
+            order_id: report.order_id.get(),
+            cum_qty: report.cum_qty.get(),
+            cum_cost: report.cum_cost.get(),
+            status: report.ord_status,
+            version: report.order_version.get(),
+        };
+        let known = self.seen.orders.entry(cl_ord_id).or_insert(order);
+        if order.version >= known.version {
+            *known = order;
+        }
+        let is_closed = OrdStatus::from_raw(report.ord_status).is_some_and(OrdStatus::is_closed);
+        if is_closed {
+            self.open.remove(&cl_ord_id);
+        } else {
+            self.open.insert(cl_ord_id, *report);
+        }
+    }
+
+    fn trade(&mut self, client: &mut Client) -> Result<(), ClientError> {
+        if !client.is_ready() || client.in_doubt() > 200 {
+            return Ok(());
+        }
+        self.turn = self.turn.saturating_add(1);
+        let nth = usize::from(self.turn.is_multiple_of(2));
+        let Some((instrument_id, lot)) = INSTRUMENTS.get(nth).copied() else { return Ok(()) };
+        let Some(quote) = self.quotes.get(&instrument_id).copied() else { return Ok(()) };
+        match self.seen.kind {
+            Kind::Maker => self.make(client, instrument_id, lot, &quote),
+            Kind::Taker | Kind::Repeater if self.turn.is_multiple_of(3) => {
+                self.take_market(client, instrument_id, lot, &quote)
+            }
+            Kind::Taker | Kind::Repeater => Ok(()),
+        }
+    }
+
+    fn make(&mut self, client: &mut Client, instrument_id: u32, lot: i64, quote: &Quote) -> Result<(), ClientError> {
+        for (side, px) in [(Side::Buy, quote.bid_px.get()), (Side::Sell, quote.ask_px.get())] {
+            let mine = self
+                .open
+                .values()
+                .find(|order| order.instrument_id.get() == instrument_id && order.side == side.raw())
+                .copied();
+            match mine {
+                None => {
+                    let order = NewOrder {
+                        exec_flags: exec_flags::POST_ONLY,
+                        ..NewOrder::limit(instrument_id, self.options.session_id, side, Qty(lot), Px(px))
+                    };
+                    self.send(client, &order)?;
+                }
+                Some(order) if order.ord_status == OrdStatus::New.raw() => {
+                    let id = ClOrdId(order.cl_ord_id.get());
+                    let away = order.px.get().abs_diff(px);
+                    if away > 20 * TICK.unsigned_abs() {
+                        allow_not_ready(client.cancel(id).map(drop))?;
+                    } else if away > 4 * TICK.unsigned_abs() {
+                        allow_not_ready(client.replace(id, Px(px), Qty(order.order_qty.get())).map(drop))?;
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_market(&mut self, client: &mut Client, instrument_id: u32, lot: i64, quote: &Quote) -> Result<(), ClientError> {
+        let side = if self.turn.is_multiple_of(4) { Side::Buy } else { Side::Sell };
+        let px = if side == Side::Buy { quote.ask_px.get() } else { quote.bid_px.get() };
+        let order = NewOrder { tif: Tif::Ioc, ..NewOrder::limit(instrument_id, self.options.session_id, side, Qty(lot), Px(px)) };
+        let sent = self.send(client, &order)?;
+        if let (Some(id), Kind::Repeater) = (sent, self.seen.kind) {
+            allow_not_ready(client.repeat_order(id, &order))?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, client: &mut Client, order: &NewOrder) -> Result<Option<ClOrdId>, ClientError> {
+        match client.new_order(order) {
+            Ok(id) => {
+                self.sent.insert(id.0, Instant::now());
+                Ok(Some(id))
+            }
+            Err(ClientError::NotReady) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Cancels until nothing is open and nothing is in doubt, then asks for the balance.
+    fn finish(&mut self, client: &mut Client) -> Result<(), ClientError> {
+        let deadline = Instant::now().checked_add(Duration::from_secs(20));
+        let mut next_cancel = Instant::now();
+        let mut asked = false;
+        while deadline.is_some_and(|deadline| Instant::now() < deadline) {
+            if let Some(event) = client.poll(Duration::from_millis(20))? {
+                if asked && let Event::QueryEnd(end) = &event
+                    && end.ref_template.get() == tradecore_client::protocol::messages::PositionRequest::TEMPLATE_ID
+                {
+                    client.logout();
+                    return Ok(());
+                }
+                self.take(client, &event)?;
+                continue;
+            }
+            if !client.is_ready() || asked {
+                continue;
+            }
+            if self.open.is_empty() && client.in_doubt() == 0 {
+                allow_not_ready(client.accounts())?;
+                allow_not_ready(client.positions())?;
+                asked = true;
+            } else if Instant::now() >= next_cancel {
+                next_cancel = Instant::now().checked_add(Duration::from_millis(500)).unwrap_or(next_cancel);
+                allow_not_ready(client.mass_cancel(false).map(drop))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Between connections nothing is sent; the next turn tries again.
+fn allow_not_ready(result: Result<(), ClientError>) -> Result<(), ClientError> {
+    match result {
+        Err(ClientError::NotReady) => Ok(()),
+        other => other,
+    }
+}
