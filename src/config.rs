@@ -443,11 +443,7 @@ impl Config {
     ///
     /// # Errors
     /// As `load`.
-    pub fn parse(
-        path: &Path,
-        text: &str,
-        env: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn parse(path: &Path, text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let syntax = |message: String| ConfigError::Syntax { path: path.to_owned(), message };
         // The file by itself first: its errors name the line.
         let mut config: Self = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
@@ -457,9 +453,9 @@ impl Config {
             for (name, value) in &overrides {
                 lay_over(&mut table, name, value).map_err(&syntax)?;
             }
-            config = table.try_into().map_err(|error: toml::de::Error| {
-                syntax(format!("with the overrides of the environment: {error}"))
-            })?;
+            config = table
+                .try_into()
+                .map_err(|error: toml::de::Error| syntax(format!("with the overrides of the environment: {error}")))?;
         }
         config.path = path.to_owned();
         config.check()?;
@@ -536,8 +532,9 @@ impl Config {
                 if instrument.id == 0 || instrument.id > limits.instruments_max {
                     return Err(self.value(key("id"), instrument.id, format!("1 to {}", limits.instruments_max)));
                 }
-                let money = parse_money(&instrument.order_notional_max)
-                    .map_err(|error| self.value(key("order_notional_max"), &instrument.order_notional_max, error.to_string()))?;
+                let money = parse_money(&instrument.order_notional_max).map_err(|error| {
+                    self.value(key("order_notional_max"), &instrument.order_notional_max, error.to_string())
+                })?;
                 Ok(InstrumentDefined {
                     meta: Meta::default(),
                     order_notional_max: money.0,
@@ -618,14 +615,17 @@ impl Config {
         let in_credentials = credentials.map(|dir| dir.join(&session.secret_file)).filter(|path| path.exists());
         let path = in_credentials.clone().unwrap_or_else(|| self.beside(&session.secret_file));
         let failed = |message: String| ConfigError::Secret { path: path.clone(), message };
-        let metadata = std::fs::metadata(&path).map_err(|error| failed(format!("the key of session {}: {error}", session.id)))?;
+        let metadata =
+            std::fs::metadata(&path).map_err(|error| failed(format!("the key of session {}: {error}", session.id)))?;
         if in_credentials.is_none() && metadata.mode() & 0o077 != 0 {
             return Err(failed("others can read this key; run chmod 600 on it".to_owned()));
         }
         let secret = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
         let secret = secret.trim_ascii().to_vec();
         if secret.len() < tradecore_protocol::transcript::KEY_BYTES_MIN {
-            return Err(failed("a key has at least 16 bytes; make one with: head -c 32 /dev/urandom | base64".to_owned()));
+            return Err(failed(
+                "a key has at least 16 bytes; make one with: head -c 32 /dev/urandom | base64".to_owned(),
+            ));
         }
         Ok(secret)
     }

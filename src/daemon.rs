@@ -399,8 +399,9 @@ fn run_loop(
     };
     let mut result = Ok(());
     while stop.asked() == 0 {
+        let wait = if gateway.is_waiting() { Duration::ZERO } else { wait };
         match gateway.turn(wait) {
-            Ok(0) if config.core.idle == Idle::Yield => std::thread::yield_now(),
+            Ok(0) if config.core.idle != Idle::Busy => std::thread::yield_now(),
             Ok(_) => {}
             Err(error) => {
                 result = Err(DaemonError::Io(error));
@@ -415,10 +416,10 @@ fn run_loop(
 
 /// No new sessions; goodbye to those there are; what is durable is sent. Ends by itself at the deadline.
 fn drain(gateway: &mut Gateway, stop: &Stop) {
-    let deadline = Instant::now() + STOP_DEADLINE;
+    let asked_at = Instant::now();
     gateway.drain();
     gateway.terminate_all();
-    while !gateway.is_drained() && stop.asked() < 2 && Instant::now() < deadline {
+    while !gateway.is_drained() && stop.asked() < 2 && asked_at.elapsed() < STOP_DEADLINE {
         if gateway.turn(Duration::from_millis(1)).is_err() {
             return;
         }

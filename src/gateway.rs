@@ -156,6 +156,12 @@ impl Gateway {
         }
     }
 
+    /// True while something waits that no socket will tell of: the watermark, the broker's ring, a pending step.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.gate.is_empty() || !self.outbox.is_empty() || !self.link.inbound.is_empty()
+    }
+
     /// Where clients connect.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
@@ -438,7 +444,9 @@ impl Gateway {
         let open_orders = self.state.open_orders_of_session(SessionId(logged_on.session_id));
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.replay_next = 0;
-        connection.session.set_report_window(to.saturating_sub(self.settings.replay_window).max(1), to.saturating_add(1));
+        connection
+            .session
+            .set_report_window(to.saturating_sub(self.settings.replay_window).max(1), to.saturating_add(1));
         if is_live {
             connection.session.resend_complete();
             return;
@@ -480,7 +488,9 @@ impl Gateway {
     }
 
     fn send_block(&mut self, index: u32, now: Now) {
-        let Some(block) = self.connections.get_mut(index).and_then(|connection| connection.block.take()) else { return };
+        let Some(block) = self.connections.get_mut(index).and_then(|connection| connection.block.take()) else {
+            return;
+        };
         let Block { len, last, last_number, .. } = block;
         let bytes = block.bytes.get(..len).unwrap_or_default();
         let last_seq = self.journal.last_seq();
@@ -512,11 +522,13 @@ impl Gateway {
                 self.obey(index, None, step, &reply, now);
                 work = work.saturating_add(1);
             }
-            work = work.saturating_add(queries::go_on(&mut self.connections, index, &self.state, &mut self.gate, &queries::Place {
-                now,
-                journal_seq: self.journal.last_seq(),
-                durability: self.settings.durability,
-            }));
+            work = work.saturating_add(queries::go_on(
+                &mut self.connections,
+                index,
+                &self.state,
+                &mut self.gate,
+                &queries::Place { now, journal_seq: self.journal.last_seq(), durability: self.settings.durability },
+            ));
             work = work.saturating_add(self.send_quotes(index, now));
         }
         work
@@ -660,8 +672,7 @@ impl Gateway {
         self.counters.refusals.add(1);
         let mut out = [0; REPORT_BYTES_MAX];
         let header = &frame.header;
-        let mut block =
-            report::refusal(header.template_id, header.seq, ingress::ids_of(frame), reason, retry_after_ns);
+        let mut block = report::refusal(header.template_id, header.seq, ingress::ids_of(frame), reason, retry_after_ns);
         block.recv_time_ns.set(now.utc_ns);
         let Some(connection) = self.connections.get(index) else { return };
         let len = encode(&mut out, connection.session.envelope(now, 0, 0), &block).unwrap_or(0);
@@ -748,9 +759,9 @@ impl Gateway {
         if events.is_empty() {
             return Ok(());
         }
-        let bytes = events.iter().fold(0_usize, |sum, event| {
-            sum.saturating_add(event.payload_len()).saturating_add(RECORD_OVERHEAD)
-        });
+        let bytes = events
+            .iter()
+            .fold(0_usize, |sum, event| sum.saturating_add(event.payload_len()).saturating_add(RECORD_OVERHEAD));
         let space = if adds_risk(command) { Space::Normal } else { Space::Reserve };
         if !self.journal.can_append(bytes, events.len(), space) {
             return Err(Reason::JournalFull);
@@ -978,4 +989,3 @@ const FACT_BYTES: usize = FACT_RECORDS * (tradecore_domain::event::EVENT_BYTES_M
 const fn adds_risk(command: &Command) -> bool {
     matches!(command, Command::PlaceOrder(_) | Command::ReplaceOrder(_))
 }
-

@@ -236,7 +236,11 @@ fn journal(command: JournalCommand) -> Result<(), Failure> {
                 ("last_ts_ns", stat.last_ts_ns),
             ];
             if json {
-                println!("{}", serde_json::to_string(&rows.into_iter().collect::<std::collections::BTreeMap<_, _>>()).unwrap_or_default());
+                println!(
+                    "{}",
+                    serde_json::to_string(&rows.into_iter().collect::<std::collections::BTreeMap<_, _>>())
+                        .unwrap_or_default()
+                );
             } else {
                 rows.iter().for_each(|(name, value)| println!("{name:<14} {value}"));
             }
@@ -244,7 +248,10 @@ fn journal(command: JournalCommand) -> Result<(), Failure> {
         }
         JournalCommand::Verify { place } => {
             let stat = tradecore_journal::stat(&place.dir, place.hot_dir.as_deref()).map_err(damaged)?;
-            println!("ok: {} records in {} groups, sequence numbers {} to {}", stat.records, stat.groups, stat.first_seq, stat.last_seq);
+            println!(
+                "ok: {} records in {} groups, sequence numbers {} to {}",
+                stat.records, stat.groups, stat.first_seq, stat.last_seq
+            );
             Ok(())
         }
         JournalCommand::Dump { place, from, to, json, follow } => dump(&place, from, to, json, follow),

@@ -5,7 +5,9 @@
 use tradecore_domain::State;
 use tradecore_domain::market::Market;
 use tradecore_protocol::codes::{KillState, SubscribeAction, frame_flags};
-use tradecore_protocol::fields::{AccountId, ClOrdId, Durability, InstrumentId, OrderId, Role, SessionId, TradingState};
+use tradecore_protocol::fields::{
+    AccountId, ClOrdId, Durability, InstrumentId, OrderId, Role, SessionId, TradingState,
+};
 use tradecore_protocol::frame::{Envelope, Frame, encode};
 use tradecore_protocol::layout::{Message, Text};
 use tradecore_protocol::messages as wire;
@@ -105,13 +107,14 @@ pub fn answer(
 ) -> Answer {
     let id = frame.leading_id();
     let template_id = frame.header.template_id;
-    let may_see = |account_id: u32| {
-        sources.directory.get(logged_on.session_id).is_some_and(|entry| entry.may_use(account_id))
-    };
+    let may_see =
+        |account_id: u32| sources.directory.get(logged_on.session_id).is_some_and(|entry| entry.may_use(account_id));
     let mut sender = Sender { connections, gate, index, place, count: 0, has_room: true };
     match template_id {
         wire::OrderStatusRequest::TEMPLATE_ID => {
-            let Ok(request) = frame.read::<wire::OrderStatusRequest>() else { return Answer::Refused(Reason::BlockTooShort) };
+            let Ok(request) = frame.read::<wire::OrderStatusRequest>() else {
+                return Answer::Refused(Reason::BlockTooShort);
+            };
             let session_id = SessionId(logged_on.session_id);
             let order = match request.order_id.get() {
                 0 => sources.state.known(session_id, ClOrdId(request.cl_ord_id.get())).map(|known| known.order),
@@ -125,7 +128,9 @@ pub fn answer(
             sender.end(id, template_id, reason)
         }
         wire::OpenOrdersRequest::TEMPLATE_ID => {
-            let Ok(request) = frame.read::<wire::OpenOrdersRequest>() else { return Answer::Refused(Reason::BlockTooShort) };
+            let Ok(request) = frame.read::<wire::OpenOrdersRequest>() else {
+                return Answer::Refused(Reason::BlockTooShort);
+            };
             let cursor = OpenOrdersCursor {
                 request_id: id,
                 account_id: request.account_id.get(),
@@ -143,7 +148,9 @@ pub fn answer(
             }
         }
         wire::PositionRequest::TEMPLATE_ID => {
-            let Ok(request) = frame.read::<wire::PositionRequest>() else { return Answer::Refused(Reason::BlockTooShort) };
+            let Ok(request) = frame.read::<wire::PositionRequest>() else {
+                return Answer::Refused(Reason::BlockTooShort);
+            };
             for (account_id, _) in sources.state.accounts() {
                 if !matches(request.account_id.get(), account_id.0) || !may_see(account_id.0) {
                     continue;
@@ -161,7 +168,9 @@ pub fn answer(
             sender.end(id, template_id, Reason::None)
         }
         wire::AccountRequest::TEMPLATE_ID => {
-            let Ok(request) = frame.read::<wire::AccountRequest>() else { return Answer::Refused(Reason::BlockTooShort) };
+            let Ok(request) = frame.read::<wire::AccountRequest>() else {
+                return Answer::Refused(Reason::BlockTooShort);
+            };
             for (account_id, account) in sources.state.accounts() {
                 if matches(request.account_id.get(), account_id.0) && may_see(account_id.0) {
                     sender.send(&account_block(id, account_id, account, sources.state, place), 0);
@@ -170,7 +179,9 @@ pub fn answer(
             sender.end(id, template_id, Reason::None)
         }
         wire::InstrumentsRequest::TEMPLATE_ID => {
-            let Ok(request) = frame.read::<wire::InstrumentsRequest>() else { return Answer::Refused(Reason::BlockTooShort) };
+            let Ok(request) = frame.read::<wire::InstrumentsRequest>() else {
+                return Answer::Refused(Reason::BlockTooShort);
+            };
             for instrument in sources.state.instruments() {
                 if matches(request.instrument_id.get(), instrument.instrument_id) {
                     sender.send(&instrument_block(id, instrument), 0);
@@ -179,7 +190,9 @@ pub fn answer(
             sender.end(id, template_id, Reason::None)
         }
         wire::MarketDataSubscribe::TEMPLATE_ID => {
-            let Ok(request) = frame.read::<wire::MarketDataSubscribe>() else { return Answer::Refused(Reason::BlockTooShort) };
+            let Ok(request) = frame.read::<wire::MarketDataSubscribe>() else {
+                return Answer::Refused(Reason::BlockTooShort);
+            };
             subscribe(sources, sender, request)
         }
         wire::FillsRequest::TEMPLATE_ID => match frame.read::<wire::FillsRequest>() {
@@ -219,7 +232,12 @@ fn subscribe(sources: Sources<'_>, mut sender: Sender<'_>, request: &wire::Marke
         }
         (Some(_), Some(_) | None) => Reason::InstrumentUnknown,
     };
-    let mut block = wire::SubscribeReport { request_id: request.request_id, instrument_id: request.instrument_id, action: request.action, ..Default::default() };
+    let mut block = wire::SubscribeReport {
+        request_id: request.request_id,
+        instrument_id: request.instrument_id,
+        action: request.action,
+        ..Default::default()
+    };
     block.reason.set(reason.raw());
     sender.send(&block, 0);
     if sender.has_room { Answer::Done } else { Answer::NoRoom }
@@ -237,7 +255,8 @@ pub fn go_on(connections: &mut Connections, index: u32, state: &State, gate: &mu
     while sent < FRAMES_PER_TURN {
         let Some(order) = state.next_open_order(&mut cursor.position, VISITS_PER_TURN) else { break };
         let is_seen = logged_on.role != Role::Trade || order.session_id == logged_on.session_id;
-        if is_seen && matches(cursor.account_id, order.account_id) && matches(cursor.instrument_id, order.instrument_id) {
+        if is_seen && matches(cursor.account_id, order.account_id) && matches(cursor.instrument_id, order.instrument_id)
+        {
             sender.send(&report::status_report(order, &report_place(place)), 0);
             sent = sent.saturating_add(1);
         }

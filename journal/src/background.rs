@@ -84,9 +84,7 @@ impl Maker {
 fn fresh_salt() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // Seeded by the system for every process, and different at every call.
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 pub(crate) struct Shared {
@@ -121,19 +119,11 @@ pub(crate) fn start(maker: Maker, shared: Shared) -> io::Result<Background> {
     let prepare = std::thread::Builder::new()
         .name("journal-prepare".into())
         .spawn(move || prepare(maker, &shared.prepared, &shared.retired, &stop_prepare))?;
-    Ok(Background {
-        stop,
-        threads: vec![sync, prepare],
-    })
+    Ok(Background { stop, threads: vec![sync, prepare] })
 }
 
 /// Keeps the ring of prepared segments full, and unmaps those that the writer has left.
-fn prepare(
-    mut maker: Maker,
-    prepared: &ArrayQueue<Prepared>,
-    retired: &ArrayQueue<Prepared>,
-    stop: &AtomicBool,
-) {
+fn prepare(mut maker: Maker, prepared: &ArrayQueue<Prepared>, retired: &ArrayQueue<Prepared>, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
         while let Some(old) = retired.pop() {
             drop(old);
@@ -150,15 +140,9 @@ fn prepare(
     }
     // A segment that was never used holds nothing: a later start makes its own.
     while let Some(unused) = prepared.pop() {
-        drop(std::fs::remove_file(path_of(
-            &maker.dir,
-            unused.header.segno,
-        )));
+        drop(std::fs::remove_file(path_of(&maker.dir, unused.header.segno)));
         if let Some(hot_dir) = &maker.hot_dir {
-            drop(std::fs::remove_file(hot_path_of(
-                hot_dir,
-                unused.header.segno,
-            )));
+            drop(std::fs::remove_file(hot_path_of(hot_dir, unused.header.segno)));
         }
     }
 }
@@ -210,10 +194,7 @@ impl Syncer {
         if moved {
             if open.is_hot {
                 let from = self.synced_at & !(PAGE.wrapping_sub(1));
-                open.file.write_all_at(
-                    open.map.bytes(from, self.at.saturating_sub(from)),
-                    from as u64,
-                )?;
+                open.file.write_all_at(open.map.bytes(from, self.at.saturating_sub(from)), from as u64)?;
             }
             rustix::fs::fdatasync(&open.file)?;
             self.synced_at = self.at;
@@ -237,12 +218,7 @@ impl Syncer {
     /// Walks over what is visible; true when the segment has ended.
     fn walk(&mut self, open: &OpenSegment) -> bool {
         while open.map.length_word(self.at) != 0 {
-            match found_at(
-                open.map.bytes(0, open.map.len()),
-                open.salt,
-                self.at,
-                self.next_seq,
-            ) {
+            match found_at(open.map.bytes(0, open.map.len()), open.salt, self.at, self.next_seq) {
                 Found::Group { end, last_seq, .. } => {
                     self.at = end;
                     self.next_seq = last_seq.saturating_add(1);
@@ -260,28 +236,15 @@ impl Syncer {
     }
 
     fn open_segment(&self) -> io::Result<OpenSegment> {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path_of(&self.dir, self.segno))?;
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(path_of(&self.dir, self.segno))?;
         let hot = match &self.hot_dir {
             None => None,
             Some(hot_dir) => Some(std::fs::File::open(hot_path_of(hot_dir, self.segno))?),
         };
         let source = hot.as_ref().unwrap_or(&file);
         let map = Map::open_read_only(source, source.metadata()?.len() as usize)?;
-        let header =
-            SegmentHeader::from_bytes(map.bytes(0, SEGMENT_HEADER_BYTES)).map_err(|_| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a segment header changed under the writer",
-                )
-            })?;
-        Ok(OpenSegment {
-            map,
-            file,
-            salt: header.salt,
-            is_hot: hot.is_some(),
-        })
+        let header = SegmentHeader::from_bytes(map.bytes(0, SEGMENT_HEADER_BYTES))
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a segment header changed under the writer"))?;
+        Ok(OpenSegment { map, file, salt: header.salt, is_hot: hot.is_some() })
     }
 }

@@ -148,10 +148,7 @@ pub enum OpenError {
 
 impl OpenError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { path: path.to_owned(), source }
     }
 }
 
@@ -201,11 +198,7 @@ impl Opened {
     /// The writer for the loop, and the rest for those who start and stop it.
     #[must_use]
     pub fn into_parts(self) -> Parts {
-        let closer = Closer {
-            background: self.background,
-            _lock: self.lock,
-            marker: self.marker,
-        };
+        let closer = Closer { background: self.background, _lock: self.lock, marker: self.marker };
         (self.writer, self.report, self.watermarks, closer)
     }
 }
@@ -227,26 +220,18 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let (mut report, next_segno) = recovery::recover(dir, durable.value())?;
     // The epoch is durable before any identity is made of it.
     let raised = u32::try_from(epoch.value().saturating_add(1)).unwrap_or(u32::MAX);
-    epoch
-        .write(u64::from(raised))
-        .and_then(|()| epoch.sync())
-        .map_err(io_error)?;
+    epoch.write(u64::from(raised)).and_then(|()| epoch.sync()).map_err(io_error)?;
     segment::sync_dir_of(&dir.join("epoch")).map_err(io_error)?;
     report.epoch = raised;
     if let Some(hot_dir) = &config.hot_dir {
         std::fs::create_dir_all(hot_dir).map_err(|source| OpenError::io(hot_dir, source))?;
         std::fs::write(&marker, format!("{boot_id}\n{}\n", hot_dir.display())).map_err(io_error)?;
-        File::open(&marker)
-            .and_then(|file| file.sync_all())
-            .map_err(io_error)?;
+        File::open(&marker).and_then(|file| file.sync_all()).map_err(io_error)?;
         for segno in list(hot_dir, "hot").map_err(io_error)? {
             std::fs::remove_file(hot_path_of(hot_dir, segno)).map_err(io_error)?;
         }
     }
-    let first_bytes = config
-        .first_segment_bytes
-        .max(config.reserve_bytes.saturating_mul(2))
-        .next_multiple_of(4096);
+    let first_bytes = config.first_segment_bytes.max(config.reserve_bytes.saturating_mul(2)).next_multiple_of(4096);
     let mut maker = background::Maker {
         dir: dir.to_owned(),
         hot_dir: config.hot_dir.clone(),
@@ -257,10 +242,7 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
         max_bytes: config.max_segment_bytes.max(first_bytes),
     };
     let current = maker.make().map_err(|source| match source.kind() {
-        io::ErrorKind::StorageFull => OpenError::NoSpace {
-            dir: dir.to_owned(),
-            bytes: first_bytes,
-        },
+        io::ErrorKind::StorageFull => OpenError::NoSpace { dir: dir.to_owned(), bytes: first_bytes },
         _ => OpenError::io(dir, source),
     })?;
     let watermarks = Arc::new(Watermarks::create(dir, report.last_seq, raised).map_err(io_error)?);
@@ -286,50 +268,30 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
         next_seq: report.last_seq.saturating_add(1),
     };
     let background = background::start(maker, shared).map_err(io_error)?;
-    Ok(Opened {
-        writer,
-        report,
-        watermarks,
-        background,
-        lock,
-        marker,
-    })
+    Ok(Opened { writer, report, watermarks, background, lock, marker })
 }
 
 fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join("LOCK");
     let io_error = |source| OpenError::io(&path, source);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io_error)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut pid = String::new();
             // Who holds it is for people; the lock itself is what counts.
             drop(file.read_to_string(&mut pid));
-            return Err(OpenError::Locked {
-                dir: dir.to_owned(),
-                pid: pid.lines().next().unwrap_or("?").to_owned(),
-            });
+            return Err(OpenError::Locked { dir: dir.to_owned(), pid: pid.lines().next().unwrap_or("?").to_owned() });
         }
         Err(error) => return Err(io_error(error.into())),
     }
-    file.set_len(0)
-        .and_then(|()| write!(file, "{}\n{}\n", std::process::id(), boot_id()))
-        .map_err(io_error)?;
+    file.set_len(0).and_then(|()| write!(file, "{}\n{}\n", std::process::id(), boot_id())).map_err(io_error)?;
     Ok(Lock { _file: file })
 }
 
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Brings what an earlier process left in memory to the disk; refuses when it should be there and is not.
@@ -338,10 +300,7 @@ fn drain_hot_segments(config: &Config, marker: &Path, boot_id: &str) -> Result<(
         return Ok(());
     };
     let mut lines = marked.lines();
-    let (marked_boot, hot_dir) = (
-        lines.next().unwrap_or_default(),
-        PathBuf::from(lines.next().unwrap_or_default()),
-    );
+    let (marked_boot, hot_dir) = (lines.next().unwrap_or_default(), PathBuf::from(lines.next().unwrap_or_default()));
     let io_error = |source| OpenError::io(&hot_dir, source);
     if marked_boot != boot_id {
         // The memory did not survive: power loss, which recovery judges.
@@ -351,10 +310,7 @@ fn drain_hot_segments(config: &Config, marker: &Path, boot_id: &str) -> Result<(
     if let Some(newest) = newest {
         let path = hot_path_of(&hot_dir, newest);
         if !path.exists() {
-            return Err(OpenError::MissingHotSegment {
-                path,
-                marker: marker.to_owned(),
-            });
+            return Err(OpenError::MissingHotSegment { path, marker: marker.to_owned() });
         }
     }
     for segno in list(&hot_dir, "hot").map_err(io_error)? {
@@ -368,14 +324,10 @@ fn drain_hot_segments(config: &Config, marker: &Path, boot_id: &str) -> Result<(
             .ok()
             .zip(std::fs::read(&path).ok())
             .is_some_and(|(hot, cold)| SegmentHeader::from_bytes(&cold) == Ok(hot));
-        let used = bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last.saturating_add(1));
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
         if same && used > SEGMENT_HEADER_BYTES {
             let records = bytes.get(SEGMENT_HEADER_BYTES..used).unwrap_or_default();
-            file.write_all_at(records, SEGMENT_HEADER_BYTES as u64)
-                .map_err(io_error)?;
+            file.write_all_at(records, SEGMENT_HEADER_BYTES as u64).map_err(io_error)?;
             file.sync_all().map_err(io_error)?;
         }
     }

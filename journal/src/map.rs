@@ -58,8 +58,7 @@ impl Map {
     pub fn populate(&self) -> io::Result<()> {
         let start = self.raw.as_mut_ptr().cast();
         // SAFETY: the range is exactly the live map; populating changes no byte.
-        let result =
-            unsafe { rustix::mm::madvise(start, self.len, rustix::mm::Advice::LinuxPopulateWrite) };
+        let result = unsafe { rustix::mm::madvise(start, self.len, rustix::mm::Advice::LinuxPopulateWrite) };
         match result {
             // A kernel before 5.14: the first store faults, nothing worse.
             Err(rustix::io::Errno::INVAL) => Ok(()),
@@ -123,10 +122,7 @@ impl Map {
 
 fn check_len(file: &File, len: usize) -> io::Result<()> {
     if file.metadata()?.len() < len as u64 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the file is shorter than its map",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is shorter than its map"));
     }
     Ok(())
 }

@@ -83,16 +83,8 @@ impl Reader {
     ///
     /// # Errors
     /// `Gone` when older segments were removed; else as the files say.
-    pub fn open(
-        dir: &Path,
-        hot_dir: Option<&Path>,
-        from_seq: u64,
-        until: Until,
-    ) -> Result<Self, ReadError> {
-        let io_error = |source| ReadError::Io {
-            path: dir.to_owned(),
-            source,
-        };
+    pub fn open(dir: &Path, hot_dir: Option<&Path>, from_seq: u64, until: Until) -> Result<Self, ReadError> {
+        let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
         let segments = list(dir, "jnl").map_err(io_error)?;
         let mut this = Self {
             dir: dir.to_owned(),
@@ -106,25 +98,14 @@ impl Reader {
         };
         let first_seqs: Vec<(u64, u64)> = segments
             .iter()
-            .filter_map(|segno| {
-                this.first_seq_of(*segno)
-                    .transpose()
-                    .map(|seq| seq.map(|seq| (*segno, seq)))
-            })
+            .filter_map(|segno| this.first_seq_of(*segno).transpose().map(|seq| seq.map(|seq| (*segno, seq))))
             .collect::<Result<_, _>>()?;
         let wanted = from_seq.max(1);
-        match first_seqs
-            .iter()
-            .rev()
-            .find(|(_, first_seq)| *first_seq <= wanted)
-        {
+        match first_seqs.iter().rev().find(|(_, first_seq)| *first_seq <= wanted) {
             Some((segno, first_seq)) => (this.segno, this.next_seq) = (*segno, *first_seq),
             None if first_seqs.is_empty() => {}
             None => {
-                return Err(ReadError::Gone {
-                    dir: dir.to_owned(),
-                    seq: wanted,
-                });
+                return Err(ReadError::Gone { dir: dir.to_owned(), seq: wanted });
             }
         }
         this.segment = this.open_segment(this.segno)?;
@@ -139,19 +120,12 @@ impl Reader {
         if open.map.length_word(SEGMENT_HEADER_BYTES) == 0 {
             return Ok(None);
         }
-        let bytes = open
-            .map
-            .bytes(SEGMENT_HEADER_BYTES, crate::record::HEADER_BYTES);
-        Ok(crate::record::RecordHeader::from_bytes(bytes)
-            .map(|header| header.seq)
-            .filter(|seq| *seq != 0))
+        let bytes = open.map.bytes(SEGMENT_HEADER_BYTES, crate::record::HEADER_BYTES);
+        Ok(crate::record::RecordHeader::from_bytes(bytes).map(|header| header.seq).filter(|seq| *seq != 0))
     }
 
     fn open_segment(&self, segno: u64) -> Result<Option<Open>, ReadError> {
-        let hot = self
-            .hot_dir
-            .as_ref()
-            .map(|hot_dir| hot_path_of(hot_dir, segno));
+        let hot = self.hot_dir.as_ref().map(|hot_dir| hot_path_of(hot_dir, segno));
         for path in hot.into_iter().chain([path_of(&self.dir, segno)]) {
             match open_at(&path) {
                 Ok(open) => return Ok(Some(open)),
@@ -207,11 +181,7 @@ impl Reader {
         let Some((start, end, _)) = self.advance(bound)? else {
             return Ok(None);
         };
-        Ok(self.segment.as_ref().map(|open| Group {
-            segment: open.map.bytes(0, end),
-            start,
-            end,
-        }))
+        Ok(self.segment.as_ref().map(|open| Group { segment: open.map.bytes(0, end), start, end }))
     }
 
     /// Steps over the next group if it ends at or below `bound`: its start, end and last number.
@@ -247,11 +217,7 @@ impl Reader {
                 },
                 Found::Free => return Ok(None),
                 Found::Bad => {
-                    return Err(ReadError::Damaged {
-                        path: open.path.clone(),
-                        offset: self.at,
-                        seq: self.next_seq,
-                    });
+                    return Err(ReadError::Damaged { path: open.path.clone(), offset: self.at, seq: self.next_seq });
                 }
             }
         }
@@ -259,32 +225,17 @@ impl Reader {
 }
 
 fn open_at(path: &Path) -> Result<Open, ReadError> {
-    let io_error = |source| ReadError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io_error = |source| ReadError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(io_error)?;
     let len = file.metadata().map_err(io_error)?.len() as usize;
-    let damaged = || ReadError::Damaged {
-        path: path.to_owned(),
-        offset: 0,
-        seq: 0,
-    };
+    let damaged = || ReadError::Damaged { path: path.to_owned(), offset: 0, seq: 0 };
     if len < SEGMENT_HEADER_BYTES {
         return Err(damaged());
     }
     let map = Map::open_read_only(&file, len).map_err(io_error)?;
-    let header =
-        SegmentHeader::from_bytes(map.bytes(0, SEGMENT_HEADER_BYTES)).map_err(|bad| match bad {
-            BadHeader::Damaged => damaged(),
-            BadHeader::TooNew(format) => ReadError::FormatTooNew {
-                path: path.to_owned(),
-                format,
-            },
-        })?;
-    Ok(Open {
-        map,
-        header,
-        path: path.to_owned(),
-    })
+    let header = SegmentHeader::from_bytes(map.bytes(0, SEGMENT_HEADER_BYTES)).map_err(|bad| match bad {
+        BadHeader::Damaged => damaged(),
+        BadHeader::TooNew(format) => ReadError::FormatTooNew { path: path.to_owned(), format },
+    })?;
+    Ok(Open { map, header, path: path.to_owned() })
 }

@@ -41,11 +41,7 @@ pub enum Outcome {
 /// The decision table.
 #[must_use]
 pub const fn decide(facts: Facts) -> Outcome {
-    let Facts {
-        has_groups,
-        has_bytes_behind,
-        is_below_durable,
-    } = facts;
+    let Facts { has_groups, has_bytes_behind, is_below_durable } = facts;
     match (has_groups, has_bytes_behind, is_below_durable) {
         (true | false, true | false, true) => Outcome::Damaged,
         (true | false, true, false) => Outcome::Torn,
@@ -139,8 +135,7 @@ pub(crate) fn recover(dir: &Path, durable_slot: u64) -> Result<(RecoveryReport, 
         }
         Outcome::Empty | Outcome::Clean => {}
     }
-    let next_segno =
-        end_last_segment(dir, &segments, walk.end, walk.last_ts_ns).map_err(io_error)?;
+    let next_segno = end_last_segment(dir, &segments, walk.end, walk.last_ts_ns).map_err(io_error)?;
     Ok((report, next_segno))
 }
 
@@ -151,42 +146,22 @@ fn read(dir: &Path, segno: u64) -> Result<Segment, OpenError> {
     // What the page cache holds may never have reached the disk: only what is synced now counts as read.
     file.sync_all().map_err(io_error)?;
     let bytes = std::fs::read(&path).map_err(io_error)?;
-    let damaged = || {
-        OpenError::Damaged(Damage {
-            segment: path.clone(),
-            offset: 0,
-            first_lost_seq: 0,
-            durable_seq: 0,
-        })
-    };
+    let damaged = || OpenError::Damaged(Damage { segment: path.clone(), offset: 0, first_lost_seq: 0, durable_seq: 0 });
     let header = match SegmentHeader::from_bytes(&bytes) {
         Ok(header) if header.segno == segno && header.segment_bytes == bytes.len() as u64 => header,
         Ok(_) | Err(BadHeader::Damaged) => return Err(damaged()),
         Err(BadHeader::TooNew(format)) => return Err(OpenError::FormatTooNew { path, format }),
     };
-    Ok(Segment {
-        segno,
-        header,
-        bytes,
-    })
+    Ok(Segment { segno, header, bytes })
 }
 
 fn walk(segments: &[Segment]) -> Walk {
-    let mut walk = Walk {
-        last_seq: 0,
-        last_ts_ns: 0,
-        records: 0,
-        claimed: 0,
-        is_sealed: false,
-        end: (0, SEGMENT_HEADER_BYTES),
-    };
+    let mut walk =
+        Walk { last_seq: 0, last_ts_ns: 0, records: 0, claimed: 0, is_sealed: false, end: (0, SEGMENT_HEADER_BYTES) };
     // Older segments may have been removed: the first record says where the journal starts.
-    let first = segments.first().and_then(|segment| {
-        segment
-            .bytes
-            .get(SEGMENT_HEADER_BYTES..)
-            .map(|b| (b, segment.header.salt))
-    });
+    let first = segments
+        .first()
+        .and_then(|segment| segment.bytes.get(SEGMENT_HEADER_BYTES..).map(|b| (b, segment.header.salt)));
     if let Some(Slot::Record(header, _)) = first.map(|(bytes, salt)| slot(bytes, salt)) {
         walk.last_seq = header.seq.saturating_sub(1);
     }
@@ -195,19 +170,8 @@ fn walk(segments: &[Segment]) -> Walk {
     let mut index = 0;
     while let Some(segment) = segments.get(index) {
         walk.end = (index, at);
-        match found_at(
-            &segment.bytes,
-            segment.header.salt,
-            at,
-            walk.last_seq.saturating_add(1),
-        ) {
-            Found::Group {
-                end,
-                last_seq,
-                records,
-                durable_seq,
-                last_ts_ns,
-            } => {
+        match found_at(&segment.bytes, segment.header.salt, at, walk.last_seq.saturating_add(1)) {
+            Found::Group { end, last_seq, records, durable_seq, last_ts_ns } => {
                 at = end;
                 walk.last_seq = last_seq;
                 walk.last_ts_ns = last_ts_ns;
@@ -243,32 +207,15 @@ struct Behind {
 
 /// What lies behind a place: any bytes, and the highest watermark that a valid record there claims.
 fn behind(segments: &[Segment], (index, at): (usize, usize)) -> Behind {
-    let mut behind = Behind {
-        has_bytes: false,
-        claimed: 0,
-    };
+    let mut behind = Behind { has_bytes: false, claimed: 0 };
     for (nth, segment) in segments.iter().enumerate().skip(index) {
-        let start = if nth == index {
-            at
-        } else {
-            SEGMENT_HEADER_BYTES
-        };
-        let is_end = matches!(
-            found_at(&segment.bytes, segment.header.salt, start, 0),
-            Found::End
-        );
-        let start = if is_end {
-            start.saturating_add(HEADER_BYTES)
-        } else {
-            start
-        };
+        let start = if nth == index { at } else { SEGMENT_HEADER_BYTES };
+        let is_end = matches!(found_at(&segment.bytes, segment.header.salt, start, 0), Found::End);
+        let start = if is_end { start.saturating_add(HEADER_BYTES) } else { start };
         let bytes = segment.bytes.get(start..).unwrap_or_default();
         behind.has_bytes |= bytes.iter().any(|byte| *byte != 0);
         for place in (start..segment.bytes.len()).step_by(RECORD_ALIGN) {
-            if let Slot::Record(header, _) = slot(
-                segment.bytes.get(place..).unwrap_or_default(),
-                segment.header.salt,
-            ) {
+            if let Slot::Record(header, _) = slot(segment.bytes.get(place..).unwrap_or_default(), segment.header.salt) {
                 behind.claimed = behind.claimed.max(claim(&header));
             }
         }
@@ -277,26 +224,15 @@ fn behind(segments: &[Segment], (index, at): (usize, usize)) -> Behind {
 }
 
 /// Keeps aside what lies behind the place, then zeroes it.
-fn cut(
-    dir: &Path,
-    segments: &[Segment],
-    (index, at): (usize, usize),
-) -> io::Result<(u64, PathBuf)> {
+fn cut(dir: &Path, segments: &[Segment], (index, at): (usize, usize)) -> io::Result<(u64, PathBuf)> {
     let quarantine = dir.join("quarantine");
     std::fs::create_dir_all(&quarantine)?;
     let mut kept_at = quarantine.clone();
     let mut cut_bytes: u64 = 0;
     for (nth, segment) in segments.iter().enumerate().skip(index) {
-        let start = if nth == index {
-            at
-        } else {
-            SEGMENT_HEADER_BYTES
-        };
+        let start = if nth == index { at } else { SEGMENT_HEADER_BYTES };
         let bytes = segment.bytes.get(start..).unwrap_or_default();
-        let used = bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |last| last.saturating_add(1));
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
         if used == 0 {
             continue;
         }
@@ -305,9 +241,7 @@ fn cut(
         kept.write_all(bytes.get(..used).unwrap_or_default())?;
         kept.sync_all()?;
         sync_dir_of(&kept_at)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .open(path_of(dir, segment.segno))?;
+        let file = OpenOptions::new().write(true).open(path_of(dir, segment.segno))?;
         file.write_all_at(&vec![0; used], start as u64)?;
         file.sync_all()?;
         cut_bytes = cut_bytes.saturating_add(used as u64);
@@ -328,12 +262,7 @@ fn unused_name(quarantine: &Path, segno: u64, at: usize) -> PathBuf {
 
 /// Leads readers from the last segment that holds anything to the one that comes next, whose number it
 /// returns; removes those that hold nothing.
-fn end_last_segment(
-    dir: &Path,
-    segments: &[Segment],
-    (index, at): (usize, usize),
-    ts_ns: u64,
-) -> io::Result<u64> {
+fn end_last_segment(dir: &Path, segments: &[Segment], (index, at): (usize, usize), ts_ns: u64) -> io::Result<u64> {
     for unused in segments.iter().skip(index.saturating_add(1)) {
         std::fs::remove_file(path_of(dir, unused.segno))?;
     }
@@ -346,10 +275,7 @@ fn end_last_segment(
         sync_dir_of(&path_of(dir, segment.segno))?;
         return Ok(segment.segno);
     }
-    if !matches!(
-        found_at(&segment.bytes, segment.header.salt, at, 0),
-        Found::End
-    ) {
+    if !matches!(found_at(&segment.bytes, segment.header.salt, at, 0), Found::End) {
         let mut header = crate::record::RecordHeader {
             len: HEADER_BYTES as u32,
             crc: 0,
@@ -361,14 +287,8 @@ fn end_last_segment(
             durable_lag: u32::MAX,
         };
         let bytes = header.to_bytes();
-        header.crc = crate::record::crc(
-            header.len,
-            segment.header.salt,
-            bytes.get(8..).unwrap_or_default(),
-        );
-        let file = OpenOptions::new()
-            .write(true)
-            .open(path_of(dir, segment.segno))?;
+        header.crc = crate::record::crc(header.len, segment.header.salt, bytes.get(8..).unwrap_or_default());
+        let file = OpenOptions::new().write(true).open(path_of(dir, segment.segno))?;
         file.write_all_at(&header.to_bytes(), at as u64)?;
         file.sync_all()?;
     }

@@ -37,10 +37,7 @@ pub struct Stat {
 /// # Errors
 /// `Damaged` at the first place that is no whole group.
 pub fn stat(dir: &Path, hot_dir: Option<&Path>) -> Result<Stat, ReadError> {
-    let io_error = |source| ReadError::Io {
-        path: dir.to_owned(),
-        source,
-    };
+    let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
     let segments = list(dir, "jnl").map_err(io_error)?;
     let mut segment_bytes: u64 = 0;
     for segno in &segments {
@@ -60,11 +57,10 @@ pub fn stat(dir: &Path, hot_dir: Option<&Path>) -> Result<Stat, ReadError> {
         first_ts_ns: 0,
         last_ts_ns: 0,
     };
-    let mut reader =
-        Reader::open(dir, hot_dir, 1, Until::Journaled).or_else(|error| match error {
-            ReadError::Gone { .. } => first_reader(dir, hot_dir),
-            other => Err(other),
-        })?;
+    let mut reader = Reader::open(dir, hot_dir, 1, Until::Journaled).or_else(|error| match error {
+        ReadError::Gone { .. } => first_reader(dir, hot_dir),
+        other => Err(other),
+    })?;
     while let Some(group) = reader.next_group()? {
         stat.groups = stat.groups.saturating_add(1);
         for record in group.records() {
@@ -73,9 +69,7 @@ pub fn stat(dir: &Path, hot_dir: Option<&Path>) -> Result<Stat, ReadError> {
                 stat.first_ts_ns = record.ts_ns;
             }
             stat.records = stat.records.saturating_add(1);
-            stat.payload_bytes = stat
-                .payload_bytes
-                .saturating_add(record.payload.len() as u64);
+            stat.payload_bytes = stat.payload_bytes.saturating_add(record.payload.len() as u64);
             stat.last_seq = record.seq;
             stat.last_ts_ns = record.ts_ns;
         }

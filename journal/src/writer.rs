@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::record::{
-    FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, crc, offset, stored_bytes,
-};
+use crate::record::{FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, crc, offset, stored_bytes};
 use crate::segment::{Prepared, SEGMENT_HEADER_BYTES};
 use crate::watermarks::Watermarks;
 
@@ -92,11 +90,7 @@ impl Writer {
     /// Bytes that the current segment still takes.
     #[must_use]
     pub const fn room(&self) -> usize {
-        self.current
-            .map
-            .len()
-            .saturating_sub(END_RECORD_BYTES)
-            .saturating_sub(self.tail)
+        self.current.map.len().saturating_sub(END_RECORD_BYTES).saturating_sub(self.tail)
     }
 
     /// True when a group of `records` records with `bytes` bytes in all (headers and padding included, or
@@ -108,19 +102,14 @@ impl Writer {
         if self.next.is_none() {
             self.next = self.prepared.pop();
         }
-        let next_room = self.next.as_ref().map_or(0, |next| {
-            next.map
-                .len()
-                .saturating_sub(SEGMENT_HEADER_BYTES)
-                .saturating_sub(END_RECORD_BYTES)
-        });
+        let next_room = self
+            .next
+            .as_ref()
+            .map_or(0, |next| next.map.len().saturating_sub(SEGMENT_HEADER_BYTES).saturating_sub(END_RECORD_BYTES));
         let fits = self.room() >= bytes || next_room >= bytes;
         match space {
             Space::Reserve => fits,
-            Space::Normal => {
-                fits && self.room().saturating_add(next_room)
-                    >= bytes.saturating_add(self.reserve_bytes)
-            }
+            Space::Normal => fits && self.room().saturating_add(next_room) >= bytes.saturating_add(self.reserve_bytes),
         }
     }
 
@@ -133,13 +122,7 @@ impl Writer {
 
     /// Adds a record to the group: `fill` gets exactly `payload_len` zeroed bytes, 16-aligned. Its sequence
     /// number. The caller has asked `can_append` for the whole group.
-    pub fn append(
-        &mut self,
-        kind: u16,
-        version: u8,
-        payload_len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> u64 {
+    pub fn append(&mut self, kind: u16, version: u8, payload_len: usize, fill: impl FnOnce(&mut [u8])) -> u64 {
         let stored = stored_bytes(HEADER_BYTES.saturating_add(payload_len));
         if self.room() < stored {
             self.move_group_to_next_segment();
@@ -161,15 +144,8 @@ impl Writer {
         if let Some(len) = bytes.get_mut(..offset::SEQ) {
             len.fill(0);
         }
-        self.current
-            .map
-            .bytes_mut(at, HEADER_BYTES)
-            .copy_from_slice(&bytes);
-        fill(
-            self.current
-                .map
-                .bytes_mut(at.saturating_add(HEADER_BYTES), payload_len),
-        );
+        self.current.map.bytes_mut(at, HEADER_BYTES).copy_from_slice(&bytes);
+        fill(self.current.map.bytes_mut(at.saturating_add(HEADER_BYTES), payload_len));
         if let Some(len) = self.group_lens.get_mut(self.group_records) {
             *len = header.len;
         }
@@ -191,23 +167,14 @@ impl Writer {
         for index in 0..count {
             let len = self.group_lens.get(index).copied().unwrap_or(0);
             if index.saturating_add(1) == count {
-                self.current
-                    .map
-                    .bytes_mut(at.saturating_add(offset::FLAGS), 1)
-                    .fill(0);
+                self.current.map.bytes_mut(at.saturating_add(offset::FLAGS), 1).fill(0);
             }
             let sum = crc(
                 len,
                 self.current.header.salt,
-                self.current.map.bytes(
-                    at.saturating_add(offset::SEQ),
-                    (len as usize).saturating_sub(offset::SEQ),
-                ),
+                self.current.map.bytes(at.saturating_add(offset::SEQ), (len as usize).saturating_sub(offset::SEQ)),
             );
-            self.current
-                .map
-                .bytes_mut(at.saturating_add(offset::CRC), 4)
-                .copy_from_slice(&sum.to_le_bytes());
+            self.current.map.bytes_mut(at.saturating_add(offset::CRC), 4).copy_from_slice(&sum.to_le_bytes());
             if first.is_none() {
                 first = Some((at, len));
             } else {
@@ -233,10 +200,7 @@ impl Writer {
         let old = core::mem::replace(&mut self.current, next);
         let start = SEGMENT_HEADER_BYTES;
         let staged = old.map.bytes(self.group_start, staged_len);
-        self.current
-            .map
-            .bytes_mut(start, staged_len)
-            .copy_from_slice(staged);
+        self.current.map.bytes_mut(start, staged_len).copy_from_slice(staged);
         self.tail = start.saturating_add(staged_len);
         let old = self.end_segment(old, self.group_start, staged_len);
         self.group_start = start;
@@ -264,37 +228,13 @@ impl Writer {
     }
 }
 
-pub(crate) fn write_own(
-    segment: &mut Prepared,
-    at: usize,
-    kind: u16,
-    ts_ns: u64,
-    durable_lag: u32,
-) {
+pub(crate) fn write_own(segment: &mut Prepared, at: usize, kind: u16, ts_ns: u64, durable_lag: u32) {
     let len = HEADER_BYTES as u32;
-    let mut header = RecordHeader {
-        len,
-        crc: 0,
-        seq: 0,
-        ts_ns,
-        kind,
-        version: 1,
-        flags: 0,
-        durable_lag,
-    };
+    let mut header = RecordHeader { len, crc: 0, seq: 0, ts_ns, kind, version: 1, flags: 0, durable_lag };
     let bytes = header.to_bytes();
-    header.crc = crc(
-        len,
-        segment.header.salt,
-        bytes.get(offset::SEQ..).unwrap_or_default(),
-    );
+    header.crc = crc(len, segment.header.salt, bytes.get(offset::SEQ..).unwrap_or_default());
     let bytes = header.to_bytes();
-    if let (Some(from), to) = (
-        bytes.get(4..),
-        segment
-            .map
-            .bytes_mut(at.saturating_add(4), HEADER_BYTES - 4),
-    ) {
+    if let (Some(from), to) = (bytes.get(4..), segment.map.bytes_mut(at.saturating_add(4), HEADER_BYTES - 4)) {
         to.copy_from_slice(from);
     }
     segment.map.publish(at, len);

@@ -1,17 +1,10 @@
 //! The journal on real files: appending, tailing, rolling over, stopping, recovering.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use tradecore_journal::{
-    Config, OpenError, Opened, Outcome, Reader, Space, Until, Writer, open, stat,
-};
+use tradecore_journal::{Config, OpenError, Opened, Outcome, Reader, Space, Until, Writer, open, stat};
 
 struct Place {
     _root: tempfile::TempDir,
@@ -21,11 +14,7 @@ struct Place {
 
 fn place() -> Place {
     let root = tempfile::tempdir().expect("a directory");
-    Place {
-        dir: root.path().join("journal"),
-        hot: root.path().join("hot"),
-        _root: root,
-    }
+    Place { dir: root.path().join("journal"), hot: root.path().join("hot"), _root: root }
 }
 
 fn config(place: &Place, hot: bool) -> Config {
@@ -48,9 +37,8 @@ fn append_until(writer: &mut Writer, last_seq: u64) {
         writer.begin(writer.last_seq() + 1_000);
         for _ in 0..records {
             let seq = writer.last_seq() + 1;
-            let given = writer.append(64 + (seq % 7) as u16, 1, payload(seq).len(), |out| {
-                out.copy_from_slice(&payload(seq))
-            });
+            let given =
+                writer.append(64 + (seq % 7) as u16, 1, payload(seq).len(), |out| out.copy_from_slice(&payload(seq)));
             assert_eq!(given, seq);
         }
         writer.commit();
@@ -58,9 +46,7 @@ fn append_until(writer: &mut Writer, last_seq: u64) {
 }
 
 fn payload(seq: u64) -> Vec<u8> {
-    (0..16 + seq % 180)
-        .map(|i| (seq.wrapping_mul(31) + i) as u8)
-        .collect()
+    (0..16 + seq % 180).map(|i| (seq.wrapping_mul(31) + i) as u8).collect()
 }
 
 fn wait_synced(opened: &Opened, seq: u64) {
@@ -86,23 +72,13 @@ fn check_kill_and_reopen(hot: bool) {
     let place = place();
     for round in 1..=4_u64 {
         let mut opened = open(&config(&place, hot)).expect("opens");
-        assert_eq!(
-            u64::from(opened.report.epoch),
-            round,
-            "the epoch rises with every start"
-        );
+        assert_eq!(u64::from(opened.report.epoch), round, "the epoch rises with every start");
         assert_eq!(opened.report.last_seq, (round - 1) * 1000);
         append_until(&mut opened.writer, round * 1000);
         let hot_dir = hot.then_some(place.hot.as_path());
-        assert_eq!(
-            read_all(&place.dir, hot_dir, 1),
-            (1..=round * 1000).collect::<Vec<_>>()
-        );
+        assert_eq!(read_all(&place.dir, hot_dir, 1), (1..=round * 1000).collect::<Vec<_>>());
         // A reader starts with the group that holds the number asked for.
-        assert_eq!(
-            read_all(&place.dir, hot_dir, 777),
-            (776..=round * 1000).collect::<Vec<_>>()
-        );
+        assert_eq!(read_all(&place.dir, hot_dir, 777), (776..=round * 1000).collect::<Vec<_>>());
         // Dropped without a seal, as a crash of the process would leave it.
         drop(opened);
     }
@@ -131,10 +107,7 @@ fn an_empty_directory_starts_empty_and_a_seal_is_seen() {
     closer.seal(writer);
     let opened = open(&config(&place, false)).expect("opens");
     assert!(opened.report.is_sealed);
-    assert_eq!(
-        (opened.report.outcome, opened.report.last_seq),
-        (Outcome::Clean, 10)
-    );
+    assert_eq!((opened.report.outcome, opened.report.last_seq), (Outcome::Clean, 10));
 }
 
 #[test]
@@ -159,16 +132,9 @@ fn a_reader_sees_whole_groups_while_the_writer_appends() {
             while let Some(group) = reader.next_group().expect("undamaged") {
                 let count = group.records().count() as u64;
                 // The writer's rule for the length of a group: a torn one would not have it.
-                assert_eq!(
-                    count,
-                    ((next - 1) % 3 + 1).min(5001 - next),
-                    "group at {next}"
-                );
+                assert_eq!(count, ((next - 1) % 3 + 1).min(5001 - next), "group at {next}");
                 for record in group.records() {
-                    assert_eq!(
-                        (record.seq, record.payload),
-                        (next, payload(next).as_slice())
-                    );
+                    assert_eq!((record.seq, record.payload), (next, payload(next).as_slice()));
                     next += 1;
                 }
             }
@@ -184,8 +150,7 @@ fn the_durable_watermark_reaches_the_last_event_and_bounds_a_synced_reader() {
     let mut opened = open(&config(&place, true)).expect("opens");
     append_until(&mut opened.writer, 100);
     wait_synced(&opened, 100);
-    let mut reader =
-        Reader::open(&place.dir, Some(&place.hot), 1, Until::Synced).expect("readable");
+    let mut reader = Reader::open(&place.dir, Some(&place.hot), 1, Until::Synced).expect("readable");
     let mut last = 0;
     while let Some(group) = reader.next_group().expect("undamaged") {
         last = group.records().last().expect("not empty").seq;
@@ -201,10 +166,7 @@ fn a_hot_segment_that_should_be_there_and_is_not_refuses_the_start() {
     append_until(&mut opened.writer, 10);
     drop(opened);
     std::fs::remove_dir_all(&place.hot).expect("removed");
-    assert!(matches!(
-        open(&config(&place, true)),
-        Err(OpenError::MissingHotSegment { .. })
-    ));
+    assert!(matches!(open(&config(&place, true)), Err(OpenError::MissingHotSegment { .. })));
 }
 
 /// A journal of 40 records in one segment, synced, and the offset of its free space.
@@ -215,11 +177,7 @@ fn small(place: &Place) -> (PathBuf, u64) {
     drop(opened);
     let path = place.dir.join("0000000001.jnl");
     let bytes = std::fs::read(&path).expect("readable");
-    let used = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .expect("not empty") as u64
-        + 1;
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("not empty") as u64 + 1;
     (path, used.next_multiple_of(32))
 }
 
@@ -227,25 +185,15 @@ fn small(place: &Place) -> (PathBuf, u64) {
 fn bytes_behind_the_last_durable_group_are_cut_kept_aside_and_reported() {
     let place = place();
     let (path, end) = small(&place);
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .expect("opens");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("opens");
     file.write_all_at(&[0xAB; 300], end + 64).expect("written");
     let opened = open(&config(&place, false)).expect("a torn tail is no damage");
-    assert_eq!(
-        (opened.report.outcome, opened.report.last_seq),
-        (Outcome::Torn, 40)
-    );
+    assert_eq!((opened.report.outcome, opened.report.last_seq), (Outcome::Torn, 40));
     let kept = std::fs::read(opened.report.kept_at.clone().expect("kept")).expect("readable");
     assert_eq!(kept.len() as u64, 64 + 300);
     drop(opened);
     let opened = open(&config(&place, false)).expect("opens");
-    assert_eq!(
-        opened.report.outcome,
-        Outcome::Clean,
-        "a second start has nothing left to mend"
-    );
+    assert_eq!(opened.report.outcome, Outcome::Clean, "a second start has nothing left to mend");
 }
 
 #[test]
@@ -260,18 +208,11 @@ fn damage_below_the_durable_watermark_refuses_the_start_and_touches_nothing() {
         std::fs::write(&path, &bytes).expect("written");
         match open(&config(&place, false)) {
             Err(OpenError::Damaged(damage)) => {
-                assert!(
-                    damage.first_lost_seq <= 40 && damage.durable_seq == 40,
-                    "byte {at}: {damage:?}"
-                );
+                assert!(damage.first_lost_seq <= 40 && damage.durable_seq == 40, "byte {at}: {damage:?}");
             }
             other => panic!("byte {at}: {other:?}"),
         }
-        assert_eq!(
-            std::fs::read(&path).expect("readable"),
-            bytes,
-            "byte {at}: the file was touched"
-        );
+        assert_eq!(std::fs::read(&path).expect("readable"), bytes, "byte {at}: the file was touched");
     }
 }
 
@@ -284,10 +225,7 @@ fn a_newer_format_is_refused() {
     let sum = crc32c::crc32c(&bytes[..56]);
     bytes[56..60].copy_from_slice(&sum.to_le_bytes());
     std::fs::write(&path, &bytes).expect("written");
-    assert!(matches!(
-        open(&config(&place, false)),
-        Err(OpenError::FormatTooNew { format: 2, .. })
-    ));
+    assert!(matches!(open(&config(&place, false)), Err(OpenError::FormatTooNew { format: 2, .. })));
 }
 
 #[test]

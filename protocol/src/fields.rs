@@ -197,10 +197,7 @@ impl OrdStatus {
     /// True when the order can never trade again (but for a broker that contradicts itself).
     #[must_use]
     pub const fn is_closed(self) -> bool {
-        matches!(
-            self,
-            Self::Filled | Self::Canceled | Self::Rejected | Self::Expired
-        )
+        matches!(self, Self::Filled | Self::Canceled | Self::Rejected | Self::Expired)
     }
 }
 

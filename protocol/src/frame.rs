@@ -24,9 +24,7 @@ pub const FROZEN_TEMPLATE_MAX: u16 = 5;
 pub const MINOR: u8 = 0;
 
 /// The header as it lies in the buffer.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawHeader {
     frame_len: U16,
@@ -39,10 +37,7 @@ struct RawHeader {
     send_ts_ns: U64,
 }
 
-const _: () = assert!(
-    size_of::<RawHeader>() == HEADER_BYTES,
-    "the header is 32 bytes"
-);
+const _: () = assert!(size_of::<RawHeader>() == HEADER_BYTES, "the header is 32 bytes");
 
 /// The header of a frame, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,22 +108,12 @@ pub struct NoRoom {
 
 impl core::fmt::Display for FrameError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "malformed frame: {} at byte {}",
-            self.reason.name(),
-            self.offset
-        )
+        write!(f, "malformed frame: {} at byte {}", self.reason.name(), self.offset)
     }
 }
 impl core::fmt::Display for ShapeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "malformed message: {} at byte {}",
-            self.reason.name(),
-            self.offset
-        )
+        write!(f, "malformed message: {} at byte {}", self.reason.name(), self.offset)
     }
 }
 impl core::fmt::Display for NoRoom {
@@ -172,17 +157,9 @@ impl<'a> Frame<'a> {
         }
         for check in info.checks.iter().take_while(|check| check.len != 0) {
             let run = run(self.block, check.offset, check.len);
-            let ok = if check.text {
-                is_text(run)
-            } else {
-                run.iter().all(|byte| *byte == 0)
-            };
+            let ok = if check.text { is_text(run) } else { run.iter().all(|byte| *byte == 0) };
             if !ok {
-                let reason = if check.text {
-                    Reason::FieldValue
-                } else {
-                    Reason::NonzeroReserved
-                };
+                let reason = if check.text { Reason::FieldValue } else { Reason::NonzeroReserved };
                 return Err(at(in_frame(check.offset), reason));
             }
         }
@@ -200,15 +177,10 @@ impl<'a> Frame<'a> {
     /// `UnknownTemplate` if the frame is another message, `BlockTooShort` if it is cut.
     pub fn read<T: Message>(&self) -> Result<&'a T, ShapeError> {
         if self.header.template_id != T::INFO.template_id {
-            return Err(ShapeError {
-                reason: Reason::UnknownTemplate,
-                offset: 2,
-            });
+            return Err(ShapeError { reason: Reason::UnknownTemplate, offset: 2 });
         }
-        let (block, _newer) = T::ref_from_prefix(self.block).map_err(|_| ShapeError {
-            reason: Reason::BlockTooShort,
-            offset: 4,
-        })?;
+        let (block, _newer) =
+            T::ref_from_prefix(self.block).map_err(|_| ShapeError { reason: Reason::BlockTooShort, offset: 4 })?;
         Ok(block)
     }
 
@@ -310,10 +282,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<Header, FrameError> {
 fn check_frame_len(frame_len: u16) -> Result<(), FrameError> {
     let bytes = usize::from(frame_len);
     if !(HEADER_BYTES..=FRAME_BYTES_MAX).contains(&bytes) || !bytes.is_multiple_of(8) {
-        return Err(FrameError {
-            reason: Reason::FrameSize,
-            offset: 0,
-        });
+        return Err(FrameError { reason: Reason::FrameSize, offset: 0 });
     }
     Ok(())
 }
@@ -343,12 +312,7 @@ pub fn next_frame(buf: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     };
     let groups_at = usize::from(in_frame(header.block_len));
     let groups = bytes.get(groups_at..).unwrap_or_default();
-    Ok(Some(Frame {
-        header,
-        block,
-        groups,
-        bytes,
-    }))
+    Ok(Some(Frame { header, block, groups, bytes }))
 }
 
 /// Writes a frame with `block` to the start of `out`; its length in bytes.
@@ -357,10 +321,7 @@ pub fn next_frame(buf: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
 /// `NoRoom` if `out` is too short; nothing was written.
 pub fn encode<T: Message>(out: &mut [u8], envelope: Envelope, block: &T) -> Result<usize, NoRoom> {
     let needed = HEADER_BYTES.saturating_add(size_of::<T>());
-    let Some((head, body)) = out
-        .get_mut(..needed)
-        .and_then(|out| out.split_at_mut_checked(HEADER_BYTES))
-    else {
+    let Some((head, body)) = out.get_mut(..needed).and_then(|out| out.split_at_mut_checked(HEADER_BYTES)) else {
         return Err(NoRoom { needed });
     };
     let header = RawHeader {

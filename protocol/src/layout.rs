@@ -14,9 +14,7 @@ pub mod wire {
 use wire::{I64, I128, U16, U32, U64};
 
 /// Fixed-width text: ASCII, padded with NUL.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(transparent)]
 pub struct Text<const N: usize>([u8; N]);
 
@@ -38,11 +36,7 @@ impl<const N: usize> Text<N> {
     #[must_use]
     pub fn as_str(&self) -> &str {
         let text = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
-        if text.is_ascii() {
-            core::str::from_utf8(text).unwrap_or_default()
-        } else {
-            ""
-        }
+        if text.is_ascii() { core::str::from_utf8(text).unwrap_or_default() } else { "" }
     }
 
     /// The bytes with their padding: what keys are compared by.
@@ -237,30 +231,17 @@ pub trait Message: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned +
 }
 
 pub(crate) const fn is_reserved(name: &str) -> bool {
-    matches!(
-        name.as_bytes(),
-        [b'r', b'e', b's', b'e', b'r', b'v', b'e', b'd', b'0'..=b'9']
-    )
+    matches!(name.as_bytes(), [b'r', b'e', b's', b'e', b'r', b'v', b'e', b'd', b'0'..=b'9'])
 }
 
 /// The checked runs of a message.
 // Evaluated by the compiler: an index out of bounds is an error of the build.
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 pub(crate) const fn checks_of(fields: &[FieldInfo]) -> [Check; CHECKS_MAX] {
-    let mut checks = [Check {
-        offset: 0,
-        len: 0,
-        text: false,
-    }; CHECKS_MAX];
+    let mut checks = [Check { offset: 0, len: 0, text: false }; CHECKS_MAX];
     let (mut from, mut to) = (0, 0);
     while from < fields.len() {
-        let FieldInfo {
-            offset,
-            len,
-            reserved,
-            ty,
-            ..
-        } = fields[from];
+        let FieldInfo { offset, len, reserved, ty, .. } = fields[from];
         let text = matches!(ty, FieldType::Text);
         if reserved || text {
             checks[to] = Check { offset, len, text };

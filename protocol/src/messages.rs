@@ -131,17 +131,11 @@ const fn layout_hash(catalogue: &[&MessageInfo]) -> u64 {
     let mut at = 0;
     while at < catalogue.len() {
         let message = catalogue[at];
-        hash = mix(
-            mix(hash, &message.template_id.to_le_bytes()),
-            message.name.as_bytes(),
-        );
+        hash = mix(mix(hash, &message.template_id.to_le_bytes()), message.name.as_bytes());
         let mut field = 0;
         while field < message.fields.len() {
             let info = message.fields[field];
-            hash = mix(
-                mix(hash, &info.offset.to_le_bytes()),
-                &info.len.to_le_bytes(),
-            );
+            hash = mix(mix(hash, &info.offset.to_le_bytes()), &info.len.to_le_bytes());
             hash = mix(mix(hash, &[info.ty as u8]), info.name.as_bytes());
             field += 1;
         }

@@ -23,14 +23,8 @@ use crate::reason::Reason;
 
 /// Most bytes that one verb writes: an ack with what may follow it.
 pub const REPLY_BYTES_MAX: usize = {
-    let logon = LogonAck::FRAME_BYTES
-        .wrapping_add(NotApplied::FRAME_BYTES)
-        .wrapping_add(GapFill::FRAME_BYTES);
-    if logon > LogonReject::FRAME_BYTES {
-        logon
-    } else {
-        LogonReject::FRAME_BYTES
-    }
+    let logon = LogonAck::FRAME_BYTES.wrapping_add(NotApplied::FRAME_BYTES).wrapping_add(GapFill::FRAME_BYTES);
+    if logon > LogonReject::FRAME_BYTES { logon } else { LogonReject::FRAME_BYTES }
 };
 
 /// Most client frames that a logon may skip; more is taken for a claim from the future.
@@ -68,11 +62,7 @@ pub const fn cod_action(mode: CodMode, window_ms: u32, reason: Reason) -> CodAct
     if matches!(reason, Reason::TakenOver) {
         CodAction::Keep
     } else if matches!(reason, Reason::Logout) {
-        if on_logout {
-            CodAction::CancelNow
-        } else {
-            CodAction::Keep
-        }
+        if on_logout { CodAction::CancelNow } else { CodAction::Keep }
     } else if !on_loss {
         CodAction::Keep
     } else if window_ms == 0 {

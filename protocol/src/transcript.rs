@@ -53,28 +53,19 @@ pub struct Greeting<'a> {
 
 impl Greeting<'_> {
     fn start(self, key: &MacKey, label: &[u8]) -> Hmac<Sha256> {
-        key.0
-            .clone()
-            .chain_update(label)
-            .chain_update(self.hello)
-            .chain_update(self.challenge)
+        key.0.clone().chain_update(label).chain_update(self.hello).chain_update(self.challenge)
     }
 
     fn client(self, key: &MacKey, logon: &Logon) -> Hmac<Sha256> {
-        self.start(key, b"TC1 client")
-            .chain_update(after_mac(logon))
+        self.start(key, b"TC1 client").chain_update(after_mac(logon))
     }
 
     fn server(self, key: &MacKey, logon: &Logon, ack: &LogonAck) -> Hmac<Sha256> {
-        self.start(key, b"TC1 server")
-            .chain_update(logon.as_bytes())
-            .chain_update(after_mac(ack))
+        self.start(key, b"TC1 server").chain_update(logon.as_bytes()).chain_update(after_mac(ack))
     }
 
     fn reject(self, key: &MacKey, logon: &Logon, reject: &LogonReject) -> Hmac<Sha256> {
-        self.start(key, b"TC1 reject")
-            .chain_update(logon.as_bytes())
-            .chain_update(after_mac(reject))
+        self.start(key, b"TC1 reject").chain_update(logon.as_bytes()).chain_update(after_mac(reject))
     }
 
     /// Puts the client's MAC into a logon whose other fields are final.
@@ -101,19 +92,13 @@ impl Greeting<'_> {
 
     /// Puts the server's MAC into a reject whose other fields are final.
     pub fn sign_reject(self, key: &MacKey, logon: &Logon, reject: &mut LogonReject) {
-        reject.mac = self
-            .reject(key, logon, reject)
-            .finalize()
-            .into_bytes()
-            .into();
+        reject.mac = self.reject(key, logon, reject).finalize().into_bytes().into();
     }
 
     /// True if the reject was made with this key, for this logon: its numbers may be believed.
     #[must_use]
     pub fn verify_reject(self, key: &MacKey, logon: &Logon, reject: &LogonReject) -> bool {
-        self.reject(key, logon, reject)
-            .verify_slice(&reject.mac)
-            .is_ok()
+        self.reject(key, logon, reject).verify_slice(&reject.mac).is_ok()
     }
 }
 

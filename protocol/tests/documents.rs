@@ -39,10 +39,7 @@ fn check_file(name: &str, text: &str) {
         std::fs::write(&path, text).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == text,
-        "{name} differs from the code: run `UPDATE_DOCS=1 cargo test -p tradecore-protocol`"
-    );
+    assert!(found == text, "{name} differs from the code: run `UPDATE_DOCS=1 cargo test -p tradecore-protocol`");
 }
 
 fn escape(text: &str) -> String {
@@ -66,34 +63,18 @@ fn role_names(set: u8) -> String {
     if set == roles::ALL {
         return "all".into();
     }
-    let all = Role::TABLE
-        .iter()
-        .filter(|(role, ..)| set & roles::only(*role) != 0);
-    all.map(|(_, _, name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let all = Role::TABLE.iter().filter(|(role, ..)| set & roles::only(*role) != 0);
+    all.map(|(_, _, name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 fn render_messages() -> String {
-    let mut text = String::from(
-        "\n| id | message | from | numbered | roles | block |\n|---|---|---|---|---|---|\n",
-    );
+    let mut text = String::from("\n| id | message | from | numbered | roles | block |\n|---|---|---|---|---|---|\n");
     for info in CATALOGUE {
         let (from, numbered) = (direction(info), sequencing(info));
-        let MessageInfo {
-            template_id,
-            name,
-            roles,
-            block_len,
-            ..
-        } = info;
+        let MessageInfo { template_id, name, roles, block_len, .. } = info;
         let roles = role_names(*roles);
-        writeln!(
-            text,
-            "| {template_id} | [{name}](#{}) | {from} | {numbered} | {roles} | {block_len} |",
-            anchor(info)
-        )
-        .unwrap();
+        writeln!(text, "| {template_id} | [{name}](#{}) | {from} | {numbered} | {roles} | {block_len} |", anchor(info))
+            .unwrap();
     }
     for info in CATALOGUE {
         render_message(&mut text, info);
@@ -123,31 +104,12 @@ fn sequencing(info: &MessageInfo) -> &'static str {
 
 fn render_message(text: &mut String, info: &MessageInfo) {
     let frame_len = usize::from(info.block_len) + HEADER_BYTES;
-    writeln!(
-        text,
-        "\n### {} {}\n\n{}\n",
-        info.name,
-        info.template_id,
-        info.doc.trim()
-    )
-    .unwrap();
-    writeln!(
-        text,
-        "From {}; numbered: {}; frame {frame_len} bytes.\n",
-        direction(info),
-        sequencing(info)
-    )
-    .unwrap();
+    writeln!(text, "\n### {} {}\n\n{}\n", info.name, info.template_id, info.doc.trim()).unwrap();
+    writeln!(text, "From {}; numbered: {}; frame {frame_len} bytes.\n", direction(info), sequencing(info)).unwrap();
     text.push_str("| offset | field | type | unit | rule |\n|---|---|---|---|---|\n");
     for field in info.fields {
         let (offset, name, ty) = (field.offset, field.name, type_name(field.ty, field.len));
-        writeln!(
-            text,
-            "| {offset} | `{name}` | {ty} | {} | {} |",
-            escape(field.unit),
-            escape(field.doc)
-        )
-        .unwrap();
+        writeln!(text, "| {offset} | `{name}` | {ty} | {} | {} |", escape(field.unit), escape(field.doc)).unwrap();
     }
     text.push_str("\n```text\n");
     for (row, bytes) in support::sample_frame(info).chunks(16).enumerate() {
@@ -181,18 +143,10 @@ fn render_codes() -> String {
         CodMode, TradingState, BrokerStatus, TakeoverPolicy, ReplayMode, KillState, CodAction, Layer,
         MassCancelScope, BatchStatus, KillScope, KillAction, SubscribeAction);
     text.push_str("\n### exec_flags\n\n| bit | name | meaning |\n|---|---|---|\n");
-    writeln!(
-        text,
-        "| {} | POST_ONLY | Refuse rather than take liquidity. |",
-        exec_flags::POST_ONLY
-    )
-    .unwrap();
+    writeln!(text, "| {} | POST_ONLY | Refuse rather than take liquidity. |", exec_flags::POST_ONLY).unwrap();
     let cod = exec_flags::CANCEL_ON_DISCONNECT;
-    writeln!(
-        text,
-        "| {cod} | CANCEL_ON_DISCONNECT | Cancel when the connection is lost, whatever the mode. |"
-    )
-    .unwrap();
+    writeln!(text, "| {cod} | CANCEL_ON_DISCONNECT | Cancel when the connection is lost, whatever the mode. |")
+        .unwrap();
     flag_tables!(text: frame_flags, er_flags, mass_cancel_flags, kill_flags, quote_flags);
     text
 }
@@ -207,16 +161,9 @@ fn render_reasons() -> String {
 
 /// `document` with the part between the marks of `section` replaced.
 fn with_section(document: &str, section: &str, text: &str) -> String {
-    let (start, end) = (
-        format!("<!-- generated: {section} -->\n"),
-        format!("<!-- end: {section} -->"),
-    );
-    let (before, rest) = document
-        .split_once(&start)
-        .unwrap_or_else(|| panic!("no mark for {section}"));
-    let (_, after) = rest
-        .split_once(&end)
-        .unwrap_or_else(|| panic!("no end mark for {section}"));
+    let (start, end) = (format!("<!-- generated: {section} -->\n"), format!("<!-- end: {section} -->"));
+    let (before, rest) = document.split_once(&start).unwrap_or_else(|| panic!("no mark for {section}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no end mark for {section}"));
     format!("{before}{start}{text}\n{end}{after}")
 }
 
@@ -232,21 +179,12 @@ fn the_specification_says_what_the_code_does() {
 #[test]
 fn every_unit_that_names_an_enum_or_flags_has_its_table() {
     let codes = render_codes();
-    for (info, field) in CATALOGUE
-        .iter()
-        .flat_map(|info| info.fields.iter().map(move |field| (info, field)))
-    {
+    for (info, field) in CATALOGUE.iter().flat_map(|info| info.fields.iter().map(move |field| (info, field))) {
         let is_table = field.unit.starts_with(char::is_uppercase)
             && !matches!(field.unit, "HMAC-SHA256" | "FNV-1a" | "YYYYMMDD" | "Reason");
         if is_table || field.unit.ends_with("_flags") {
             let title = format!("### {}\n", field.unit);
-            assert!(
-                codes.contains(&title),
-                "{}.{}: {}",
-                info.name,
-                field.name,
-                field.unit
-            );
+            assert!(codes.contains(&title), "{}.{}: {}", info.name, field.name, field.unit);
         }
     }
 }
@@ -296,18 +234,9 @@ fn message_vectors_are_what_the_code_writes_and_reads_back() {
         assert_eq!(vector["header"], support::header_json(&frame.header));
         let read = support::block_to_json(info, frame.block);
         for field in vector["fields"].as_array().unwrap() {
-            assert_eq!(
-                read[field["name"].as_str().unwrap()],
-                field["value"],
-                "{}: {field}",
-                info.name
-            );
+            assert_eq!(read[field["name"].as_str().unwrap()], field["value"], "{}: {field}", info.name);
         }
-        let written = [
-            support::header_bytes(&frame.header),
-            support::block_from_json(info, &read),
-        ]
-        .concat();
+        let written = [support::header_bytes(&frame.header), support::block_from_json(info, &read)].concat();
         assert_eq!(hex(&written), vector["hex"].as_str().unwrap());
     }
 }
@@ -327,14 +256,7 @@ fn typed_reading_agrees_with_metadata() {
 }
 
 /// A change of a good frame, and what becomes of it: level, reason, offset.
-type Malformed = (
-    &'static str,
-    &'static MessageInfo,
-    fn(&mut Vec<u8>),
-    &'static str,
-    Reason,
-    u16,
-);
+type Malformed = (&'static str, &'static MessageInfo, fn(&mut Vec<u8>), &'static str, Reason, u16);
 
 fn set_len(bytes: &mut [u8], len: u16) {
     bytes[..2].copy_from_slice(&len.to_le_bytes());
@@ -343,110 +265,19 @@ fn set_len(bytes: &mut [u8], len: u16) {
 fn malformed() -> Vec<Malformed> {
     let order = NewOrder::INFO;
     vec![
-        (
-            "length zero",
-            order,
-            |b| set_len(b, 0),
-            "framing",
-            Reason::FrameSize,
-            0,
-        ),
-        (
-            "length below the header",
-            order,
-            |b| set_len(b, 24),
-            "framing",
-            Reason::FrameSize,
-            0,
-        ),
-        (
-            "length not a multiple of 8",
-            order,
-            |b| set_len(b, 97),
-            "framing",
-            Reason::FrameSize,
-            0,
-        ),
-        (
-            "length above the maximum",
-            order,
-            |b| set_len(b, 65_535),
-            "framing",
-            Reason::FrameSize,
-            0,
-        ),
-        (
-            "length just above the maximum",
-            order,
-            |b| set_len(b, 65_529),
-            "framing",
-            Reason::FrameSize,
-            0,
-        ),
-        (
-            "version 0",
-            order,
-            |b| b[6] = 0,
-            "framing",
-            Reason::Version,
-            6,
-        ),
-        (
-            "version 2",
-            order,
-            |b| b[6] = 2,
-            "framing",
-            Reason::Version,
-            6,
-        ),
-        (
-            "block longer than the frame",
-            order,
-            |b| b[4] = 72,
-            "framing",
-            Reason::FrameSize,
-            4,
-        ),
-        (
-            "block length not a multiple of 8",
-            order,
-            |b| b[4] = 60,
-            "framing",
-            Reason::FrameSize,
-            4,
-        ),
-        (
-            "flag without meaning",
-            order,
-            |b| b[7] = 8,
-            "framing",
-            Reason::NonzeroReserved,
-            7,
-        ),
-        (
-            "highest flag",
-            order,
-            |b| b[7] = 128,
-            "framing",
-            Reason::NonzeroReserved,
-            7,
-        ),
-        (
-            "template 0",
-            order,
-            |b| b[2..4].fill(0),
-            "shape",
-            Reason::UnknownTemplate,
-            2,
-        ),
-        (
-            "template 65535",
-            order,
-            |b| b[2..4].fill(255),
-            "shape",
-            Reason::UnknownTemplate,
-            2,
-        ),
+        ("length zero", order, |b| set_len(b, 0), "framing", Reason::FrameSize, 0),
+        ("length below the header", order, |b| set_len(b, 24), "framing", Reason::FrameSize, 0),
+        ("length not a multiple of 8", order, |b| set_len(b, 97), "framing", Reason::FrameSize, 0),
+        ("length above the maximum", order, |b| set_len(b, 65_535), "framing", Reason::FrameSize, 0),
+        ("length just above the maximum", order, |b| set_len(b, 65_529), "framing", Reason::FrameSize, 0),
+        ("version 0", order, |b| b[6] = 0, "framing", Reason::Version, 6),
+        ("version 2", order, |b| b[6] = 2, "framing", Reason::Version, 6),
+        ("block longer than the frame", order, |b| b[4] = 72, "framing", Reason::FrameSize, 4),
+        ("block length not a multiple of 8", order, |b| b[4] = 60, "framing", Reason::FrameSize, 4),
+        ("flag without meaning", order, |b| b[7] = 8, "framing", Reason::NonzeroReserved, 7),
+        ("highest flag", order, |b| b[7] = 128, "framing", Reason::NonzeroReserved, 7),
+        ("template 0", order, |b| b[2..4].fill(0), "shape", Reason::UnknownTemplate, 2),
+        ("template 65535", order, |b| b[2..4].fill(255), "shape", Reason::UnknownTemplate, 2),
         (
             "block one word short",
             order,
@@ -471,22 +302,8 @@ fn malformed() -> Vec<Malformed> {
             Reason::BlockTooShort,
             4,
         ),
-        (
-            "first reserved field",
-            order,
-            |b| b[32 + 52] = 1,
-            "shape",
-            Reason::NonzeroReserved,
-            84,
-        ),
-        (
-            "last reserved byte",
-            order,
-            |b| b[32 + 63] = 128,
-            "shape",
-            Reason::NonzeroReserved,
-            88,
-        ),
+        ("first reserved field", order, |b| b[32 + 52] = 1, "shape", Reason::NonzeroReserved, 84),
+        ("last reserved byte", order, |b| b[32 + 63] = 128, "shape", Reason::NonzeroReserved, 88),
         (
             "garbage after the block",
             order,
@@ -509,22 +326,8 @@ fn malformed() -> Vec<Malformed> {
             Reason::FrameSize,
             96,
         ),
-        (
-            "text with a control byte",
-            KillSwitch::INFO,
-            |b| b[64] = 10,
-            "shape",
-            Reason::FieldValue,
-            64,
-        ),
-        (
-            "text after its end",
-            KillSwitch::INFO,
-            |b| b[65] = 0,
-            "shape",
-            Reason::FieldValue,
-            64,
-        ),
+        ("text with a control byte", KillSwitch::INFO, |b| b[64] = 10, "shape", Reason::FieldValue, 64),
+        ("text after its end", KillSwitch::INFO, |b| b[65] = 0, "shape", Reason::FieldValue, 64),
         (
             "hello with a longer block",
             ClientHello::INFO,
@@ -537,14 +340,7 @@ fn malformed() -> Vec<Malformed> {
             Reason::FrameSize,
             0,
         ),
-        (
-            "hello with a reserved byte",
-            ClientHello::INFO,
-            |b| b[32 + 59] = 1,
-            "shape",
-            Reason::NonzeroReserved,
-            91,
-        ),
+        ("hello with a reserved byte", ClientHello::INFO, |b| b[32 + 59] = 1, "shape", Reason::NonzeroReserved, 91),
         (
             "heartbeat cut to a test request",
             Heartbeat::INFO,
@@ -567,10 +363,7 @@ fn malformed_vectors_are_what_the_code_refuses() {
         change(&mut bytes);
         json!({ "case": name, "hex": hex(&bytes), "level": level, "reason": reason.name(), "code": reason.raw(), "offset": offset })
     };
-    check_file(
-        "vectors/malformed.json",
-        &pretty(&malformed().into_iter().map(one).collect()),
-    );
+    check_file("vectors/malformed.json", &pretty(&malformed().into_iter().map(one).collect()));
     for vector in vectors("malformed.json") {
         let bytes = unhex(vector["hex"].as_str().unwrap());
         let (level, reason, offset) = match next_frame(&bytes) {
@@ -582,11 +375,7 @@ fn malformed_vectors_are_what_the_code_refuses() {
         };
         assert_eq!(
             (json!(level), json!(reason.raw()), json!(offset)),
-            (
-                vector["level"].clone(),
-                vector["code"].clone(),
-                vector["offset"].clone()
-            ),
+            (vector["level"].clone(), vector["code"].clone(), vector["offset"].clone()),
             "{}",
             vector["case"]
         );
@@ -597,10 +386,7 @@ const KEY: &[u8] = b"tradecore test vector key, 32 b.";
 
 /// Frames of a logon, from hello to ack.
 fn transcript() -> [Vec<u8>; 4] {
-    let now = Now {
-        mono_ns: 0,
-        utc_ns: 1_767_225_600_000_000_000,
-    };
+    let now = Now { mono_ns: 0, utc_ns: 1_767_225_600_000_000_000 };
     let server_config = ServerConfig {
         gateway_id: Text::new("gateway-1"),
         instance_id: 1,
@@ -646,11 +432,7 @@ fn transcript() -> [Vec<u8>; 4] {
         ids_max: 1_000_000,
     };
     let key = MacKey::new(KEY).unwrap();
-    let position = ClientPosition {
-        session_epoch: 3,
-        next_expected_seq: 18,
-        next_client_seq: 11,
-    };
+    let position = ClientPosition { session_epoch: 3, next_expected_seq: 18, next_client_seq: 11 };
     let mut client = ClientSession::new(&client_config, &key, position, [0x11; 32], now);
     let mut server = ServerSession::new(&server_config, [0x22; 32], now);
     let mut out = [0; REPLY_BYTES_MAX];
@@ -661,24 +443,12 @@ fn transcript() -> [Vec<u8>; 4] {
     let step = client.handle_frame(now, &next_frame(&challenge).unwrap().unwrap(), &mut out);
     let logon = out[..step.written].to_vec();
     let step = server.handle_frame(now, &next_frame(&logon).unwrap().unwrap(), &mut out);
-    assert!(
-        matches!(step.action, ServerAction::CheckLogon(_)),
-        "{:?}",
-        step.action
-    );
-    let answer = LogonAnswer::Known {
-        key: &key,
-        session: &session,
-        gateway: &gateway,
-    };
+    assert!(matches!(step.action, ServerAction::CheckLogon(_)), "{:?}", step.action);
+    let answer = LogonAnswer::Known { key: &key, session: &session, gateway: &gateway };
     let step = server.answer_logon(now, answer, &mut out);
     let ack = out[..step.written].to_vec();
     let step = client.handle_frame(now, &next_frame(&ack).unwrap().unwrap(), &mut out);
-    assert!(
-        matches!(step.action, ClientAction::LoggedOn(_)),
-        "{:?}",
-        step.action
-    );
+    assert!(matches!(step.action, ClientAction::LoggedOn(_)), "{:?}", step.action);
     [hello, challenge, logon, ack]
 }
 
@@ -700,25 +470,14 @@ fn the_logon_transcript_is_what_the_sessions_write() {
         "server_mac_input": hex(&[b"TC1 server", &hello[..], &challenge, &logon[HEADER_BYTES..], &ack[HEADER_BYTES + 32..]].concat()),
     });
     check_file("vectors/logon_transcript.json", &pretty(&value));
-    for (input, expected) in [
-        ("client_mac_input", "client_mac"),
-        ("server_mac_input", "server_mac"),
-    ] {
+    for (input, expected) in [("client_mac_input", "client_mac"), ("server_mac_input", "server_mac")] {
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(KEY).unwrap();
         mac.update(&unhex(value[input].as_str().unwrap()));
-        assert_eq!(
-            hex(&mac.finalize().into_bytes()),
-            value[expected].as_str().unwrap(),
-            "{expected}"
-        );
+        assert_eq!(hex(&mac.finalize().into_bytes()), value[expected].as_str().unwrap(), "{expected}");
     }
 }
 
 #[test]
 fn every_documented_template_is_known() {
-    assert!(
-        CATALOGUE
-            .iter()
-            .all(|info| lookup(info.template_id) == Some(*info))
-    );
+    assert!(CATALOGUE.iter().all(|info| lookup(info.template_id) == Some(*info)));
 }

@@ -43,19 +43,12 @@ fn check_round_trip<T: Message + PartialEq + std::fmt::Debug>(random: &[u8], env
     let mut out = vec![0xaa; HEADER_BYTES + size_of::<T>() + 8];
     let written = encode(&mut out, envelope, &block).expect("room");
     assert_eq!(written, HEADER_BYTES + size_of::<T>());
-    assert_eq!(
-        out[written..],
-        [0xaa; 8],
-        "nothing is written behind the frame"
-    );
+    assert_eq!(out[written..], [0xaa; 8], "nothing is written behind the frame");
     let frame = next_frame(&out).expect("well framed").expect("whole");
     assert_eq!(frame.read::<T>().expect("readable"), &block);
     let header = frame.header;
     assert_eq!((header.flags, header.seq), (envelope.flags, envelope.seq));
-    assert_eq!(
-        (header.ack_seq, header.send_ts_ns),
-        (envelope.ack_seq, envelope.send_ts_ns)
-    );
+    assert_eq!((header.ack_seq, header.send_ts_ns), (envelope.ack_seq, envelope.send_ts_ns));
     assert_eq!(header.template_id, T::INFO.template_id);
     for short in 0..written {
         assert!(encode(&mut vec![0; short], envelope, &block).is_err());
@@ -122,22 +115,14 @@ fn a_truncated_frame_waits_for_more_at_every_byte() {
     for info in CATALOGUE {
         let bytes = support::sample_frame(info);
         for len in 0..bytes.len() {
-            assert_eq!(
-                next_frame(&bytes[..len]),
-                Ok(None),
-                "{} cut to {len}",
-                info.name
-            );
+            assert_eq!(next_frame(&bytes[..len]), Ok(None), "{} cut to {len}", info.name);
         }
     }
 }
 
 #[test]
 fn byte_by_byte_delivery_equals_whole_delivery() {
-    let stream: Vec<u8> = CATALOGUE
-        .iter()
-        .flat_map(|info| support::sample_frame(info))
-        .collect();
+    let stream: Vec<u8> = CATALOGUE.iter().flat_map(|info| support::sample_frame(info)).collect();
     let (mut whole, mut rest) = (vec![], &stream[..]);
     while let Some(frame) = next_frame(rest).unwrap() {
         whole.push(frame.bytes.to_vec());
@@ -159,10 +144,7 @@ fn byte_by_byte_delivery_equals_whole_delivery() {
 fn thousands_of_frames_in_one_buffer_are_read_in_order() {
     let mut buffer = vec![0; 5_000 * Heartbeat::FRAME_BYTES];
     for (seq, out) in buffer.chunks_exact_mut(Heartbeat::FRAME_BYTES).enumerate() {
-        let block = Heartbeat {
-            next_seq: U64::new(seq as u64),
-            ..Heartbeat::default()
-        };
+        let block = Heartbeat { next_seq: U64::new(seq as u64), ..Heartbeat::default() };
         encode(out, Envelope::default(), &block).unwrap();
     }
     let (mut rest, mut count) = (&buffer[..], 0);
@@ -183,17 +165,8 @@ fn a_longer_block_of_a_newer_minor_version_is_read_as_far_as_it_is_known() {
         bytes[4..6].copy_from_slice(&(info.block_len + 16).to_le_bytes());
         let frame = next_frame(&bytes).unwrap().unwrap();
         let is_frozen = info.template_id <= 5;
-        let wanted = if is_frozen {
-            Err(Reason::FrameSize)
-        } else {
-            Ok(*info)
-        };
-        assert_eq!(
-            frame.check().map_err(|fault| fault.reason),
-            wanted,
-            "{}",
-            info.name
-        );
+        let wanted = if is_frozen { Err(Reason::FrameSize) } else { Ok(*info) };
+        assert_eq!(frame.check().map_err(|fault| fault.reason), wanted, "{}", info.name);
     }
 }
 
@@ -201,19 +174,11 @@ fn a_longer_block_of_a_newer_minor_version_is_read_as_far_as_it_is_known() {
 fn groups_after_the_block_are_skipped_if_well_formed() {
     let base = support::sample_frame(NewOrder::INFO);
     for (name, groups, is_ok) in [
-        (
-            "two entries",
-            [&[8, 0, 2, 0, 0, 0, 0, 0][..], &[7; 16]].concat(),
-            true,
-        ),
+        ("two entries", [&[8, 0, 2, 0, 0, 0, 0, 0][..], &[7; 16]].concat(), true),
         ("no entry", vec![16, 0, 0, 0, 0, 0, 0, 0], true),
         ("entries missing", vec![8, 0, 1, 0, 0, 0, 0, 0], false),
         ("no length", vec![0, 0, 1, 0, 0, 0, 0, 0], false),
-        (
-            "odd length",
-            [&[4, 0, 2, 0, 0, 0, 0, 0][..], &[7; 8]].concat(),
-            false,
-        ),
+        ("odd length", [&[4, 0, 2, 0, 0, 0, 0, 0][..], &[7; 8]].concat(), false),
         ("reserved", vec![8, 0, 0, 0, 0, 0, 1, 0], false),
         ("too many", [8, 0, 0, 0, 0, 0, 0, 0].repeat(9), false),
     ] {
@@ -229,16 +194,9 @@ fn groups_after_the_block_are_skipped_if_well_formed() {
 fn a_wrong_length_is_found_with_its_second_byte() {
     for len in [0_u16, 8, 24, 31, 33, 65_529, 65_535] {
         let fault = next_frame(&len.to_le_bytes()).unwrap_err();
-        assert_eq!(
-            (fault.reason, fault.offset),
-            (Reason::FrameSize, 0),
-            "{len}"
-        );
+        assert_eq!((fault.reason, fault.offset), (Reason::FrameSize, 0), "{len}");
     }
-    assert_eq!(
-        next_frame(&(FRAME_BYTES_MAX as u16).to_le_bytes()),
-        Ok(None)
-    );
+    assert_eq!(next_frame(&(FRAME_BYTES_MAX as u16).to_le_bytes()), Ok(None));
 }
 
 #[test]
@@ -249,11 +207,7 @@ fn text_is_cut_padded_and_never_trusted() {
     let mut bytes = support::sample_frame(KillSwitch::INFO);
     bytes[32 + 32 + 1] = 0;
     let fault = next_frame(&bytes).unwrap().unwrap().check().unwrap_err();
-    assert_eq!(
-        (fault.reason, fault.offset),
-        (Reason::FieldValue, 64),
-        "text goes on after its end"
-    );
+    assert_eq!((fault.reason, fault.offset), (Reason::FieldValue, 64), "text goes on after its end");
 }
 
 #[test]
@@ -267,12 +221,7 @@ fn the_session_tables_know_every_message_a_client_sends() {
             info.name
         );
         if is_client && info.sequencing == Sequencing::Sequenced {
-            assert_eq!(
-                (info.fields[0].name, info.fields[0].offset),
-                ("cl_ord_id", 0),
-                "{}",
-                info.name
-            );
+            assert_eq!((info.fields[0].name, info.fields[0].offset), ("cl_ord_id", 0), "{}", info.name);
         }
     }
 }

@@ -76,7 +76,9 @@ pub(super) struct Algo {
 }
 
 const INSTRUMENTS: [(u32, i64); 2] = [(1, 1_000_000), (2, 20_000_000)];
-const TICK: i64 = 10_000_000;
+/// A resting order farther from the market than this is canceled, or moved.
+const FAR: u64 = 200_000_000;
+const AWAY: u64 = 40_000_000;
 
 impl Algo {
     pub(super) fn new(session_id: u32, kind: Kind, socket: &Path, state: &Path, secret: &[u8]) -> Self {
@@ -154,7 +156,8 @@ impl Algo {
             self.seen.round_trip_us.saturating_record(us);
         }
         if report.exec_type == ExecType::Trade.raw() {
-            let fill = SeenFill { order_id: report.order_id.get(), px: report.last_px.get(), qty: report.last_qty.get() };
+            let fill =
+                SeenFill { order_id: report.order_id.get(), px: report.last_px.get(), qty: report.last_qty.get() };
             if self.seen.fills.insert(report.exec_id.get(), fill).is_some() {
                 self.seen.doubled_fills = self.seen.doubled_fills.saturating_add(1);
             }
@@ -213,9 +216,9 @@ impl Algo {
                 Some(order) if order.ord_status == OrdStatus::New.raw() => {
                     let id = ClOrdId(order.cl_ord_id.get());
                     let away = order.px.get().abs_diff(px);
-                    if away > 20 * TICK.unsigned_abs() {
+                    if away > FAR {
                         allow_not_ready(client.cancel(id).map(drop))?;
-                    } else if away > 4 * TICK.unsigned_abs() {
+                    } else if away > AWAY {
                         allow_not_ready(client.replace(id, Px(px), Qty(order.order_qty.get())).map(drop))?;
                     }
                 }
@@ -225,10 +228,19 @@ impl Algo {
         Ok(())
     }
 
-    fn take_market(&mut self, client: &mut Client, instrument_id: u32, lot: i64, quote: &Quote) -> Result<(), ClientError> {
+    fn take_market(
+        &mut self,
+        client: &mut Client,
+        instrument_id: u32,
+        lot: i64,
+        quote: &Quote,
+    ) -> Result<(), ClientError> {
         let side = if self.turn.is_multiple_of(4) { Side::Buy } else { Side::Sell };
         let px = if side == Side::Buy { quote.ask_px.get() } else { quote.bid_px.get() };
-        let order = NewOrder { tif: Tif::Ioc, ..NewOrder::limit(instrument_id, self.options.session_id, side, Qty(lot), Px(px)) };
+        let order = NewOrder {
+            tif: Tif::Ioc,
+            ..NewOrder::limit(instrument_id, self.options.session_id, side, Qty(lot), Px(px))
+        };
         let sent = self.send(client, &order)?;
         if let (Some(id), Kind::Repeater) = (sent, self.seen.kind) {
             allow_not_ready(client.repeat_order(id, &order))?;
@@ -254,7 +266,8 @@ impl Algo {
         let mut asked = false;
         while deadline.is_some_and(|deadline| Instant::now() < deadline) {
             if let Some(event) = client.poll(Duration::from_millis(20))? {
-                if asked && let Event::QueryEnd(end) = &event
+                if asked
+                    && let Event::QueryEnd(end) = &event
                     && end.ref_template.get() == tradecore_client::protocol::messages::PositionRequest::TEMPLATE_ID
                 {
                     client.logout();

@@ -45,7 +45,11 @@ impl Process {
     fn start(command: &str, dir: &Path) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| (Exit::Io, format!("{command}: {error}"));
         let binary = std::env::current_exe().map_err(failed)?;
-        let log = fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{command}.log"))).map_err(failed)?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join(format!("{command}.log")))
+            .map_err(failed)?;
         let child = Command::new(binary)
             .args([command, "--config"])
             .arg(dir.join("gateway.toml"))
@@ -123,7 +127,13 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
     let algos: Vec<_> = ALGOS
         .iter()
         .map(|(session_id, kind)| {
-            let algo = Algo::new(*session_id, *kind, &dir.join("gateway.sock"), &dir.join(format!("algo{session_id}.state")), SECRET.as_bytes());
+            let algo = Algo::new(
+                *session_id,
+                *kind,
+                &dir.join("gateway.sock"),
+                &dir.join(format!("algo{session_id}.state")),
+                SECRET.as_bytes(),
+            );
             let done = Arc::clone(&done);
             std::thread::spawn(move || algo.run(&done))
         })
@@ -149,7 +159,10 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
             }
             if killed < options.kills {
                 killed = killed.saturating_add(1);
-                say(&format!("{:>5.1?}  SIGKILL to the gateway, orders on their way; starting it again", started.elapsed()));
+                say(&format!(
+                    "{:>5.1?}  SIGKILL to the gateway, orders on their way; starting it again",
+                    started.elapsed()
+                ));
                 drop(fs::remove_file(dir.join("data/listening")));
                 gateway.kill();
                 gateway = Process::start("run", dir)?;
@@ -208,7 +221,13 @@ fn write_files(dir: &Path) -> std::io::Result<()> {
     }
     let key = dir.join("key");
     drop(fs::remove_file(&key));
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&key)?.write_all(SECRET.as_bytes())?;
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&key)?
+        .write_all(SECRET.as_bytes())?;
     fs::write(dir.join("gateway.toml"), config(dir))
 }
 

@@ -97,8 +97,13 @@ fn compare_algos(seen: &[Seen], orders: &BTreeMap<u64, Journaled>, wrong: &mut V
         for (cl_ord_id, order) in &algo.orders {
             match journaled.get(cl_ord_id) {
                 None => wrong.push(format!("{name}: order {cl_ord_id:x} was reported and is not in the journal")),
-                Some((_, there)) if (there.cum_qty, there.cum_cost, there.status) != (order.cum_qty, order.cum_cost, order.status) => {
-                    wrong.push(format!("{name}: order {cl_ord_id:x}: the algo saw {order:?}, the journal holds {there:?}"));
+                Some((_, there))
+                    if (there.cum_qty, there.cum_cost, there.status)
+                        != (order.cum_qty, order.cum_cost, order.status) =>
+                {
+                    wrong.push(format!(
+                        "{name}: order {cl_ord_id:x}: the algo saw {order:?}, the journal holds {there:?}"
+                    ));
                 }
                 Some(_) => {}
             }
@@ -130,12 +135,18 @@ fn compare_venue(log: &[crate::venue::log::LoggedOrder], orders: &BTreeMap<u64, 
             wrong.push(format!("order {:x} was sent to the venue more than once", order_id.0));
         }
         let Some(ours) = orders.get(&order_id.0) else {
-            wrong.push(format!("order {:x} is at the venue and not in the journal: it left before it was journaled", order_id.0));
+            wrong.push(format!(
+                "order {:x} is at the venue and not in the journal: it left before it was journaled",
+                order_id.0
+            ));
             continue;
         };
         let fills: Vec<u64> = order.fills.iter().map(|fill| fill.exec_id).collect();
         if ours.broker_execs != fills || ours.cum_qty != order.cum_qty.0 {
-            wrong.push(format!("order {:x}: the venue filled {} ({fills:?}), the journal holds {} ({:?})", order_id.0, order.cum_qty.0, ours.cum_qty, ours.broker_execs));
+            wrong.push(format!(
+                "order {:x}: the venue filled {} ({fills:?}), the journal holds {} ({:?})",
+                order_id.0, order.cum_qty.0, ours.cum_qty, ours.broker_execs
+            ));
         }
     }
     for (order_id, order) in orders {
@@ -158,7 +169,10 @@ fn print_table(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> Resul
         .map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
     let replayed = started.elapsed();
     println!();
-    println!("{:<14}{:>8}{:>8}{:>9}{:>12}{:>12}{:>14}{:>10}{:>10}", "algo", "orders", "fills", "rejects", "duplicates", "reconnects", "P&L USDT", "p50 µs", "p99 µs");
+    println!(
+        "{:<14}{:>8}{:>8}{:>9}{:>12}{:>12}{:>14}{:>10}{:>10}",
+        "algo", "orders", "fills", "rejects", "duplicates", "reconnects", "P&L USDT", "p50 µs", "p99 µs"
+    );
     for algo in seen {
         let pnl: i128 = algo.positions.iter().map(|(_, _, pnl)| pnl).sum();
         println!(
@@ -181,7 +195,11 @@ fn print_table(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> Resul
     println!();
     println!("SIGKILLs: gateway {kills}, venue {venue_kills}");
     println!("durability class of every report: synced (survives power loss)");
-    println!("journal: {} events, {} KiB of payload, every checksum verified; replayed in {replayed:.1?}", stat.records, stat.payload_bytes / 1024);
+    println!(
+        "journal: {} events, {} KiB of payload, every checksum verified; replayed in {replayed:.1?}",
+        stat.records,
+        stat.payload_bytes / 1024
+    );
     debug_assert_eq!(events, stat.records, "replay and verification read the same journal");
     Ok(())
 }

@@ -107,7 +107,13 @@ impl ReplayLink {
         for _ in 0..blocks_max {
             let bytes = Box::new([0; BLOCK_BYTES]);
             // The ring was made for exactly so many.
-            drop(link.free.push(Block { connection: ConnectionId::default(), len: 0, last: false, last_number: 0, bytes }));
+            drop(link.free.push(Block {
+                connection: ConnectionId::default(),
+                len: 0,
+                last: false,
+                last_number: 0,
+                bytes,
+            }));
         }
         link
     }
@@ -247,8 +253,7 @@ impl Replayer {
                     }
                     true
                 })?;
-                let mut end = QueryEnd::default();
-                end.request_id = request.request_id;
+                let mut end = QueryEnd { request_id: request.request_id, ..QueryEnd::default() };
                 end.as_of_seq.set(ask.journal_seq);
                 end.report_seq.set(last_report);
                 end.count.set(count);
@@ -290,7 +295,12 @@ impl Source {
     }
 
     /// Calls `visit` with the events from `from_seq` to `to_seq`, while it returns true.
-    fn scan(&self, from_seq: u64, to_seq: u64, mut visit: impl FnMut(&Record<'_>, &Event) -> bool) -> Result<(), ReadError> {
+    fn scan(
+        &self,
+        from_seq: u64,
+        to_seq: u64,
+        mut visit: impl FnMut(&Record<'_>, &Event) -> bool,
+    ) -> Result<(), ReadError> {
         let mut reader = self.reader(from_seq)?;
         while let Some(group) = reader.next_group()? {
             for record in group.records() {

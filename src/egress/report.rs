@@ -80,7 +80,8 @@ struct Happening {
 #[must_use]
 pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
     let meta = event.meta();
-    let exec = |order: &OrderImage, happening: Happening| Some(Report::Exec(exec_report(meta, order, happening, place)));
+    let exec =
+        |order: &OrderImage, happening: Happening| Some(Report::Exec(exec_report(meta, order, happening, place)));
     let base = Happening::default();
     match event {
         Event::OrderAccepted(e) => {
@@ -93,10 +94,9 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
             block.ord_status = OrdStatus::Rejected.raw();
             Some(Report::Reject(block))
         }
-        Event::OrderAcknowledged(e) => exec(
-            &e.order,
-            Happening { exec_type: Some(ExecType::New), exec_id: e.exec_id, broker: e.broker, ..base },
-        ),
+        Event::OrderAcknowledged(e) => {
+            exec(&e.order, Happening { exec_type: Some(ExecType::New), exec_id: e.exec_id, broker: e.broker, ..base })
+        }
         Event::OrderFilled(e) => exec(
             &e.order,
             Happening {

@@ -115,7 +115,9 @@ fn kill_switch(m: &wire::KillSwitch) -> Request {
     let account_id = match KillScope::from_raw(m.scope) {
         Some(KillScope::Core) if m.account_id.get() == 0 => AccountId::NONE,
         Some(KillScope::Account) if m.account_id.get() != 0 => AccountId(m.account_id.get()),
-        Some(KillScope::Core | KillScope::Account | KillScope::Instrument | KillScope::Strategy | KillScope::Session)
+        Some(
+            KillScope::Core | KillScope::Account | KillScope::Instrument | KillScope::Strategy | KillScope::Session,
+        )
         | None => return Request::Refused(Reason::ScopeInvalid),
     };
     let engage = match KillAction::from_raw(m.action) {

@@ -126,17 +126,11 @@ impl CaptureReader {
     /// # Errors
     /// `CaptureError::Io` when the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let io_error = |source| CaptureError::Io {
-            path: path.to_path_buf(),
-            source,
-        };
+        let io_error = |source| CaptureError::Io { path: path.to_path_buf(), source };
         let mut file = BufReader::with_capacity(64 * 1024, File::open(path).map_err(io_error)?);
         let gzip = file.fill_buf().map_err(io_error)?.starts_with(&GZIP_MAGIC);
-        let input: Box<dyn BufRead + Send> = if gzip {
-            Box::new(BufReader::new(MultiGzDecoder::new(file)))
-        } else {
-            Box::new(file)
-        };
+        let input: Box<dyn BufRead + Send> =
+            if gzip { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) };
         Ok(Self::new(input, path))
     }
 
@@ -161,17 +155,12 @@ impl CaptureReader {
 
     fn read_line(&mut self) -> Result<bool, CaptureError> {
         self.line.clear();
-        let read = (&mut self.input)
-            .take(LINE_BYTES_MAX)
-            .read_line(&mut self.line);
+        let read = (&mut self.input).take(LINE_BYTES_MAX).read_line(&mut self.line);
         match read {
             Ok(count) => Ok(count > 0),
             // A capture that was still being written ends inside a gzip block.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(!self.line.is_empty()),
-            Err(source) => Err(CaptureError::Io {
-                path: self.path.clone(),
-                source,
-            }),
+            Err(source) => Err(CaptureError::Io { path: self.path.clone(), source }),
         }
     }
 
@@ -193,11 +182,7 @@ impl CaptureReader {
                 Err(reason) => {
                     let reason = if whole { reason } else { LineError::TooLong };
                     let line = self.counts.lines.saturating_add(1);
-                    return Err(CaptureError::Line {
-                        path: self.path.clone(),
-                        line,
-                        reason,
-                    });
+                    return Err(CaptureError::Line { path: self.path.clone(), line, reason });
                 }
             }
         }
@@ -269,11 +254,7 @@ fn parse_line(
             return Ok(None);
         }
     };
-    Ok(Some(Tick {
-        recv_ns,
-        symbol,
-        kind,
-    }))
+    Ok(Some(Tick { recv_ns, symbol, kind }))
 }
 
 #[cfg(test)]
@@ -282,19 +263,15 @@ mod tests {
     use std::io::Cursor;
     use tradecore_protocol::fields::Px;
 
-    const QUOTE: &str = r#"5 {"stream":"btcusdt@bookTicker","data":{"u":7,"s":"BTCUSDT","b":"1.50","B":"2","a":"1.6","A":"3"}}"#;
+    const QUOTE: &str =
+        r#"5 {"stream":"btcusdt@bookTicker","data":{"u":7,"s":"BTCUSDT","b":"1.50","B":"2","a":"1.6","A":"3"}}"#;
     const TRADE: &str = r#"6 {"stream":"btcusdt@trade","data":{"e":"trade","E":1,"s":"BTCUSDT","t":9,"p":"1.5","q":"0.1","T":4,"m":true,"M":true}}"#;
-    const DEPTH: &str =
-        r#"4 {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","b":[["1","2"]]}}"#;
+    const DEPTH: &str = r#"4 {"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","b":[["1","2"]]}}"#;
     const SNAPSHOT: &str = r#"4 {"lastUpdateId":3,"bids":[["1","2"]],"asks":[]}"#;
 
     fn read(text: &str) -> (Vec<Result<Tick, String>>, CaptureCounts) {
-        let mut reader =
-            CaptureReader::new(Box::new(Cursor::new(text.to_owned())), Path::new("test"));
-        let ticks = reader
-            .by_ref()
-            .map(|t| t.map_err(|e| e.to_string()))
-            .collect();
+        let mut reader = CaptureReader::new(Box::new(Cursor::new(text.to_owned())), Path::new("test"));
+        let ticks = reader.by_ref().map(|t| t.map_err(|e| e.to_string())).collect();
         (ticks, reader.counts())
     }
 
@@ -304,20 +281,11 @@ mod tests {
         assert_eq!(ticks.len(), 2);
         let quote = ticks[0].as_ref().unwrap();
         assert_eq!((quote.recv_ns, &*quote.symbol), (5, "BTCUSDT"));
-        assert!(
-            matches!(quote.kind, TickKind::Quote(q) if q.bid_px == Px(1_500_000_000) && q.update_id == 7)
-        );
+        assert!(matches!(quote.kind, TickKind::Quote(q) if q.bid_px == Px(1_500_000_000) && q.update_id == 7));
         assert!(
             matches!(ticks[1].as_ref().unwrap().kind, TickKind::Trade(t) if t.buyer_is_maker && t.trade_ts_ms == 4)
         );
-        let expected = CaptureCounts {
-            lines: 4,
-            quotes: 1,
-            trades: 1,
-            skipped: 1,
-            snapshots: 1,
-            cut: 0,
-        };
+        let expected = CaptureCounts { lines: 4, quotes: 1, trades: 1, skipped: 1, snapshots: 1, cut: 0 };
         assert_eq!(counts, expected);
     }
 

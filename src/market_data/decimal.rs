@@ -35,9 +35,7 @@ pub fn parse_units(text: &str) -> Result<i64, DecimalError> {
         rust_decimal::Error::Underflow => DecimalError::TooFine,
         _ => DecimalError::TooLarge,
     })?;
-    let units = decimal
-        .checked_mul(Decimal::from(UNITS_PER_ONE))
-        .ok_or(DecimalError::TooLarge)?;
+    let units = decimal.checked_mul(Decimal::from(UNITS_PER_ONE)).ok_or(DecimalError::TooLarge)?;
     if !units.is_integer() {
         return Err(DecimalError::TooFine);
     }
@@ -63,9 +61,7 @@ pub fn parse_qty(text: &str) -> Result<Qty, DecimalError> {
 /// The shortest decimal text of an integer × 10⁻⁹.
 #[must_use]
 pub fn format_units(units: i64) -> String {
-    Decimal::from_i128_with_scale(i128::from(units), UNIT_PLACES)
-        .normalize()
-        .to_string()
+    Decimal::from_i128_with_scale(i128::from(units), UNIT_PLACES).normalize().to_string()
 }
 
 /// The shortest decimal text of an amount; wider than `Decimal`, hence by hand.
@@ -99,22 +95,14 @@ pub fn parse_money(text: &str) -> Result<Money, DecimalError> {
     }
     let digits = format!("{whole}{fraction:0<MONEY_PLACES$}");
     let magnitude: i128 = digits.parse().map_err(|_| DecimalError::TooLarge)?;
-    Ok(Money(if negative {
-        magnitude.wrapping_neg()
-    } else {
-        magnitude
-    }))
+    Ok(Money(if negative { magnitude.wrapping_neg() } else { magnitude }))
 }
 
 fn check_syntax(text: &str) -> Result<(), DecimalError> {
     let body = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = body.split_once('.').unwrap_or((body, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if digits(whole) && digits(fraction) {
-        Ok(())
-    } else {
-        Err(DecimalError::Syntax)
-    }
+    if digits(whole) && digits(fraction) { Ok(()) } else { Err(DecimalError::Syntax) }
 }
 
 #[cfg(test)]
@@ -133,10 +121,7 @@ mod tests {
             ("9223372036.854775807", Ok(i64::MAX)),
             ("9223372036.854775808", Err(DecimalError::TooLarge)),
             ("-9223372036.854775808", Ok(i64::MIN)),
-            (
-                "99999999999999999999999999999999",
-                Err(DecimalError::TooLarge),
-            ),
+            ("99999999999999999999999999999999", Err(DecimalError::TooLarge)),
             ("1e5", Err(DecimalError::Syntax)),
             ("+1", Err(DecimalError::Syntax)),
             ("1_000", Err(DecimalError::Syntax)),
@@ -155,26 +140,10 @@ mod tests {
 
     #[test]
     fn money_text_round_trips_over_the_whole_range() {
-        for raw in [
-            0,
-            1,
-            -1,
-            1_500_000_000_000_000_000,
-            i128::MAX,
-            -i128::MAX,
-            10_i128.pow(18),
-            -10_i128.pow(17),
-        ] {
-            assert_eq!(
-                parse_money(&format_money(Money(raw))),
-                Ok(Money(raw)),
-                "{raw}"
-            );
+        for raw in [0, 1, -1, 1_500_000_000_000_000_000, i128::MAX, -i128::MAX, 10_i128.pow(18), -10_i128.pow(17)] {
+            assert_eq!(parse_money(&format_money(Money(raw))), Ok(Money(raw)), "{raw}");
         }
         assert_eq!(format_money(Money(-1_500_000_000_000_000_000)), "-1.5");
-        assert_eq!(
-            parse_money("0.0000000000000000001"),
-            Err(DecimalError::TooFine)
-        );
+        assert_eq!(parse_money("0.0000000000000000001"), Err(DecimalError::TooFine));
     }
 }

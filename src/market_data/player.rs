@@ -35,24 +35,16 @@ impl Pace {
         let ratio = text.strip_suffix('x')?;
         let (numerator, denominator) = ratio.split_once('/').unwrap_or((ratio, "1"));
         let (numerator, denominator) = (numerator.parse().ok()?, denominator.parse().ok()?);
-        (numerator > 0 && denominator > 0).then_some(Self::Multiple {
-            numerator,
-            denominator,
-        })
+        (numerator > 0 && denominator > 0).then_some(Self::Multiple { numerator, denominator })
     }
 
     fn scale(self, recorded_ns: u64) -> u64 {
         match self {
             Self::Original => recorded_ns,
             Self::AsFast => 0,
-            Self::Multiple {
-                numerator,
-                denominator,
-            } => {
+            Self::Multiple { numerator, denominator } => {
                 let scaled = u128::from(recorded_ns).saturating_mul(u128::from(denominator.max(1)));
-                let scaled = scaled
-                    .checked_div(u128::from(numerator.max(1)))
-                    .unwrap_or(scaled);
+                let scaled = scaled.checked_div(u128::from(numerator.max(1))).unwrap_or(scaled);
                 u64::try_from(scaled).unwrap_or(u64::MAX)
             }
         }
@@ -71,12 +63,7 @@ pub struct Player<I> {
 impl<I: Iterator<Item = Result<Tick, CaptureError>>> Player<I> {
     /// A player of `ticks` at `pace`.
     pub fn new(ticks: I, pace: Pace) -> Self {
-        Self {
-            ticks,
-            pace,
-            next: None,
-            anchor: None,
-        }
+        Self { ticks, pace, next: None, anchor: None }
     }
 
     /// When the next tick is due, in the caller's nanoseconds; `None` when there is none left.
@@ -91,9 +78,7 @@ impl<I: Iterator<Item = Result<Tick, CaptureError>>> Player<I> {
             return Ok(None);
         };
         let (start_ns, first_ns) = *self.anchor.get_or_insert((now_ns, tick.recv_ns));
-        Ok(Some(start_ns.saturating_add(
-            self.pace.scale(tick.recv_ns.saturating_sub(first_ns)),
-        )))
+        Ok(Some(start_ns.saturating_add(self.pace.scale(tick.recv_ns.saturating_sub(first_ns)))))
     }
 
     /// The next tick if it is due.
@@ -131,13 +116,7 @@ impl CaptureSource {
     /// A source over `paths`; with `repeat` it starts again after the last tick.
     #[must_use]
     pub fn new(paths: Vec<PathBuf>, repeat: bool) -> Self {
-        Self {
-            paths,
-            repeat,
-            readers: Vec::new(),
-            opened: false,
-            lap: Lap::default(),
-        }
+        Self { paths, repeat, readers: Vec::new(), opened: false, lap: Lap::default() }
     }
 
     fn open_lap(&mut self) -> Result<(), CaptureError> {
@@ -197,9 +176,7 @@ impl CaptureSource {
             TickKind::Trade(print) => {
                 lap.last_id = lap.last_id.max(print.trade_id);
                 print.trade_id = print.trade_id.saturating_add(lap.shift_id);
-                print.trade_ts_ms = print
-                    .trade_ts_ms
-                    .saturating_add(lap.shift_ns.div_euclid(1_000_000));
+                print.trade_ts_ms = print.trade_ts_ms.saturating_add(lap.shift_ns.div_euclid(1_000_000));
             }
         }
         tick
@@ -228,18 +205,8 @@ mod tests {
     use tradecore_protocol::fields::{Px, Qty};
 
     fn tick(recv_ns: u64) -> Result<Tick, CaptureError> {
-        let print = TradePrint {
-            px: Px(1),
-            qty: Qty(1),
-            trade_id: recv_ns,
-            buyer_is_maker: false,
-            trade_ts_ms: 0,
-        };
-        Ok(Tick {
-            recv_ns,
-            symbol: "X".into(),
-            kind: TickKind::Trade(print),
-        })
+        let print = TradePrint { px: Px(1), qty: Qty(1), trade_id: recv_ns, buyer_is_maker: false, trade_ts_ms: 0 };
+        Ok(Tick { recv_ns, symbol: "X".into(), kind: TickKind::Trade(print) })
     }
 
     fn due_times(pace: Pace) -> Vec<u64> {
@@ -248,11 +215,7 @@ mod tests {
         let mut due = Vec::new();
         while let Some(due_ns) = player.next_due(now_ns).unwrap() {
             if due_ns > now_ns {
-                assert_eq!(
-                    player.pop(due_ns - 1).unwrap(),
-                    None,
-                    "not before it is due"
-                );
+                assert_eq!(player.pop(due_ns - 1).unwrap(), None, "not before it is due");
             }
             now_ns = due_ns;
             assert!(player.pop(now_ns).unwrap().is_some());
@@ -264,14 +227,8 @@ mod tests {
     #[test]
     fn ticks_are_due_at_the_chosen_pace() {
         assert_eq!(due_times(Pace::Original), [7_000, 7_050, 7_200]);
-        assert_eq!(
-            due_times(Pace::parse("10x").unwrap()),
-            [7_000, 7_005, 7_020]
-        );
-        assert_eq!(
-            due_times(Pace::parse("1/2x").unwrap()),
-            [7_000, 7_100, 7_400]
-        );
+        assert_eq!(due_times(Pace::parse("10x").unwrap()), [7_000, 7_005, 7_020]);
+        assert_eq!(due_times(Pace::parse("1/2x").unwrap()), [7_000, 7_100, 7_400]);
         assert_eq!(due_times(Pace::AsFast), [7_000, 7_000, 7_000]);
     }
 

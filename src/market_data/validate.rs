@@ -24,11 +24,7 @@ pub struct TickLimits {
 
 impl Default for TickLimits {
     fn default() -> Self {
-        Self {
-            band_ppm: 50_000,
-            stale_ns: 5_000_000_000,
-            band_confirmations: 3,
-        }
+        Self { band_ppm: 50_000, stale_ns: 5_000_000_000, band_confirmations: 3 }
     }
 }
 
@@ -49,13 +45,7 @@ pub enum TickRefusal {
 
 impl TickRefusal {
     /// Every reason, in order of precedence.
-    pub const ALL: [Self; 5] = [
-        Self::NotPositive,
-        Self::Crossed,
-        Self::OutOfOrder,
-        Self::Stale,
-        Self::OutOfBand,
-    ];
+    pub const ALL: [Self; 5] = [Self::NotPositive, Self::Crossed, Self::OutOfOrder, Self::Stale, Self::OutOfBand];
 }
 
 /// How many ticks were accepted, and refused for each reason.
@@ -96,11 +86,7 @@ impl TickValidator {
     /// A validator that has seen nothing.
     #[must_use]
     pub fn new(limits: TickLimits) -> Self {
-        Self {
-            limits,
-            symbols: BTreeMap::new(),
-            counts: TickCounts::default(),
-        }
+        Self { limits, symbols: BTreeMap::new(), counts: TickCounts::default() }
     }
 
     /// Accepts `tick`, or says why not; `now_ns` is on the clock that stamped `recv_ns`.
@@ -130,12 +116,7 @@ impl TickValidator {
     }
 }
 
-fn check_tick(
-    limits: TickLimits,
-    now_ns: u64,
-    tick: &Tick,
-    last: &mut Last,
-) -> Result<(), TickRefusal> {
+fn check_tick(limits: TickLimits, now_ns: u64, tick: &Tick, last: &mut Last) -> Result<(), TickRefusal> {
     let px = match tick.kind {
         TickKind::Quote(quote) => check_quote(quote, last)?,
         TickKind::Trade(print) => check_print(print, last)?,
@@ -146,10 +127,7 @@ fn check_tick(
     if now_ns.saturating_sub(tick.recv_ns) > limits.stale_ns {
         return Err(TickRefusal::Stale);
     }
-    if last
-        .px
-        .is_some_and(|reference| !in_band(limits, reference, px))
-    {
+    if last.px.is_some_and(|reference| !in_band(limits, reference, px)) {
         confirm(limits, px, last)?;
     }
     last.px = Some(px);
@@ -164,12 +142,7 @@ fn check_tick(
 }
 
 fn check_quote(quote: Quote, last: &Last) -> Result<Px, TickRefusal> {
-    let smallest = quote
-        .bid_px
-        .0
-        .min(quote.ask_px.0)
-        .min(quote.bid_qty.0)
-        .min(quote.ask_qty.0);
+    let smallest = quote.bid_px.0.min(quote.ask_px.0).min(quote.bid_qty.0).min(quote.ask_qty.0);
     if smallest <= 0 {
         return Err(TickRefusal::NotPositive);
     }
@@ -197,26 +170,15 @@ fn check_print(print: TradePrint, last: &Last) -> Result<Px, TickRefusal> {
 /// |px − reference| / reference ≤ band, in integers.
 fn in_band(limits: TickLimits, reference: Px, px: Px) -> bool {
     let distance = u128::from(px.0.abs_diff(reference.0)).saturating_mul(PPM);
-    let allowed =
-        u128::from(reference.0.unsigned_abs()).saturating_mul(u128::from(limits.band_ppm));
+    let allowed = u128::from(reference.0.unsigned_abs()).saturating_mul(u128::from(limits.band_ppm));
     distance <= allowed
 }
 
 fn confirm(limits: TickLimits, px: Px, last: &mut Last) -> Result<(), TickRefusal> {
-    let agrees = last
-        .candidate
-        .is_some_and(|candidate| in_band(limits, candidate, px));
-    last.candidate_count = if agrees {
-        last.candidate_count.saturating_add(1)
-    } else {
-        1
-    };
+    let agrees = last.candidate.is_some_and(|candidate| in_band(limits, candidate, px));
+    last.candidate_count = if agrees { last.candidate_count.saturating_add(1) } else { 1 };
     last.candidate = Some(px);
-    if last.candidate_count >= limits.band_confirmations.max(1) {
-        Ok(())
-    } else {
-        Err(TickRefusal::OutOfBand)
-    }
+    if last.candidate_count >= limits.band_confirmations.max(1) { Ok(()) } else { Err(TickRefusal::OutOfBand) }
 }
 
 #[cfg(test)]
@@ -249,11 +211,7 @@ mod tests {
             buyer_is_maker: true,
             trade_ts_ms: 0,
         });
-        Tick {
-            recv_ns,
-            symbol: "X".into(),
-            kind,
-        }
+        Tick { recv_ns, symbol: "X".into(), kind }
     }
 
     #[test]
@@ -262,131 +220,35 @@ mod tests {
         // After an accepted quote 100/102 at 1000 ns with id 10 and a print number 10.
         let cases: &[(&str, u64, Tick, Result<(), TickRefusal>)] = &[
             ("good quote", 1000, quote(1000, 11, 100, 101, 1, 1), Ok(())),
-            (
-                "locked quote",
-                1000,
-                quote(1000, 11, 101, 101, 1, 1),
-                Ok(()),
-            ),
-            (
-                "crossed",
-                1000,
-                quote(1000, 11, 102, 101, 1, 1),
-                Err(Crossed),
-            ),
-            (
-                "zero bid",
-                1000,
-                quote(1000, 11, 0, 101, 1, 1),
-                Err(NotPositive),
-            ),
-            (
-                "negative ask",
-                1000,
-                quote(1000, 11, 100, -1, 1, 1),
-                Err(NotPositive),
-            ),
-            (
-                "zero bid size",
-                1000,
-                quote(1000, 11, 100, 101, 0, 1),
-                Err(NotPositive),
-            ),
-            (
-                "negative ask size",
-                1000,
-                quote(1000, 11, 100, 101, 1, -1),
-                Err(NotPositive),
-            ),
-            (
-                "same update id",
-                1000,
-                quote(1000, 10, 100, 101, 1, 1),
-                Err(OutOfOrder),
-            ),
-            (
-                "older update id",
-                1000,
-                quote(1000, 9, 100, 101, 1, 1),
-                Err(OutOfOrder),
-            ),
-            (
-                "time goes back",
-                1000,
-                quote(999, 11, 100, 101, 1, 1),
-                Err(OutOfOrder),
-            ),
-            (
-                "exactly as old as allowed",
-                1500,
-                quote(1000, 11, 100, 101, 1, 1),
-                Ok(()),
-            ),
+            ("locked quote", 1000, quote(1000, 11, 101, 101, 1, 1), Ok(())),
+            ("crossed", 1000, quote(1000, 11, 102, 101, 1, 1), Err(Crossed)),
+            ("zero bid", 1000, quote(1000, 11, 0, 101, 1, 1), Err(NotPositive)),
+            ("negative ask", 1000, quote(1000, 11, 100, -1, 1, 1), Err(NotPositive)),
+            ("zero bid size", 1000, quote(1000, 11, 100, 101, 0, 1), Err(NotPositive)),
+            ("negative ask size", 1000, quote(1000, 11, 100, 101, 1, -1), Err(NotPositive)),
+            ("same update id", 1000, quote(1000, 10, 100, 101, 1, 1), Err(OutOfOrder)),
+            ("older update id", 1000, quote(1000, 9, 100, 101, 1, 1), Err(OutOfOrder)),
+            ("time goes back", 1000, quote(999, 11, 100, 101, 1, 1), Err(OutOfOrder)),
+            ("exactly as old as allowed", 1500, quote(1000, 11, 100, 101, 1, 1), Ok(())),
             ("stale", 1501, quote(1000, 11, 100, 101, 1, 1), Err(Stale)),
-            (
-                "from the future",
-                1000,
-                quote(9000, 11, 100, 101, 1, 1),
-                Ok(()),
-            ),
+            ("from the future", 1000, quote(9000, 11, 100, 101, 1, 1), Ok(())),
             ("at the band", 1000, print(1000, 11, 111, 1), Ok(())),
-            (
-                "above the band",
-                1000,
-                print(1000, 11, 112, 1),
-                Err(OutOfBand),
-            ),
-            (
-                "below the band",
-                1000,
-                quote(1000, 11, 80, 81, 1, 1),
-                Err(OutOfBand),
-            ),
-            (
-                "print at zero",
-                1000,
-                print(1000, 11, 0, 1),
-                Err(NotPositive),
-            ),
-            (
-                "print of nothing",
-                1000,
-                print(1000, 11, 100, 0),
-                Err(NotPositive),
-            ),
-            (
-                "repeated print",
-                1000,
-                print(1000, 10, 100, 1),
-                Err(OutOfOrder),
-            ),
+            ("above the band", 1000, print(1000, 11, 112, 1), Err(OutOfBand)),
+            ("below the band", 1000, quote(1000, 11, 80, 81, 1, 1), Err(OutOfBand)),
+            ("print at zero", 1000, print(1000, 11, 0, 1), Err(NotPositive)),
+            ("print of nothing", 1000, print(1000, 11, 100, 0), Err(NotPositive)),
+            ("repeated print", 1000, print(1000, 10, 100, 1), Err(OutOfOrder)),
         ];
         for (name, now_ns, tick, expected) in cases {
-            let limits = TickLimits {
-                band_ppm: 100_000,
-                stale_ns: 500,
-                band_confirmations: 3,
-            };
+            let limits = TickLimits { band_ppm: 100_000, stale_ns: 500, band_confirmations: 3 };
             let mut validator = TickValidator::new(limits);
             validator.check(1000, &print(1000, 10, 101, 1)).unwrap();
-            validator
-                .check(1000, &quote(1000, 10, 100, 102, 1, 1))
-                .unwrap();
+            validator.check(1000, &quote(1000, 10, 100, 102, 1, 1)).unwrap();
             assert_eq!(validator.check(*now_ns, tick), *expected, "{name}");
             let counts = validator.counts();
-            let refused = [
-                counts.not_positive,
-                counts.crossed,
-                counts.out_of_order,
-                counts.stale,
-                counts.out_of_band,
-            ];
+            let refused = [counts.not_positive, counts.crossed, counts.out_of_order, counts.stale, counts.out_of_band];
             for (reason, count) in TickRefusal::ALL.iter().zip(refused) {
-                assert_eq!(
-                    count,
-                    u64::from(*expected == Err(*reason)),
-                    "{name}: {reason:?}"
-                );
+                assert_eq!(count, u64::from(*expected == Err(*reason)), "{name}: {reason:?}");
             }
             assert_eq!(counts.accepted, 2 + u64::from(expected.is_ok()), "{name}");
         }
@@ -394,22 +256,13 @@ mod tests {
 
     #[test]
     fn a_jump_is_followed_once_confirmed_and_a_lone_spike_is_not() {
-        let limits = TickLimits {
-            band_ppm: 100_000,
-            stale_ns: 500,
-            band_confirmations: 3,
-        };
+        let limits = TickLimits { band_ppm: 100_000, stale_ns: 500, band_confirmations: 3 };
         let mut validator = TickValidator::new(limits);
         let verdicts: Vec<bool> = [100, 200, 100, 200, 201, 300, 200, 201, 202, 203]
             .iter()
             .zip(1..)
             .map(|(px, id)| validator.check(1, &print(1, id, *px, 1)).is_ok())
             .collect();
-        assert_eq!(
-            verdicts,
-            [
-                true, false, true, false, false, false, false, false, true, true
-            ]
-        );
+        assert_eq!(verdicts, [true, false, true, false, false, false, false, false, true, true]);
     }
 }

@@ -355,7 +355,14 @@ impl Connections {
 
     /// Queues a frame. With `journal_seq` it waits at the gate until that event is durable; without, it waits
     /// for nothing but what is queued before it. False when there is no room: a slow consumer.
-    pub fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>, last_seq: u64, gate: &mut Gate) -> bool {
+    pub fn queue(
+        &mut self,
+        index: u32,
+        frame: &[u8],
+        journal_seq: Option<u64>,
+        last_seq: u64,
+        gate: &mut Gate,
+    ) -> bool {
         let outbound_bytes_max = self.outbound_bytes_max;
         let Some(Some(connection)) = self.slots.get_mut(index as usize) else { return true };
         if connection.closing.is_some() || frame.is_empty() {
@@ -388,9 +395,8 @@ impl Connections {
     /// Room for `bytes` more in the connection's queue.
     #[must_use]
     pub fn has_room(&self, index: u32, bytes: usize) -> bool {
-        self.get(index).is_some_and(|connection| {
-            connection.out.len().saturating_add(bytes) <= self.outbound_bytes_max
-        }) && (self.pool.free_chunks() as usize).saturating_mul(pool::CHUNK_BYTES) > bytes
+        self.get(index).is_some_and(|connection| connection.out.len().saturating_add(bytes) <= self.outbound_bytes_max)
+            && (self.pool.free_chunks() as usize).saturating_mul(pool::CHUNK_BYTES) > bytes
     }
 
     /// Ends a connection once what is queued and durable has been written, at the latest after a second.

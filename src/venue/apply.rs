@@ -33,30 +33,17 @@ impl Exchange {
                     client.epoch = *epoch;
                 }
             }
-            Record::Submit {
-                client,
-                venue_order_id,
-                due_ns,
-                order,
-            } => {
+            Record::Submit { client, venue_order_id, due_ns, order } => {
                 let client = self.client_or_new(client);
                 self.apply_submit(client, *venue_order_id, order);
                 self.enqueue(*due_ns, client, Action::Submit(*venue_order_id));
             }
             Record::DuplicateSubmit { .. } => {}
-            Record::Cancel {
-                client,
-                due_ns,
-                request,
-            } => {
+            Record::Cancel { client, due_ns, request } => {
                 let client = self.client_or_new(client);
                 self.enqueue(*due_ns, client, Action::Cancel(request.clone()));
             }
-            Record::Replace {
-                client,
-                due_ns,
-                request,
-            } => {
+            Record::Replace { client, due_ns, request } => {
                 let client = self.client_or_new(client);
                 let id = self.find(client, &request.client_order_id);
                 if let Some(order) = id.and_then(|id| self.order_mut(id)) {
@@ -73,10 +60,7 @@ impl Exchange {
     }
 
     pub(super) fn find(&self, client: ClientIndex, client_order_id: &Name) -> Option<VenueOrderId> {
-        self.clients
-            .get(client.0)
-            .and_then(|c| c.orders.get(client_order_id))
-            .copied()
+        self.clients.get(client.0).and_then(|c| c.orders.get(client_order_id)).copied()
     }
 
     fn client_or_new(&mut self, name: &Name) -> ClientIndex {
@@ -98,8 +82,7 @@ impl Exchange {
 
     fn apply_submit(&mut self, client: ClientIndex, id: VenueOrderId, terms: &NewOrder) {
         let instrument = self.symbols.get(&terms.symbol).copied();
-        self.orders
-            .push(Order::new(id, client, terms.clone(), instrument));
+        self.orders.push(Order::new(id, client, terms.clone(), instrument));
         if let Some(state) = self.clients.get_mut(client.0) {
             state.orders.insert(terms.client_order_id.clone(), id);
             state.open.insert(id);
@@ -109,11 +92,7 @@ impl Exchange {
     fn enqueue(&mut self, due_ns: u64, client: ClientIndex, action: Action) {
         self.requests_accepted = self.requests_accepted.saturating_add(1);
         self.last_due_ns = self.last_due_ns.max(due_ns);
-        self.pending.push_back(Pending {
-            due_ns,
-            client,
-            action,
-        });
+        self.pending.push_back(Pending { due_ns, client, action });
     }
 
     fn apply_event(&mut self, event: &VenueEvent) {
@@ -136,15 +115,7 @@ impl Exchange {
                 }
                 self.book_insert(id);
             }
-            EventKind::Trade {
-                exec_id,
-                last_px,
-                last_qty,
-                cum_qty,
-                leaves_qty,
-                fee,
-                liquidity,
-            } => {
+            EventKind::Trade { exec_id, last_px, last_qty, cum_qty, leaves_qty, fee, liquidity } => {
                 self.last_exec_id = self.last_exec_id.max(*exec_id);
                 let Some(order) = self.order_mut(id) else {
                     return;
@@ -166,13 +137,7 @@ impl Exchange {
             EventKind::Canceled { .. } => self.close(id, OrderStatus::Canceled),
             EventKind::Expired { .. } => self.close(id, OrderStatus::Expired),
             EventKind::Rejected { .. } => self.close(id, OrderStatus::Rejected),
-            EventKind::Replaced {
-                request_id,
-                px,
-                qty,
-                priority_kept,
-                ..
-            } => {
+            EventKind::Replaced { request_id, px, qty, priority_kept, .. } => {
                 self.book_remove(id);
                 if !priority_kept {
                     self.rank_last(id);
@@ -230,11 +195,7 @@ impl Exchange {
     /// Limit orders rest; market orders have no price to rest at.
     fn book_insert(&mut self, id: VenueOrderId) {
         let index = usize::try_from(id.0.saturating_sub(1)).unwrap_or(usize::MAX);
-        let Some(order) = self
-            .orders
-            .get(index)
-            .filter(|o| o.terms.ord_type == OrdType::Limit)
-        else {
+        let Some(order) = self.orders.get(index).filter(|o| o.terms.ord_type == OrdType::Limit) else {
             return;
         };
         if let Some(book) = order.instrument.and_then(|i| self.books.get_mut(i)) {
@@ -270,14 +231,8 @@ fn ends_request(kind: &EventKind) -> bool {
 /// The first end of a trading day after `t_ns`.
 fn day_end_after(t_ns: u64, day_end_utc_s: u32) -> u64 {
     let end_ns = u64::from(day_end_utc_s).saturating_mul(SECOND_NS);
-    let today_ns = t_ns
-        .saturating_sub(t_ns.rem_euclid(DAY_NS))
-        .saturating_add(end_ns);
-    if today_ns > t_ns {
-        today_ns
-    } else {
-        today_ns.saturating_add(DAY_NS)
-    }
+    let today_ns = t_ns.saturating_sub(t_ns.rem_euclid(DAY_NS)).saturating_add(end_ns);
+    if today_ns > t_ns { today_ns } else { today_ns.saturating_add(DAY_NS) }
 }
 
 #[cfg(test)]
@@ -286,12 +241,8 @@ mod tests {
 
     #[test]
     fn a_day_ends_at_the_next_boundary_and_never_at_once() {
-        let cases = [
-            (0, 0, DAY_NS),
-            (1, 0, DAY_NS),
-            (0, 60, 60 * SECOND_NS),
-            (60 * SECOND_NS, 60, DAY_NS + 60 * SECOND_NS),
-        ];
+        let cases =
+            [(0, 0, DAY_NS), (1, 0, DAY_NS), (0, 60, 60 * SECOND_NS), (60 * SECOND_NS, 60, DAY_NS + 60 * SECOND_NS)];
         for (t_ns, end_s, expected) in cases {
             assert_eq!(day_end_after(t_ns, end_s), expected, "{t_ns} {end_s}");
         }

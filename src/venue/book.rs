@@ -56,25 +56,17 @@ pub(crate) fn accepts(side: Side, limit: Px, px: Px) -> bool {
 
 impl Book {
     pub(crate) fn new(instrument: InstrumentConfig) -> Self {
-        Self {
-            instrument,
-            buys: BTreeMap::new(),
-            sells: BTreeMap::new(),
-            bid: None,
-            ask: None,
-        }
+        Self { instrument, buys: BTreeMap::new(), sells: BTreeMap::new(), bid: None, ask: None }
     }
 
     pub(crate) fn insert(&mut self, order: &Order) {
         let side = order.terms.side;
-        self.resting_mut(side)
-            .insert((price_rank(side, order.terms.px), order.priority), order.id);
+        self.resting_mut(side).insert((price_rank(side, order.terms.px), order.priority), order.id);
     }
 
     pub(crate) fn remove(&mut self, order: &Order) {
         let side = order.terms.side;
-        self.resting_mut(side)
-            .remove(&(price_rank(side, order.terms.px), order.priority));
+        self.resting_mut(side).remove(&(price_rank(side, order.terms.px), order.priority));
     }
 
     pub(crate) fn set_quote(&mut self, quote: Quote) {
@@ -107,14 +99,8 @@ impl Book {
     }
 
     /// Resting orders of `side` at `px` or better, first to trade first.
-    pub(crate) fn at_or_better(
-        &self,
-        side: Side,
-        px: Px,
-    ) -> impl Iterator<Item = VenueOrderId> + '_ {
-        self.resting(side)
-            .range(..=(price_rank(side, px), u64::MAX))
-            .map(|(_, id)| *id)
+    pub(crate) fn at_or_better(&self, side: Side, px: Px) -> impl Iterator<Item = VenueOrderId> + '_ {
+        self.resting(side).range(..=(price_rank(side, px), u64::MAX)).map(|(_, id)| *id)
     }
 
     fn resting(&self, side: Side) -> &BTreeMap<Rank, VenueOrderId> {
@@ -134,10 +120,6 @@ impl Book {
 
 fn renew(touch: &mut Option<Touch>, px: Px, displayed: i64) {
     if touch.is_none_or(|old| old.px != px || old.displayed != displayed) {
-        *touch = Some(Touch {
-            px,
-            displayed,
-            left: displayed,
-        });
+        *touch = Some(Touch { px, displayed, left: displayed });
     }
 }

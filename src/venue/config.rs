@@ -122,9 +122,8 @@ pub struct CaptureConfig {
 
 fn speed<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Pace, D::Error> {
     let text = String::deserialize(d)?;
-    Pace::parse(&text).ok_or_else(|| {
-        serde::de::Error::custom(format!("speed `{text}`: use original, fast, 10x or 1/2x"))
-    })
+    Pace::parse(&text)
+        .ok_or_else(|| serde::de::Error::custom(format!("speed `{text}`: use original, fast, 10x or 1/2x")))
 }
 
 fn speed_default() -> Pace {
@@ -178,42 +177,27 @@ impl ExchangeConfig {
         for instrument in &self.instruments {
             let name = &instrument.symbol;
             if !name.is_well_formed() {
-                return Err(format!(
-                    "instrument `{name}`: symbol must be 1 to 64 printable ASCII characters"
-                ));
+                return Err(format!("instrument `{name}`: symbol must be 1 to 64 printable ASCII characters"));
             }
             if instrument.tick_size.0 <= 0 || instrument.lot_size.0 <= 0 {
-                return Err(format!(
-                    "instrument `{name}`: tick_size and lot_size must be positive"
-                ));
+                return Err(format!("instrument `{name}`: tick_size and lot_size must be positive"));
             }
-            if self
-                .instruments
-                .iter()
-                .filter(|other| other.symbol == *name)
-                .count()
-                > 1
-            {
+            if self.instruments.iter().filter(|other| other.symbol == *name).count() > 1 {
                 return Err(format!("instrument `{name}` is listed twice"));
             }
         }
         let fee_max = 1_000_000;
-        if self.fees.maker_ppm.unsigned_abs() > fee_max
-            || self.fees.taker_ppm.unsigned_abs() > fee_max
-        {
+        if self.fees.maker_ppm.unsigned_abs() > fee_max || self.fees.taker_ppm.unsigned_abs() > fee_max {
             return Err("fees: at most 1000000 ppm".to_owned());
         }
         if self.day_end_utc_s >= 86_400 {
             return Err("day_end_utc_s: below 86400".to_owned());
         }
-        let limits = [
-            self.clients_max,
-            self.orders_max,
-            self.requests_in_flight_max,
-            self.events_kept_max,
-        ];
+        let limits = [self.clients_max, self.orders_max, self.requests_in_flight_max, self.events_kept_max];
         if limits.contains(&0) {
-            return Err("clients_max, orders_max, requests_in_flight_max and events_kept_max must be above 0".to_owned());
+            return Err(
+                "clients_max, orders_max, requests_in_flight_max and events_kept_max must be above 0".to_owned()
+            );
         }
         Ok(())
     }

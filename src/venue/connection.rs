@@ -88,9 +88,7 @@ impl Connection {
         let mut bytes = [0; READ_BYTES];
         match self.stream.read(&mut bytes) {
             Ok(0) => (self.ended, self.readable) = (true, false),
-            Ok(count) => self
-                .input
-                .extend_from_slice(bytes.get(..count).unwrap_or_default()),
+            Ok(count) => self.input.extend_from_slice(bytes.get(..count).unwrap_or_default()),
             Err(e) if e.kind() == ErrorKind::WouldBlock => self.readable = false,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(_) => self.closing = true,

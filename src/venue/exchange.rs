@@ -8,9 +8,7 @@
 use super::book::Book;
 use super::config::ExchangeConfig;
 use super::event::{EventKind, RequestError, VenueEvent};
-use super::order::{
-    CancelOrder, ClientIndex, NewOrder, Order, OrderReport, ReplaceOrder, VenueOrderId,
-};
+use super::order::{CancelOrder, ClientIndex, NewOrder, Order, OrderReport, ReplaceOrder, VenueOrderId};
 use super::record::{Group, LOG_FORMAT, Record};
 use super::seed::{Draw, draw};
 use super::text::Name;
@@ -82,11 +80,7 @@ impl Exchange {
     #[must_use]
     pub fn new(config: ExchangeConfig) -> Self {
         let books: Vec<Book> = config.instruments.iter().cloned().map(Book::new).collect();
-        let symbols = books
-            .iter()
-            .enumerate()
-            .map(|(i, book)| (book.instrument.symbol.clone(), i))
-            .collect();
+        let symbols = books.iter().enumerate().map(|(i, book)| (book.instrument.symbol.clone(), i)).collect();
         Self {
             config,
             now_ns: 0,
@@ -111,10 +105,7 @@ impl Exchange {
     pub fn start(&mut self, now_ns: u64) -> u64 {
         self.observe(now_ns);
         let start_no = self.start_no.saturating_add(1);
-        self.record(Record::Start {
-            format: LOG_FORMAT,
-            start_no,
-        });
+        self.record(Record::Start { format: LOG_FORMAT, start_no });
         self.commit();
         start_no
     }
@@ -123,20 +114,13 @@ impl Exchange {
     ///
     /// # Errors
     /// `Malformed` for a bad name, `Fenced` when a higher epoch was seen, `Full` at `clients_max`.
-    pub fn hello(
-        &mut self,
-        now_ns: u64,
-        client: &Name,
-        epoch: u64,
-    ) -> Result<ClientIndex, RequestError> {
+    pub fn hello(&mut self, now_ns: u64, client: &Name, epoch: u64) -> Result<ClientIndex, RequestError> {
         self.observe(now_ns);
         if !client.is_well_formed() {
             return Err(RequestError::Malformed);
         }
         let known = self.client_names.get(client).copied();
-        let seen = known
-            .and_then(|index| self.clients.get(index.0))
-            .map(|c| c.epoch);
+        let seen = known.and_then(|index| self.clients.get(index.0)).map(|c| c.epoch);
         if seen.is_some_and(|seen| epoch < seen) {
             return Err(RequestError::Fenced);
         }
@@ -144,43 +128,26 @@ impl Exchange {
             return Err(RequestError::Full);
         }
         if seen != Some(epoch) {
-            self.record(Record::Hello {
-                client: client.clone(),
-                epoch,
-            });
+            self.record(Record::Hello { client: client.clone(), epoch });
             self.commit();
         }
-        self.client_names
-            .get(client)
-            .copied()
-            .ok_or(RequestError::Malformed)
+        self.client_names.get(client).copied().ok_or(RequestError::Malformed)
     }
 
     /// Accepts an order for the book. Whether it may rest or trade is told by events.
     ///
     /// # Errors
     /// `Malformed`, `DuplicateClientOrderId` (witnessed in the log) or `Full`; nothing else happened.
-    pub fn submit(
-        &mut self,
-        now_ns: u64,
-        client: ClientIndex,
-        order: &NewOrder,
-    ) -> Result<VenueOrderId, RequestError> {
+    pub fn submit(&mut self, now_ns: u64, client: ClientIndex, order: &NewOrder) -> Result<VenueOrderId, RequestError> {
         self.observe(now_ns);
         if !order.client_order_id.is_well_formed() || !order.symbol.is_well_formed() {
             return Err(RequestError::Malformed);
         }
-        let state = self
-            .clients
-            .get(client.0)
-            .ok_or(RequestError::NotIdentified)?;
+        let state = self.clients.get(client.0).ok_or(RequestError::NotIdentified)?;
         let name = state.name.clone();
         if state.orders.contains_key(&order.client_order_id) {
             let client_order_id = order.client_order_id.clone();
-            self.record(Record::DuplicateSubmit {
-                client: name,
-                client_order_id,
-            });
+            self.record(Record::DuplicateSubmit { client: name, client_order_id });
             self.commit();
             return Err(RequestError::DuplicateClientOrderId);
         }
@@ -189,12 +156,7 @@ impl Exchange {
         }
         let due_ns = self.next_due_ns()?;
         let venue_order_id = VenueOrderId((self.orders.len() as u64).saturating_add(1));
-        self.record(Record::Submit {
-            client: name,
-            venue_order_id,
-            due_ns,
-            order: order.clone(),
-        });
+        self.record(Record::Submit { client: name, venue_order_id, due_ns, order: order.clone() });
         self.run_due();
         Ok(venue_order_id)
     }
@@ -203,29 +165,15 @@ impl Exchange {
     ///
     /// # Errors
     /// `Malformed` or `Full`; nothing else happened.
-    pub fn cancel(
-        &mut self,
-        now_ns: u64,
-        client: ClientIndex,
-        request: &CancelOrder,
-    ) -> Result<(), RequestError> {
+    pub fn cancel(&mut self, now_ns: u64, client: ClientIndex, request: &CancelOrder) -> Result<(), RequestError> {
         self.observe(now_ns);
         let ids = [Some(&request.client_order_id), request.request_id.as_ref()];
         if !ids.into_iter().flatten().all(Name::is_well_formed) {
             return Err(RequestError::Malformed);
         }
-        let name = self
-            .clients
-            .get(client.0)
-            .ok_or(RequestError::NotIdentified)?
-            .name
-            .clone();
+        let name = self.clients.get(client.0).ok_or(RequestError::NotIdentified)?.name.clone();
         let due_ns = self.next_due_ns()?;
-        self.record(Record::Cancel {
-            client: name,
-            due_ns,
-            request: request.clone(),
-        });
+        self.record(Record::Cancel { client: name, due_ns, request: request.clone() });
         self.run_due();
         Ok(())
     }
@@ -234,26 +182,14 @@ impl Exchange {
     ///
     /// # Errors
     /// `Malformed`, `DuplicateRequestId` or `Full`; nothing else happened.
-    pub fn replace(
-        &mut self,
-        now_ns: u64,
-        client: ClientIndex,
-        request: &ReplaceOrder,
-    ) -> Result<(), RequestError> {
+    pub fn replace(&mut self, now_ns: u64, client: ClientIndex, request: &ReplaceOrder) -> Result<(), RequestError> {
         self.observe(now_ns);
         if !request.client_order_id.is_well_formed() || !request.request_id.is_well_formed() {
             return Err(RequestError::Malformed);
         }
-        let state = self
-            .clients
-            .get(client.0)
-            .ok_or(RequestError::NotIdentified)?;
+        let state = self.clients.get(client.0).ok_or(RequestError::NotIdentified)?;
         let name = state.name.clone();
-        if let Some(order) = state
-            .orders
-            .get(&request.client_order_id)
-            .and_then(|id| self.order(*id))
-        {
+        if let Some(order) = state.orders.get(&request.client_order_id).and_then(|id| self.order(*id)) {
             if order.request_ids.contains(&request.request_id) {
                 return Err(RequestError::DuplicateRequestId);
             }
@@ -262,11 +198,7 @@ impl Exchange {
             }
         }
         let due_ns = self.next_due_ns()?;
-        self.record(Record::Replace {
-            client: name,
-            due_ns,
-            request: request.clone(),
-        });
+        self.record(Record::Replace { client: name, due_ns, request: request.clone() });
         self.run_due();
         Ok(())
     }
@@ -294,43 +226,19 @@ impl Exchange {
     ///
     /// # Errors
     /// `UnknownOrder`: the venue has never accepted it.
-    pub fn query(
-        &self,
-        client: ClientIndex,
-        client_order_id: &str,
-    ) -> Result<OrderReport, RequestError> {
-        let id = self
-            .clients
-            .get(client.0)
-            .and_then(|c| c.orders.get(client_order_id));
-        id.and_then(|id| self.order(*id))
-            .map(Order::report)
-            .ok_or(RequestError::UnknownOrder)
+    pub fn query(&self, client: ClientIndex, client_order_id: &str) -> Result<OrderReport, RequestError> {
+        let id = self.clients.get(client.0).and_then(|c| c.orders.get(client_order_id));
+        id.and_then(|id| self.order(*id)).map(Order::report).ok_or(RequestError::UnknownOrder)
     }
 
     /// At most `orders_max` open orders of the client with numbers above `after`, without their fills.
     #[must_use]
-    pub fn open_orders(
-        &self,
-        client: ClientIndex,
-        after: VenueOrderId,
-        orders_max: usize,
-    ) -> OrderPage {
+    pub fn open_orders(&self, client: ClientIndex, after: VenueOrderId, orders_max: usize) -> OrderPage {
         let from = VenueOrderId(after.0.saturating_add(1));
-        let mut ids = self
-            .clients
-            .get(client.0)
-            .into_iter()
-            .flat_map(|c| c.open.range(from..));
-        let known = ids
-            .by_ref()
-            .take(orders_max)
-            .filter_map(|id| self.order(*id));
+        let mut ids = self.clients.get(client.0).into_iter().flat_map(|c| c.open.range(from..));
+        let known = ids.by_ref().take(orders_max).filter_map(|id| self.order(*id));
         let orders = known.map(Order::report_without_fills).collect();
-        OrderPage {
-            orders,
-            more: ids.next().is_some(),
-        }
+        OrderPage { orders, more: ids.next().is_some() }
     }
 
     /// Index of an instrument in the configuration.
@@ -355,29 +263,18 @@ impl Exchange {
     ///
     /// # Errors
     /// `CursorAhead` when an earlier event has not happened either, `EventsGone` when it is no longer kept.
-    pub fn event(
-        &self,
-        client: ClientIndex,
-        seq: u64,
-    ) -> Result<Option<(u64, &VenueEvent)>, RequestError> {
-        let state = self
-            .clients
-            .get(client.0)
-            .ok_or(RequestError::NotIdentified)?;
+    pub fn event(&self, client: ClientIndex, seq: u64) -> Result<Option<(u64, &VenueEvent)>, RequestError> {
+        let state = self.clients.get(client.0).ok_or(RequestError::NotIdentified)?;
         if seq == state.last_event_seq.saturating_add(1) {
             return Ok(None);
         }
         if seq > state.last_event_seq {
             return Err(RequestError::CursorAhead);
         }
-        let from_end =
-            usize::try_from(state.last_event_seq.saturating_sub(seq)).unwrap_or(usize::MAX);
+        let from_end = usize::try_from(state.last_event_seq.saturating_sub(seq)).unwrap_or(usize::MAX);
         let index = state.events.len().checked_sub(from_end.saturating_add(1));
-        let kept = index
-            .and_then(|index| state.events.get(index))
-            .filter(|_| seq > 0);
-        kept.map(|(leave_ns, event)| Some((*leave_ns, event)))
-            .ok_or(RequestError::EventsGone)
+        let kept = index.and_then(|index| state.events.get(index)).filter(|_| seq > 0);
+        kept.map(|(leave_ns, event)| Some((*leave_ns, event))).ok_or(RequestError::EventsGone)
     }
 
     /// The client's events from number `from` that have left by `now_ns`.
@@ -392,10 +289,7 @@ impl Exchange {
     ) -> Result<impl Iterator<Item = &VenueEvent>, RequestError> {
         self.event(client, from)?;
         let next = move |seq: u64| self.event(client, seq).ok().flatten();
-        Ok((from..)
-            .map_while(next)
-            .take_while(move |(leave_ns, _)| *leave_ns <= now_ns)
-            .map(|(_, event)| event))
+        Ok((from..).map_while(next).take_while(move |(leave_ns, _)| *leave_ns <= now_ns).map(|(_, event)| event))
     }
 
     pub(super) fn order(&self, id: VenueOrderId) -> Option<&Order> {
@@ -421,20 +315,11 @@ impl Exchange {
     /// Ends a decision: what was recorded since the last one is one group.
     pub(super) fn commit(&mut self) {
         if !self.staged.is_empty() {
-            self.groups.push(Group {
-                t_ns: self.now_ns,
-                records: std::mem::take(&mut self.staged),
-            });
+            self.groups.push(Group { t_ns: self.now_ns, records: std::mem::take(&mut self.staged) });
         }
     }
 
-    pub(super) fn emit(
-        &mut self,
-        client: ClientIndex,
-        id: VenueOrderId,
-        client_order_id: Name,
-        kind: EventKind,
-    ) {
+    pub(super) fn emit(&mut self, client: ClientIndex, id: VenueOrderId, client_order_id: Name, kind: EventKind) {
         let Some(state) = self.clients.get(client.0) else {
             return;
         };
@@ -445,10 +330,7 @@ impl Exchange {
             venue_time_ns: self.now_ns,
             kind,
         };
-        self.record(Record::Event {
-            client: state.name.clone(),
-            event,
-        });
+        self.record(Record::Event { client: state.name.clone(), event });
     }
 
     fn next_due_ns(&self) -> Result<u64, RequestError> {
@@ -457,9 +339,7 @@ impl Exchange {
         }
         let range = self.config.latency_jitter_ns.saturating_add(1);
         let number = self.requests_accepted.saturating_add(1);
-        let jitter_ns = draw(self.config.seed, Draw::RequestJitter, number)
-            .checked_rem(range)
-            .unwrap_or(0);
+        let jitter_ns = draw(self.config.seed, Draw::RequestJitter, number).checked_rem(range).unwrap_or(0);
         let latency_ns = self.config.request_latency_ns.saturating_add(jitter_ns);
         Ok(self.now_ns.saturating_add(latency_ns).max(self.last_due_ns))
     }
@@ -469,11 +349,7 @@ impl Exchange {
         // A request that was just accepted is a decision of its own.
         self.commit();
         while let Some(due_ns) = self.next_due().filter(|due_ns| *due_ns <= self.now_ns) {
-            let expired = self
-                .expiries
-                .first()
-                .filter(|(expires_ns, _)| *expires_ns <= due_ns)
-                .copied();
+            let expired = self.expiries.first().filter(|(expires_ns, _)| *expires_ns <= due_ns).copied();
             match (expired, self.pending.front().cloned()) {
                 (Some((expires_ns, id)), _) => {
                     self.expire(id);

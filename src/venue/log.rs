@@ -36,9 +36,7 @@ pub enum LogError {
         path: PathBuf,
     },
     /// A line in the middle cannot be read.
-    #[error(
-        "venue log {path} line {line} is damaged: {reason}; restore the file or start with a new log_dir"
-    )]
+    #[error("venue log {path} line {line} is damaged: {reason}; restore the file or start with a new log_dir")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -82,52 +80,25 @@ impl VenueLog {
     ///
     /// # Errors
     /// `LogError`; nothing but a torn last line has been changed.
-    pub fn open(
-        dir: &Path,
-        sync: bool,
-        exchange: &mut Exchange,
-    ) -> Result<(Self, LogReport), LogError> {
+    pub fn open(dir: &Path, sync: bool, exchange: &mut Exchange) -> Result<(Self, LogReport), LogError> {
         let path = log_path(dir);
-        let io_error = |source| LogError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io_error = |source| LogError::Io { path: path.clone(), source };
         fs::create_dir_all(dir).map_err(io_error)?;
         let lock = lock(&dir.join("venue.lock"))?;
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path)
-            .map_err(io_error)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(io_error)?;
         let mut report = LogReport::default();
         let whole_bytes = for_each_group(&file, &path, |group| {
             report.groups = report.groups.saturating_add(1);
             exchange.apply_group(&group);
         })?;
-        report.cut_bytes = file
-            .metadata()
-            .map_err(io_error)?
-            .len()
-            .saturating_sub(whole_bytes);
+        report.cut_bytes = file.metadata().map_err(io_error)?.len().saturating_sub(whole_bytes);
         if report.cut_bytes > 0 {
             report.kept_at = Some(keep_tail(&file, &path, whole_bytes).map_err(io_error)?);
         }
         if sync {
-            File::open(dir)
-                .and_then(|d| d.sync_all())
-                .map_err(io_error)?;
+            File::open(dir).and_then(|d| d.sync_all()).map_err(io_error)?;
         }
-        Ok((
-            Self {
-                file,
-                path,
-                sync,
-                line: Vec::new(),
-                lock,
-            },
-            report,
-        ))
+        Ok((Self { file, path, sync, line: Vec::new(), lock }, report))
     }
 
     /// Writes `groups`, and waits for the disk where configured; only then may they be told.
@@ -142,22 +113,15 @@ impl VenueLog {
         for group in groups {
             write_line(&mut self.line, group).map_err(|source| self.io_error(source))?;
         }
-        self.file
-            .write_all(&self.line)
-            .map_err(|source| self.io_error(source))?;
+        self.file.write_all(&self.line).map_err(|source| self.io_error(source))?;
         if self.sync {
-            self.file
-                .sync_data()
-                .map_err(|source| self.io_error(source))?;
+            self.file.sync_data().map_err(|source| self.io_error(source))?;
         }
         Ok(())
     }
 
     fn io_error(&self, source: io::Error) -> LogError {
-        LogError::Io {
-            path: self.path.clone(),
-            source,
-        }
+        LogError::Io { path: self.path.clone(), source }
     }
 }
 
@@ -180,21 +144,11 @@ pub fn write_line(out: &mut Vec<u8>, group: &Group) -> io::Result<()> {
 }
 
 fn lock(path: &Path) -> Result<File, LogError> {
-    let io_error = |source| LogError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(io_error)?;
+    let io_error = |source| LogError::Io { path: path.to_path_buf(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io_error)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LogError::Locked {
-            path: path.to_path_buf(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(LogError::Locked { path: path.to_path_buf() }),
         Err(TryLockError::Error(source)) => Err(io_error(source)),
     }
 }
@@ -206,28 +160,19 @@ fn for_each_group(file: &File, path: &Path, mut each: impl FnMut(Group)) -> Resu
     loop {
         line.clear();
         let read = input.read_until(b'\n', &mut line);
-        read.map_err(|source| LogError::Io {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        read.map_err(|source| LogError::Io { path: path.to_path_buf(), source })?;
         if line.last() != Some(&b'\n') {
             return Ok(whole_bytes);
         }
         number = number.saturating_add(1);
-        let damaged = |reason: String| LogError::Damaged {
-            path: path.to_path_buf(),
-            line: number,
-            reason,
-        };
+        let damaged = |reason: String| LogError::Damaged { path: path.to_path_buf(), line: number, reason };
         if line.len() > LINE_BYTES_MAX {
             return Err(damaged(format!("longer than {LINE_BYTES_MAX} bytes")));
         }
         let group: Group = serde_json::from_slice(&line).map_err(|e| damaged(e.to_string()))?;
         match group.records.first() {
             Some(Record::Start { format, .. }) if *format != LOG_FORMAT => {
-                return Err(damaged(format!(
-                    "format {format}, this release reads {LOG_FORMAT}"
-                )));
+                return Err(damaged(format!("format {format}, this release reads {LOG_FORMAT}")));
             }
             Some(Record::Start { .. }) => {}
             Some(_) if number > 1 => {}
@@ -286,10 +231,7 @@ pub struct LoggedOrder {
 /// # Errors
 /// `LogError::Io` and `LogError::Damaged`.
 pub fn read_log(path: &Path) -> Result<Vec<LoggedOrder>, LogError> {
-    let file = File::open(path).map_err(|source| LogError::Io {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let file = File::open(path).map_err(|source| LogError::Io { path: path.to_path_buf(), source })?;
     let mut orders: BTreeMap<(Name, Name), LoggedOrder> = BTreeMap::new();
     for_each_group(&file, path, |group| {
         for record in group.records {
@@ -301,16 +243,8 @@ pub fn read_log(path: &Path) -> Result<Vec<LoggedOrder>, LogError> {
 
 fn fold(orders: &mut BTreeMap<(Name, Name), LoggedOrder>, record: Record) {
     match record {
-        Record::Start { .. }
-        | Record::Hello { .. }
-        | Record::Cancel { .. }
-        | Record::Replace { .. } => {}
-        Record::Submit {
-            client,
-            venue_order_id,
-            order,
-            ..
-        } => {
+        Record::Start { .. } | Record::Hello { .. } | Record::Cancel { .. } | Record::Replace { .. } => {}
+        Record::Submit { client, venue_order_id, order, .. } => {
             let key = (client.clone(), order.client_order_id.clone());
             let entry = orders.entry(key).or_insert_with(|| LoggedOrder {
                 client,
@@ -329,10 +263,7 @@ fn fold(orders: &mut BTreeMap<(Name, Name), LoggedOrder>, record: Record) {
             entry.submissions = entry.submissions.saturating_add(1);
             entry.orders_accepted = entry.orders_accepted.saturating_add(1);
         }
-        Record::DuplicateSubmit {
-            client,
-            client_order_id,
-        } => {
+        Record::DuplicateSubmit { client, client_order_id } => {
             if let Some(order) = orders.get_mut(&(client, client_order_id)) {
                 order.submissions = order.submissions.saturating_add(1);
             }
@@ -343,30 +274,12 @@ fn fold(orders: &mut BTreeMap<(Name, Name), LoggedOrder>, record: Record) {
             };
             match event.kind {
                 EventKind::New { .. } => order.status = OrderStatus::New,
-                EventKind::Trade {
-                    exec_id,
-                    last_px,
-                    last_qty,
-                    fee,
-                    liquidity,
-                    ..
-                } => {
+                EventKind::Trade { exec_id, last_px, last_qty, fee, liquidity, .. } => {
                     let venue_time_ns = event.venue_time_ns;
-                    order.fills.push(Fill {
-                        exec_id,
-                        px: last_px,
-                        qty: last_qty,
-                        fee,
-                        liquidity,
-                        venue_time_ns,
-                    });
+                    order.fills.push(Fill { exec_id, px: last_px, qty: last_qty, fee, liquidity, venue_time_ns });
                     order.cum_qty = Qty(order.cum_qty.0.saturating_add(last_qty.0));
                     let filled = order.cum_qty >= order.qty;
-                    order.status = if filled {
-                        OrderStatus::Filled
-                    } else {
-                        OrderStatus::PartiallyFilled
-                    };
+                    order.status = if filled { OrderStatus::Filled } else { OrderStatus::PartiallyFilled };
                 }
                 EventKind::Canceled { .. } => order.status = OrderStatus::Canceled,
                 EventKind::Expired { .. } => order.status = OrderStatus::Expired,

@@ -63,16 +63,8 @@ impl Exchange {
             let Some(order) = self.order_mut(id) else {
                 continue;
             };
-            let displayed = if order.terms.px == touch.px {
-                touch.displayed
-            } else {
-                0
-            };
-            order.queue_ahead = Some(
-                order
-                    .queue_ahead
-                    .map_or(displayed, |ahead| ahead.min(displayed)),
-            );
+            let displayed = if order.terms.px == touch.px { touch.displayed } else { 0 };
+            order.queue_ahead = Some(order.queue_ahead.map_or(displayed, |ahead| ahead.min(displayed)));
         }
     }
 
@@ -82,10 +74,7 @@ impl Exchange {
             return;
         };
         let (side, px) = (order.terms.side, order.terms.px);
-        let touch = order
-            .instrument
-            .and_then(|i| self.books.get(i))
-            .and_then(|book| book.touch(side));
+        let touch = order.instrument.and_then(|i| self.books.get(i)).and_then(|book| book.touch(side));
         let ahead = match touch {
             Some(touch) if touch.px == px => Some(touch.displayed),
             Some(touch) if accepts(side, px, touch.px) => Some(0),
@@ -99,11 +88,7 @@ impl Exchange {
     /// Fills resting orders from a print: through their price in full, at their price behind the queue; no
     /// more than the print's size in all.
     fn on_print(&mut self, index: usize, print: TradePrint) {
-        let side = if print.buyer_is_maker {
-            Side::Buy
-        } else {
-            Side::Sell
-        };
+        let side = if print.buyer_is_maker { Side::Buy } else { Side::Sell };
         let Some(book) = self.books.get(index) else {
             return;
         };

@@ -66,13 +66,8 @@ impl Exchange {
     }
 
     fn check_new(&self, terms: &NewOrder, instrument: Option<usize>) -> Result<(), RejectReason> {
-        let book = instrument
-            .and_then(|i| self.books.get(i))
-            .ok_or(RejectReason::UnknownSymbol)?;
-        let (px_given, immediate) = (
-            terms.px != Px::NONE,
-            matches!(terms.tif, Tif::Ioc | Tif::Fok),
-        );
+        let book = instrument.and_then(|i| self.books.get(i)).ok_or(RejectReason::UnknownSymbol)?;
+        let (px_given, immediate) = (terms.px != Px::NONE, matches!(terms.tif, Tif::Ioc | Tif::Fok));
         let consistent = match terms.ord_type {
             OrdType::Market => !px_given && !terms.post_only,
             OrdType::Limit => px_given && !(terms.post_only && immediate),
@@ -95,68 +90,33 @@ impl Exchange {
     }
 
     fn execute_cancel(&mut self, client: ClientIndex, request: CancelOrder) {
-        let CancelOrder {
-            client_order_id,
-            request_id,
-        } = request;
+        let CancelOrder { client_order_id, request_id } = request;
         let id = self.find(client, &client_order_id);
         let (id, kind) = match id.and_then(|id| self.order(id)) {
             None => {
                 let reason = RejectReason::UnknownOrder;
-                (
-                    VenueOrderId(0),
-                    EventKind::CancelRejected { reason, request_id },
-                )
+                (VenueOrderId(0), EventKind::CancelRejected { reason, request_id })
             }
-            Some(order) if !order.status.is_open() => (
-                order.id,
-                EventKind::CancelRejected {
-                    reason: RejectReason::TooLate,
-                    request_id,
-                },
-            ),
+            Some(order) if !order.status.is_open() => {
+                (order.id, EventKind::CancelRejected { reason: RejectReason::TooLate, request_id })
+            }
             Some(order) => {
                 let (reason, cum_qty) = (CancelReason::Requested, order.cum_qty);
-                (
-                    order.id,
-                    EventKind::Canceled {
-                        reason,
-                        cum_qty,
-                        request_id,
-                    },
-                )
+                (order.id, EventKind::Canceled { reason, cum_qty, request_id })
             }
         };
         self.emit(client, id, client_order_id, kind);
     }
 
     fn execute_replace(&mut self, client: ClientIndex, request: ReplaceOrder) {
-        let ReplaceOrder {
-            client_order_id,
-            request_id,
-            px,
-            qty,
-        } = request;
+        let ReplaceOrder { client_order_id, request_id, px, qty } = request;
         let id = self.find(client, &client_order_id);
         let checked = self.check_replace(id, px, qty);
         let (id, kind) = match checked {
-            Err(reason) => (
-                id.unwrap_or_default(),
-                EventKind::ReplaceRejected { reason, request_id },
-            ),
+            Err(reason) => (id.unwrap_or_default(), EventKind::ReplaceRejected { reason, request_id }),
             Ok((id, cum_qty, priority_kept)) => {
                 let leaves_qty = Qty(qty.0.saturating_sub(cum_qty.0));
-                (
-                    id,
-                    EventKind::Replaced {
-                        request_id,
-                        px,
-                        qty,
-                        cum_qty,
-                        leaves_qty,
-                        priority_kept,
-                    },
-                )
+                (id, EventKind::Replaced { request_id, px, qty, cum_qty, leaves_qty, priority_kept })
             }
         };
         self.emit(client, id, client_order_id, kind);
@@ -174,19 +134,14 @@ impl Exchange {
         px: Px,
         qty: Qty,
     ) -> Result<(VenueOrderId, Qty, bool), RejectReason> {
-        let order = id
-            .and_then(|id| self.order(id))
-            .ok_or(RejectReason::UnknownOrder)?;
+        let order = id.and_then(|id| self.order(id)).ok_or(RejectReason::UnknownOrder)?;
         if !order.status.is_open() {
             return Err(RejectReason::TooLate);
         }
         if order.terms.ord_type == OrdType::Market {
             return Err(RejectReason::InvalidTerms);
         }
-        let book = order
-            .instrument
-            .and_then(|i| self.books.get(i))
-            .ok_or(RejectReason::UnknownSymbol)?;
+        let book = order.instrument.and_then(|i| self.books.get(i)).ok_or(RejectReason::UnknownSymbol)?;
         check_px(&book.instrument, px)?;
         check_qty(&book.instrument, qty)?;
         if qty <= order.cum_qty {
@@ -195,22 +150,14 @@ impl Exchange {
         if order.terms.post_only && self.best(order.terms.side, px, order.instrument).is_some() {
             return Err(RejectReason::PostOnlyWouldCross);
         }
-        Ok((
-            order.id,
-            order.cum_qty,
-            px == order.terms.px && qty <= order.terms.qty,
-        ))
+        Ok((order.id, order.cum_qty, px == order.terms.px && qty <= order.terms.qty))
     }
 
     /// Trades an incoming order until nothing that its limit accepts is left.
     fn take(&mut self, id: VenueOrderId) {
         while let Some(order) = self.order(id) {
-            let (side, limit, instrument, leaves) = (
-                order.terms.side,
-                order.terms.px,
-                order.instrument,
-                order.leaves(),
-            );
+            let (side, limit, instrument, leaves) =
+                (order.terms.side, order.terms.px, order.instrument, order.leaves());
             if leaves == 0 {
                 return;
             }
@@ -235,12 +182,8 @@ impl Exchange {
         let book = self.books.get(instrument?)?;
         let other = opposite(side);
         let resting = book.first(other).and_then(|id| self.order(id));
-        let resting = resting
-            .map(|o| (o.terms.px, o.leaves(), o.id))
-            .filter(|r| accepts(side, limit, r.0));
-        let touch = book
-            .touch(other)
-            .filter(|t| t.left > 0 && accepts(side, limit, t.px));
+        let resting = resting.map(|o| (o.terms.px, o.leaves(), o.id)).filter(|r| accepts(side, limit, r.0));
+        let touch = book.touch(other).filter(|t| t.left > 0 && accepts(side, limit, t.px));
         match (resting, touch) {
             // The resting price is at least as good as the market's.
             (Some((px, leaves, id)), Some(touch)) if accepts(side, touch.px, px) => {
@@ -263,14 +206,9 @@ impl Exchange {
             (Px::NONE, Side::Sell) => Px(1),
             (px, _) => px,
         };
-        let touch = book
-            .touch(other)
-            .filter(|t| accepts(terms.side, limit, t.px));
+        let touch = book.touch(other).filter(|t| accepts(terms.side, limit, t.px));
         let mut total = touch.map_or(0, |t| i128::from(t.left));
-        for order in book
-            .at_or_better(other, limit)
-            .filter_map(|id| self.order(id))
-        {
+        for order in book.at_or_better(other, limit).filter_map(|id| self.order(id)) {
             if total >= i128::from(terms.qty.0) {
                 break;
             }
@@ -290,11 +228,7 @@ impl Exchange {
         let cum_qty = Qty(order.cum_qty.0.saturating_add(qty));
         let leaves_qty = Qty(order.terms.qty.0.saturating_sub(cum_qty.0));
         let fees = self.config.fees;
-        let ppm = if liquidity == Liquidity::Maker {
-            fees.maker_ppm
-        } else {
-            fees.taker_ppm
-        };
+        let ppm = if liquidity == Liquidity::Maker { fees.maker_ppm } else { fees.taker_ppm };
         let kind = EventKind::Trade {
             exec_id: self.last_exec_id.saturating_add(1),
             last_px: px,
@@ -313,43 +247,25 @@ impl Exchange {
             return;
         };
         let cum_qty = order.cum_qty;
-        self.emit_for(
-            id,
-            EventKind::Canceled {
-                reason,
-                cum_qty,
-                request_id: None,
-            },
-        );
+        self.emit_for(id, EventKind::Canceled { reason, cum_qty, request_id: None });
     }
 
     fn emit_for(&mut self, id: VenueOrderId, kind: EventKind) {
         let Some(order) = self.order(id) else { return };
         let (client, client_order_id) = (order.client, order.terms.client_order_id.clone());
-        debug_assert!(
-            order.status != OrderStatus::Filled,
-            "nothing happens to a filled order"
-        );
+        debug_assert!(order.status != OrderStatus::Filled, "nothing happens to a filled order");
         self.emit(client, id, client_order_id, kind);
     }
 }
 
 fn check_px(instrument: &InstrumentConfig, px: Px) -> Result<(), RejectReason> {
     let on_tick = px.0.checked_rem(instrument.tick_size.0) == Some(0);
-    if px.0 > 0 && on_tick {
-        Ok(())
-    } else {
-        Err(RejectReason::InvalidPrice)
-    }
+    if px.0 > 0 && on_tick { Ok(()) } else { Err(RejectReason::InvalidPrice) }
 }
 
 fn check_qty(instrument: &InstrumentConfig, qty: Qty) -> Result<(), RejectReason> {
     let on_lot = qty.0.checked_rem(instrument.lot_size.0) == Some(0);
-    if qty.0 > 0 && on_lot {
-        Ok(())
-    } else {
-        Err(RejectReason::InvalidQuantity)
-    }
+    if qty.0 > 0 && on_lot { Ok(()) } else { Err(RejectReason::InvalidQuantity) }
 }
 
 /// `ppm` of a positive notional, rounded half to even at the last unit of `Money`.
@@ -383,11 +299,7 @@ mod tests {
             (1_i128 << 125, 1_000_000, 1_i128 << 125),
         ];
         for (notional, ppm, expected) in cases {
-            assert_eq!(
-                fee(Money(*notional), *ppm).0,
-                *expected,
-                "{notional} at {ppm}"
-            );
+            assert_eq!(fee(Money(*notional), *ppm).0, *expected, "{notional} at {ppm}");
         }
     }
 }

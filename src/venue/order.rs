@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 use tradecore_protocol::fields::{Liquidity, Money, OrdType, Px, Qty, Side, Tif};
 
 /// The venue's number of an order, from 1, never given twice.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct VenueOrderId(pub u64);
 
@@ -185,12 +183,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    pub(crate) fn new(
-        id: VenueOrderId,
-        client: ClientIndex,
-        terms: NewOrder,
-        instrument: Option<usize>,
-    ) -> Self {
+    pub(crate) fn new(id: VenueOrderId, client: ClientIndex, terms: NewOrder, instrument: Option<usize>) -> Self {
         Self {
             id,
             client,
@@ -209,18 +202,11 @@ impl Order {
 
     /// What can still trade.
     pub(crate) fn leaves(&self) -> i64 {
-        if self.status.is_open() {
-            self.terms.qty.0.saturating_sub(self.cum_qty.0)
-        } else {
-            0
-        }
+        if self.status.is_open() { self.terms.qty.0.saturating_sub(self.cum_qty.0) } else { 0 }
     }
 
     pub(crate) fn report(&self) -> OrderReport {
-        OrderReport {
-            fills: self.fills.clone(),
-            ..self.report_without_fills()
-        }
+        OrderReport { fills: self.fills.clone(), ..self.report_without_fills() }
     }
 
     pub(crate) fn report_without_fills(&self) -> OrderReport {

@@ -7,8 +7,7 @@ use super::order::ClientIndex;
 use super::seed::{Draw, chance, draw};
 use super::server::Server;
 use super::wire::{
-    ErrorReply, FILLS_PER_REPLY_MAX, Hello, Message, ORDERS_PER_REPLY_MAX, Operation, Query, Reply,
-    parse_request,
+    ErrorReply, FILLS_PER_REPLY_MAX, Hello, Message, ORDERS_PER_REPLY_MAX, Operation, Query, Reply, parse_request,
 };
 
 /// Requests of one connection in one turn, so that one client does not starve the others.
@@ -34,22 +33,12 @@ enum Fault {
 impl Faults {
     pub(super) fn new(rates: FaultConfig, seed: u64, start_no: u64) -> Self {
         let seed = draw(seed, Draw::DropBefore, start_no);
-        Self {
-            rates,
-            seed,
-            requests: 0,
-            deliveries: 0,
-        }
+        Self { rates, seed, requests: 0, deliveries: 0 }
     }
 
     pub(super) fn duplicates_event(&mut self) -> bool {
         self.deliveries = self.deliveries.saturating_add(1);
-        chance(
-            self.seed,
-            Draw::DuplicateEvent,
-            self.deliveries,
-            self.rates.duplicate_event_ppm,
-        )
+        chance(self.seed, Draw::DuplicateEvent, self.deliveries, self.rates.duplicate_event_ppm)
     }
 
     fn next(&mut self) -> Fault {
@@ -81,17 +70,13 @@ impl Server {
             }
             let (req, result) = match parse_request(&line) {
                 Err((req, text)) => (req, Err((RequestError::Malformed, text))),
-                Ok((req, Operation::Hello(hello))) => {
-                    (req, self.hello(connection, &hello).map_err(described))
-                }
+                Ok((req, Operation::Hello(hello))) => (req, self.hello(connection, &hello).map_err(described)),
                 Ok((req, operation)) => {
                     let fault = self.faults.next();
                     if fault == Fault::DropBefore {
                         return false;
                     }
-                    let result = self
-                        .execute_request(connection, operation)
-                        .map_err(described);
+                    let result = self.execute_request(connection, operation).map_err(described);
                     match fault {
                         Fault::DropAfter => return false,
                         Fault::LoseReply => continue,
@@ -102,14 +87,7 @@ impl Server {
             reply(connection, req, result);
         }
         if connection.line_too_long() {
-            reply(
-                connection,
-                0,
-                Err((
-                    RequestError::Malformed,
-                    "the request line is too long".to_owned(),
-                )),
-            );
+            reply(connection, 0, Err((RequestError::Malformed, "the request line is too long".to_owned())));
             connection.closing = true;
         }
         connection.closing |= connection.is_finished();
@@ -120,16 +98,12 @@ impl Server {
         if connection.client.is_some() {
             return Err(RequestError::NotIdentified);
         }
-        let client = self
-            .exchange
-            .hello(self.now_ns, &hello.client, hello.epoch)?;
+        let client = self.exchange.hello(self.now_ns, &hello.client, hello.epoch)?;
         // From here on nothing that an older connection has sent is read.
         let fenced = |other: &Connection| other.client == Some(client);
         let older = self.connections.iter().filter(|(_, other)| fenced(other));
         let older: Vec<_> = older.map(|(token, _)| *token).collect();
-        let older = older
-            .iter()
-            .filter_map(|token| self.connections.remove(token));
+        let older = older.iter().filter_map(|token| self.connections.remove(token));
         self.dropped.extend(older);
         connection.client = Some(client);
         if let Some(from) = hello.resume_from {
@@ -147,21 +121,14 @@ impl Server {
         })
     }
 
-    fn execute_request(
-        &mut self,
-        connection: &mut Connection,
-        operation: Operation,
-    ) -> Result<Reply, RequestError> {
+    fn execute_request(&mut self, connection: &mut Connection, operation: Operation) -> Result<Reply, RequestError> {
         let client = connection.client.ok_or(RequestError::NotIdentified);
         let now_ns = self.now_ns;
         match operation {
             Operation::Hello(_) => Err(RequestError::NotIdentified),
             Operation::Submit(order) => {
                 let venue_order_id = self.exchange.submit(now_ns, client?, &order)?;
-                Ok(Reply {
-                    venue_order_id: Some(venue_order_id),
-                    ..Reply::default()
-                })
+                Ok(Reply { venue_order_id: Some(venue_order_id), ..Reply::default() })
             }
             Operation::Cancel(request) => {
                 self.exchange.cancel(now_ns, client?, &request)?;
@@ -173,47 +140,29 @@ impl Server {
             }
             Operation::Query(query) => self.query(client?, &query),
             Operation::OpenOrders(request) => {
-                let page = self
-                    .exchange
-                    .open_orders(client?, request.after, ORDERS_PER_REPLY_MAX);
-                Ok(Reply {
-                    orders: Some(page.orders),
-                    more: Some(page.more),
-                    ..Reply::default()
-                })
+                let page = self.exchange.open_orders(client?, request.after, ORDERS_PER_REPLY_MAX);
+                Ok(Reply { orders: Some(page.orders), more: Some(page.more), ..Reply::default() })
             }
             Operation::Events(request) => {
                 let client = client?;
                 self.exchange.event(client, request.from)?;
                 connection.cursor = Some(request.from);
-                Ok(Reply {
-                    last_event_seq: Some(self.exchange.last_event_seq(client)),
-                    ..Reply::default()
-                })
+                Ok(Reply { last_event_seq: Some(self.exchange.last_event_seq(client)), ..Reply::default() })
             }
             Operation::SubscribeQuotes => {
                 connection.quotes = Some(vec![Sent::default(); self.exchange.instruments_count()]);
                 Ok(Reply::default())
             }
-            Operation::Ping => Ok(Reply {
-                venue_time_ns: Some(now_ns),
-                ..Reply::default()
-            }),
+            Operation::Ping => Ok(Reply { venue_time_ns: Some(now_ns), ..Reply::default() }),
         }
     }
 
     fn query(&self, client: ClientIndex, query: &Query) -> Result<Reply, RequestError> {
-        let mut order = self
-            .exchange
-            .query(client, query.client_order_id.as_str())?;
+        let mut order = self.exchange.query(client, query.client_order_id.as_str())?;
         order.fills.retain(|fill| fill.exec_id > query.fills_after);
         let more = order.fills.len() > FILLS_PER_REPLY_MAX;
         order.fills.truncate(FILLS_PER_REPLY_MAX);
-        Ok(Reply {
-            order: Some(order),
-            more: Some(more),
-            ..Reply::default()
-        })
+        Ok(Reply { order: Some(order), more: Some(more), ..Reply::default() })
     }
 }
 
@@ -222,10 +171,7 @@ fn described(error: RequestError) -> (RequestError, String) {
 }
 
 fn reply(connection: &mut Connection, req: u64, result: Result<Reply, (RequestError, String)>) {
-    let mut message = Message {
-        req: Some(req),
-        ..Message::default()
-    };
+    let mut message = Message { req: Some(req), ..Message::default() };
     match result {
         Ok(ok) => message.ok = Some(ok),
         Err((code, text)) => message.error = Some(ErrorReply { code, text }),

@@ -35,26 +35,11 @@ mod tests {
 
     #[test]
     fn chance_meets_its_rate_and_its_purposes_are_independent() {
-        let hits = |purpose| {
-            (0..100_000)
-                .filter(|n| chance(7, purpose, *n, 100_000))
-                .count()
-        };
-        for purpose in [
-            Draw::DropBefore,
-            Draw::DropAfter,
-            Draw::LoseReply,
-            Draw::DuplicateEvent,
-        ] {
-            assert!(
-                (9_500..10_500).contains(&hits(purpose)),
-                "{purpose:?}: {}",
-                hits(purpose)
-            );
+        let hits = |purpose| (0..100_000).filter(|n| chance(7, purpose, *n, 100_000)).count();
+        for purpose in [Draw::DropBefore, Draw::DropAfter, Draw::LoseReply, Draw::DuplicateEvent] {
+            assert!((9_500..10_500).contains(&hits(purpose)), "{purpose:?}: {}", hits(purpose));
         }
-        let both = |n: &u64| {
-            chance(7, Draw::DropBefore, *n, 100_000) && chance(7, Draw::DropAfter, *n, 100_000)
-        };
+        let both = |n: &u64| chance(7, Draw::DropBefore, *n, 100_000) && chance(7, Draw::DropAfter, *n, 100_000);
         assert!((800..1_200).contains(&(0..100_000).filter(both).count()));
         assert!((0..1000).all(|n| chance(7, Draw::LoseReply, n, 1_000_000)));
         assert!(!(0..1000).any(|n| chance(7, Draw::LoseReply, n, 0)));

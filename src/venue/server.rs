@@ -109,8 +109,7 @@ impl Server {
     pub fn bind(config: &VenueConfig) -> Result<Self, VenueError> {
         config.exchange.check().map_err(VenueError::Config)?;
         let mut exchange = Exchange::new(config.exchange.clone());
-        let (mut log, log_report) =
-            VenueLog::open(&config.log_dir, config.log_sync, &mut exchange)?;
+        let (mut log, log_report) = VenueLog::open(&config.log_dir, config.log_sync, &mut exchange)?;
         let now_ns = clock::now_ns();
         let start_no = exchange.start(now_ns);
         log.append(&exchange.take_groups())?;
@@ -118,25 +117,16 @@ impl Server {
         let mut listeners = Vec::new();
         for address in &config.listen {
             let listener = listen(address, &poll, Token(listeners.len()));
-            listeners.push(listener.map_err(|source| VenueError::Listen {
-                address: address.clone(),
-                source,
-            })?);
+            listeners.push(listener.map_err(|source| VenueError::Listen { address: address.clone(), source })?);
         }
         let capture = config.capture.as_ref();
-        let mut player =
-            capture.map(|c| Player::new(CaptureSource::new(c.paths.clone(), c.repeat), c.speed));
+        let mut player = capture.map(|c| Player::new(CaptureSource::new(c.paths.clone(), c.repeat), c.speed));
         if let Some(player) = &mut player {
             // A capture that cannot be read is found before anything is served.
             player.next_due(now_ns)?;
         }
         let server = Self {
-            market: config
-                .exchange
-                .instruments
-                .iter()
-                .map(|_| Newest::default())
-                .collect(),
+            market: config.exchange.instruments.iter().map(|_| Newest::default()).collect(),
             exchange,
             log,
             log_report,
@@ -247,10 +237,7 @@ impl Server {
         });
         let mut due_ns = leaving.chain(self.exchange.next_due()).min();
         if let Some(player) = &mut self.player {
-            due_ns = due_ns
-                .into_iter()
-                .chain(player.next_due(self.now_ns)?)
-                .min();
+            due_ns = due_ns.into_iter().chain(player.next_due(self.now_ns)?).min();
         }
         let wait = due_ns.map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(self.now_ns)));
         Ok(wait.unwrap_or(WAIT_MAX).min(WAIT_MAX))
@@ -269,34 +256,18 @@ impl Server {
                 continue;
             }
             self.exchange.on_tick(self.now_ns, &tick);
-            let Some(newest) = self
-                .exchange
-                .instrument_index(&tick.symbol)
-                .and_then(|i| self.market.get_mut(i))
-            else {
+            let Some(newest) = self.exchange.instrument_index(&tick.symbol).and_then(|i| self.market.get_mut(i)) else {
                 continue;
             };
             let (symbol, ts_ns) = ((&*tick.symbol).into(), self.now_ns);
             match tick.kind {
                 TickKind::Quote(q) => {
                     let (bid, bid_qty, ask, ask_qty) = (q.bid_px, q.bid_qty, q.ask_px, q.ask_qty);
-                    newest.quote = Some(QuoteMessage {
-                        symbol,
-                        bid,
-                        bid_qty,
-                        ask,
-                        ask_qty,
-                        ts_ns,
-                    });
+                    newest.quote = Some(QuoteMessage { symbol, bid, bid_qty, ask, ask_qty, ts_ns });
                     newest.no.quote_no = newest.no.quote_no.saturating_add(1);
                 }
                 TickKind::Trade(t) => {
-                    newest.print = Some(PrintMessage {
-                        symbol,
-                        px: t.px,
-                        qty: t.qty,
-                        ts_ns,
-                    });
+                    newest.print = Some(PrintMessage { symbol, px: t.px, qty: t.qty, ts_ns });
                     newest.no.print_no = newest.no.print_no.saturating_add(1);
                 }
             }
@@ -315,12 +286,7 @@ impl Server {
             };
             let stream = match accepted {
                 Ok(stream) => stream,
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                    ) =>
-                {
+                Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {
                     continue;
                 }
                 Err(_) => return,
@@ -340,9 +306,7 @@ impl Server {
         let mut lines = String::new();
         for (listener, configured) in self.listeners.iter().zip(configured) {
             let line = match listener {
-                Listener::Tcp(tcp) => tcp
-                    .local_addr()
-                    .map_or_else(|_| configured.clone(), |a| format!("tcp:{a}")),
+                Listener::Tcp(tcp) => tcp.local_addr().map_or_else(|_| configured.clone(), |a| format!("tcp:{a}")),
                 Listener::Unix(_) => configured.clone(),
             };
             lines.push_str(&line);
@@ -364,9 +328,7 @@ fn listen(address: &str, poll: &Poll, token: Token) -> io::Result<Listener> {
         listener.register(poll.registry(), token, Interest::READABLE)?;
         return Ok(Listener::Unix(listener));
     }
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|e| io::Error::new(ErrorKind::InvalidInput, e))?;
+    let address: SocketAddr = address.parse().map_err(|e| io::Error::new(ErrorKind::InvalidInput, e))?;
     let mut listener = TcpListener::bind(address)?;
     listener.register(poll.registry(), token, Interest::READABLE)?;
     Ok(Listener::Tcp(listener))
@@ -402,18 +364,10 @@ fn send_quotes(market: &[Newest], connection: &mut Connection) {
         if !connection.has_room() {
             break;
         }
-        if let Some(quote) = newest
-            .quote
-            .as_ref()
-            .filter(|_| sent.quote_no != newest.no.quote_no)
-        {
+        if let Some(quote) = newest.quote.as_ref().filter(|_| sent.quote_no != newest.no.quote_no) {
             connection.push(&QuoteLine { quote });
         }
-        if let Some(print) = newest
-            .print
-            .as_ref()
-            .filter(|_| sent.print_no != newest.no.print_no)
-        {
+        if let Some(print) = newest.print.as_ref().filter(|_| sent.print_no != newest.no.print_no) {
             connection.push(&PrintLine { print });
         }
         *sent = newest.no;

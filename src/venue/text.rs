@@ -34,11 +34,7 @@ pub(crate) mod optional_px {
     use serde::de::Error as _;
 
     pub(crate) fn serialize<S: Serializer>(px: &Px, s: S) -> Result<S::Ok, S::Error> {
-        if *px == Px::NONE {
-            s.serialize_none()
-        } else {
-            s.serialize_some(&decimal::format_units(px.0))
-        }
+        if *px == Px::NONE { s.serialize_none() } else { s.serialize_some(&decimal::format_units(px.0)) }
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Px, D::Error> {
@@ -103,10 +99,7 @@ macro_rules! words {
 }
 
 fn unknown<E: serde::de::Error>(found: &str, allowed: &[&str]) -> E {
-    E::custom(format_args!(
-        "`{}` is not one of {allowed:?}",
-        found.escape_debug()
-    ))
+    E::custom(format_args!("`{}` is not one of {allowed:?}", found.escape_debug()))
 }
 
 words! {

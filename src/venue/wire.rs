@@ -211,8 +211,7 @@ pub(crate) enum Operation {
 
 /// Reads a request line. On failure: its number if that much can be read, and what is wrong.
 pub(crate) fn parse_request(line: &[u8]) -> Result<(u64, Operation), (u64, String)> {
-    let request: Request =
-        serde_json::from_slice(line).map_err(|e| (request_number(line), e.to_string()))?;
+    let request: Request = serde_json::from_slice(line).map_err(|e| (request_number(line), e.to_string()))?;
     let req = request.req;
     let mut operations = [
         request.hello.map(Operation::Hello),
@@ -229,10 +228,7 @@ pub(crate) fn parse_request(line: &[u8]) -> Result<(u64, Operation), (u64, Strin
     .flatten();
     match (operations.next(), operations.next()) {
         (Some(operation), None) => Ok((req, operation)),
-        _ => Err((
-            req,
-            "a request is `req` and exactly one operation".to_owned(),
-        )),
+        _ => Err((req, "a request is `req` and exactly one operation".to_owned())),
     }
 }
 
@@ -271,16 +267,9 @@ mod tests {
             ("", 0),
         ];
         for (line, number) in cases {
-            assert_eq!(
-                parse_request(line.as_bytes()).unwrap_err().0,
-                number,
-                "{line}"
-            );
+            assert_eq!(parse_request(line.as_bytes()).unwrap_err().0, number, "{line}");
         }
-        assert!(matches!(
-            parse_request(br#"{"req":1,"ping":{}}"#),
-            Ok((1, Operation::Ping))
-        ));
+        assert!(matches!(parse_request(br#"{"req":1,"ping":{}}"#), Ok((1, Operation::Ping))));
     }
 
     #[test]

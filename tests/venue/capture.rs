@@ -6,9 +6,7 @@ use tradecore::market_data::player::{CaptureSource, Pace, Player};
 use tradecore::market_data::validate::{TickLimits, TickValidator};
 
 pub(crate) fn capture_path(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests", "data", name]
-        .iter()
-        .collect()
+    [env!("CARGO_MANIFEST_DIR"), "tests", "data", name].iter().collect()
 }
 
 #[test]
@@ -17,17 +15,8 @@ fn the_trimmed_captures_hold_every_quote_and_trade() {
     for (name, quotes, trades) in cases {
         let mut reader = CaptureReader::open(&capture_path(name)).unwrap();
         let ticks = reader.by_ref().map(Result::unwrap).count() as u64;
-        let expected = CaptureCounts {
-            lines: quotes + trades,
-            quotes,
-            trades,
-            ..CaptureCounts::default()
-        };
-        assert_eq!(
-            (reader.counts(), ticks),
-            (expected, quotes + trades),
-            "{name}"
-        );
+        let expected = CaptureCounts { lines: quotes + trades, quotes, trades, ..CaptureCounts::default() };
+        assert_eq!((reader.counts(), ticks), (expected, quotes + trades), "{name}");
     }
 }
 
@@ -42,11 +31,7 @@ fn a_capture_played_for_ever_stays_one_valid_rising_stream() {
         let tick = player.pop(0).unwrap().unwrap();
         assert!(tick.recv_ns >= last_ns, "tick {n}");
         last_ns = tick.recv_ns;
-        assert_eq!(
-            validator.check(tick.recv_ns, &tick),
-            Ok(()),
-            "tick {n}: {tick:?}"
-        );
+        assert_eq!(validator.check(tick.recv_ns, &tick), Ok(()), "tick {n}: {tick:?}");
     }
 }
 

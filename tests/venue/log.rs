@@ -11,19 +11,13 @@ use tradecore::venue::record::Group;
 
 fn bytes_of(groups: &[Group]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    groups
-        .iter()
-        .for_each(|group| write_line(&mut bytes, group).unwrap());
+    groups.iter().for_each(|group| write_line(&mut bytes, group).unwrap());
     bytes
 }
 
 fn reopen(dir: &Path, seed: u64) -> Result<(Stage, LogReport), LogError> {
     let mut config = config();
-    (
-        config.seed,
-        config.request_latency_ns,
-        config.latency_jitter_ns,
-    ) = (seed, 20, 30);
+    (config.seed, config.request_latency_ns, config.latency_jitter_ns) = (seed, 20, 30);
     let mut exchange = Exchange::new(config);
     let (_log, report) = VenueLog::open(dir, false, &mut exchange)?;
     Ok((Stage::with(exchange), report))
@@ -34,25 +28,12 @@ fn visible(stage: &mut Stage) -> String {
     let mut text = String::new();
     for name in ["alice", "bob"] {
         let client = stage.client(name);
-        let events: Vec<_> = stage
-            .exchange
-            .events(client, 1, u64::MAX)
-            .unwrap()
-            .cloned()
-            .collect();
+        let events: Vec<_> = stage.exchange.events(client, 1, u64::MAX).unwrap().cloned().collect();
         for event in &events {
             text += &format!("{event:?}\n");
-            text += &format!(
-                "{:?}\n",
-                stage.exchange.query(client, event.client_order_id.as_str())
-            );
+            text += &format!("{:?}\n", stage.exchange.query(client, event.client_order_id.as_str()));
         }
-        text += &format!(
-            "{:?}\n",
-            stage
-                .exchange
-                .open_orders(client, Default::default(), usize::MAX)
-        );
+        text += &format!("{:?}\n", stage.exchange.open_orders(client, Default::default(), usize::MAX));
     }
     text
 }
@@ -61,10 +42,7 @@ fn visible(stage: &mut Stage) -> String {
 fn the_same_inputs_and_seed_give_the_same_log_bytes_and_another_seed_others() {
     for seed in 0..5 {
         let bytes = bytes_of(&random_run(seed, 300).groups);
-        assert!(
-            bytes == bytes_of(&random_run(seed, 300).groups),
-            "seed {seed}"
-        );
+        assert!(bytes == bytes_of(&random_run(seed, 300).groups), "seed {seed}");
     }
     let with_seed = |seed| {
         let mut config = config();
@@ -73,10 +51,7 @@ fn the_same_inputs_and_seed_give_the_same_log_bytes_and_another_seed_others() {
         random_calls(&mut stage, 1, 0..100);
         bytes_of(&stage.groups)
     };
-    assert!(
-        with_seed(1) != with_seed(2),
-        "jitter is drawn from the seed"
-    );
+    assert!(with_seed(1) != with_seed(2), "jitter is drawn from the seed");
 }
 
 #[test]
@@ -91,20 +66,10 @@ fn a_restart_from_the_log_equals_the_state_before_at_every_group() {
 
         // The same groups folded in memory, without the file between.
         let mut config = config();
-        (
-            config.seed,
-            config.request_latency_ns,
-            config.latency_jitter_ns,
-        ) = (seed, 20, 30);
+        (config.seed, config.request_latency_ns, config.latency_jitter_ns) = (seed, 20, 30);
         let mut memory = Exchange::new(config);
-        run.groups[..count]
-            .iter()
-            .for_each(|group| memory.apply_group(group));
-        assert_eq!(
-            visible(&mut reopened),
-            visible(&mut Stage::with(memory)),
-            "after group {count}"
-        );
+        run.groups[..count].iter().for_each(|group| memory.apply_group(group));
+        assert_eq!(visible(&mut reopened), visible(&mut Stage::with(memory)), "after group {count}");
     }
 }
 
@@ -119,21 +84,12 @@ fn a_restarted_venue_goes_on_as_if_it_had_not_stopped() {
     assert_eq!(visible(&mut stage), visible(&mut reopened));
 
     // What comes from the market is forgotten, so both meet a new quote that leaves nothing of the old one.
-    let calls = [
-        "quote 1x1 999x1",
-        "alice Z1 buy limit gtc 50@150",
-        "bob Z2 sell limit gtc 90@1",
-        "alice O1 cancel",
-    ];
+    let calls = ["quote 1x1 999x1", "alice Z1 buy limit gtc 50@150", "bob Z2 sell limit gtc 90@1", "alice O1 cancel"];
     for call in calls {
         let (before, after) = (stage.call(call), reopened.call(call));
         assert_eq!(before, after, "after {call}");
         let now = format!("at {}", stage.now_ns + 1000);
-        assert_eq!(
-            stage.call(&now),
-            reopened.call(&now),
-            "after {call} and some time"
-        );
+        assert_eq!(stage.call(&now), reopened.call(&now), "after {call} and some time");
     }
     assert_eq!(visible(&mut stage), visible(&mut reopened));
 }
@@ -149,10 +105,7 @@ fn a_log_cut_at_any_byte_of_its_last_line_opens_without_that_line_and_keeps_the_
         let path = log_path(dir.path());
         fs::write(&path, &bytes[..cut]).unwrap();
         let (_, report) = reopen(dir.path(), 1).unwrap();
-        assert_eq!(
-            (report.groups, report.cut_bytes),
-            (groups.len() as u64 - 1, (cut - whole) as u64)
-        );
+        assert_eq!((report.groups, report.cut_bytes), (groups.len() as u64 - 1, (cut - whole) as u64));
         assert_eq!(fs::read(&path).unwrap(), bytes[..whole], "cut at {cut}");
         match report.kept_at {
             Some(kept) => assert_eq!(fs::read(kept).unwrap(), bytes[whole..cut]),
@@ -166,38 +119,19 @@ fn damage_before_the_last_line_a_newer_format_and_a_second_venue_are_refused_unt
     let bytes = bytes_of(&random_run(1, 20).groups);
     let text = String::from_utf8(bytes).unwrap();
     let cases = [
-        (
-            "a broken line",
-            text.replacen("\"records\"", "\"recrds\"", 3),
-        ),
-        (
-            "a newer format",
-            text.replacen("\"format\":1", "\"format\":2", 1),
-        ),
+        ("a broken line", text.replacen("\"records\"", "\"recrds\"", 3)),
+        ("a newer format", text.replacen("\"format\":1", "\"format\":2", 1)),
         ("no start", text.split_once('\n').unwrap().1.to_owned()),
     ];
     for (name, damaged) in cases {
         let dir = tempfile::tempdir().unwrap();
         fs::write(log_path(dir.path()), &damaged).unwrap();
-        assert!(
-            matches!(
-                reopen(dir.path(), 1),
-                Err(LogError::Damaged { line: 1, .. })
-            ),
-            "{name}"
-        );
-        assert_eq!(
-            fs::read_to_string(log_path(dir.path())).unwrap(),
-            damaged,
-            "{name}"
-        );
+        assert!(matches!(reopen(dir.path(), 1), Err(LogError::Damaged { line: 1, .. })), "{name}");
+        assert_eq!(fs::read_to_string(log_path(dir.path())).unwrap(), damaged, "{name}");
     }
     let dir = tempfile::tempdir().unwrap();
     let first = VenueLog::open(dir.path(), true, &mut Exchange::new(config())).unwrap();
-    assert!(matches!(
-        reopen(dir.path(), 1),
-        Err(LogError::Locked { .. })
-    ));
+    assert!(matches!(reopen(dir.path(), 1), Err(LogError::Locked { .. })));
     drop(first);
     assert!(reopen(dir.path(), 1).is_ok());
 }
@@ -215,40 +149,20 @@ fn the_proof_read_from_the_log_agrees_with_the_exchange_order_by_order() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(log_path(dir.path()), bytes_of(&stage.groups)).unwrap();
     let orders = read_log(&log_path(dir.path())).unwrap();
-    assert!(
-        orders
-            .iter()
-            .any(|o| o.status == OrderStatus::Filled && o.fills.len() > 1)
-    );
+    assert!(orders.iter().any(|o| o.status == OrderStatus::Filled && o.fills.len() > 1));
     for order in &orders {
         let client = stage.client(order.client.as_str());
-        let report = stage
-            .exchange
-            .query(client, order.client_order_id.as_str())
-            .unwrap();
+        let report = stage.exchange.query(client, order.client_order_id.as_str()).unwrap();
         assert_eq!(order.venue_order_id, report.venue_order_id);
-        assert_eq!(
-            (order.side, order.px, order.qty),
-            (report.side, report.px, report.qty)
-        );
-        assert_eq!(
-            (order.cum_qty, order.status),
-            (report.cum_qty, report.status),
-            "{order:?}"
-        );
+        assert_eq!((order.side, order.px, order.qty), (report.side, report.px, report.qty));
+        assert_eq!((order.cum_qty, order.status), (report.cum_qty, report.status), "{order:?}");
         assert_eq!(order.fills, report.fills);
         assert_eq!(order.orders_accepted, 1);
-        let submissions = if order.client_order_id.as_str() == "P" {
-            3
-        } else {
-            1
-        };
+        let submissions = if order.client_order_id.as_str() == "P" { 3 } else { 1 };
         if order.client_order_id.as_str() != "O0" {
             assert_eq!(order.submissions, submissions, "{order:?}");
         }
     }
-    let trades = events_of(&stage.groups)
-        .filter(|e| show(e).contains(" trade "))
-        .count();
+    let trades = events_of(&stage.groups).filter(|e| show(e).contains(" trade ")).count();
     assert_eq!(orders.iter().map(|o| o.fills.len()).sum::<usize>(), trades);
 }

@@ -199,24 +199,12 @@ fn a_replace_keeps_priority_only_for_less_at_the_same_price() {
          > A trade 1@101 maker cum 1 leaves 1
          > C trade 1@101 taker cum 1 leaves 0",
     );
-    for (name, to, shown) in [
-        ("more", "4@101", "4@101 leaves 4"),
-        ("back and forth", "3@102", "3@102 leaves 3"),
-    ] {
+    for (name, to, shown) in [("more", "4@101", "4@101 leaves 4"), ("back and forth", "3@102", "3@102 leaves 3")] {
         let mut stage = Stage::new(config());
-        stage.run(
-            name,
-            "alice A sell limit gtc 3@101\n > A new\n bob B sell limit gtc 1@101\n > B new",
-        );
-        stage.run(
-            name,
-            &format!("alice A replace R1 {to}\n > A replaced R1 {shown} lost"),
-        );
+        stage.run(name, "alice A sell limit gtc 3@101\n > A new\n bob B sell limit gtc 1@101\n > B new");
+        stage.run(name, &format!("alice A replace R1 {to}\n > A replaced R1 {shown} lost"));
         if to.ends_with("102") {
-            stage.run(
-                name,
-                "alice A replace R2 3@101\n > A replaced R2 3@101 leaves 3 lost",
-            );
+            stage.run(name, "alice A replace R2 3@101\n > A replaced R2 3@101 leaves 3 lost");
         }
         let script = "carol C buy limit ioc 1@101
              > C new
@@ -324,10 +312,7 @@ fn day_orders_expire_with_the_day_and_good_till_canceled_ones_do_not() {
 #[test]
 fn fees_are_charged_by_liquidity() {
     let mut config = config();
-    config.fees = FeeConfig {
-        maker_ppm: -100,
-        taker_ppm: 250,
-    };
+    config.fees = FeeConfig { maker_ppm: -100, taker_ppm: 250 };
     Stage::new(config).run(
         "fees",
         "alice A buy limit gtc 2@100
@@ -342,19 +327,11 @@ fn fees_are_charged_by_liquidity() {
 #[test]
 fn latency_delays_requests_and_events_and_nothing_overtakes() {
     let mut config = config();
-    (
-        config.request_latency_ns,
-        config.event_latency_ns,
-        config.latency_jitter_ns,
-    ) = (500, 300, 50);
+    (config.request_latency_ns, config.event_latency_ns, config.latency_jitter_ns) = (500, 300, 50);
     let mut stage = Stage::new(config);
     let alice = stage.client("alice");
     for n in 0..20 {
-        assert!(
-            stage
-                .call(&format!("alice A{n} buy limit gtc 1@100"))
-                .is_empty()
-        );
+        assert!(stage.call(&format!("alice A{n} buy limit gtc 1@100")).is_empty());
     }
     let records = stage.groups.iter().flat_map(|group| &group.records);
     let due: Vec<u64> = records
@@ -363,10 +340,7 @@ fn latency_delays_requests_and_events_and_nothing_overtakes() {
             _ => None,
         })
         .collect();
-    assert!(
-        due.is_sorted() && due[0] < due[19],
-        "drawn, but never overtaking: {due:?}"
-    );
+    assert!(due.is_sorted() && due[0] < due[19], "drawn, but never overtaking: {due:?}");
     assert!(stage.call("at 1499").is_empty());
     let executed = stage.call("at 1550");
     let expected: Vec<String> = (0..20).map(|n| format!("A{n} new")).collect();
@@ -385,28 +359,13 @@ fn one_event_stream_a_client_is_contiguous_and_its_cursor_is_checked() {
         stage.call(&format!("alice A{n} buy limit gtc 1@100"));
         stage.call(&format!("bob B{n} sell limit ioc 1@100"));
     }
-    let seqs: Vec<u64> = stage
-        .exchange
-        .events(alice, 8, u64::MAX)
-        .unwrap()
-        .map(|e| e.event_seq)
-        .collect();
+    let seqs: Vec<u64> = stage.exchange.events(alice, 8, u64::MAX).unwrap().map(|e| e.event_seq).collect();
     assert_eq!(seqs, [8, 9, 10]);
     assert_eq!(stage.exchange.last_event_seq(bob), 10);
     for (from, error) in [(7, "EventsGone"), (0, "EventsGone"), (12, "CursorAhead")] {
-        assert_eq!(
-            format!(
-                "{:?}",
-                stage.exchange.events(alice, from, u64::MAX).err().unwrap()
-            ),
-            error,
-            "{from}"
-        );
+        assert_eq!(format!("{:?}", stage.exchange.events(alice, from, u64::MAX).err().unwrap()), error, "{from}");
     }
-    assert_eq!(
-        stage.exchange.events(alice, 11, u64::MAX).unwrap().count(),
-        0
-    );
+    assert_eq!(stage.exchange.events(alice, 11, u64::MAX).unwrap().count(), 0);
 }
 
 #[test]
@@ -420,18 +379,10 @@ fn open_orders_come_in_pages_and_closed_ones_are_left_out() {
     stage.call("alice A1 cancel");
     let first = stage.exchange.open_orders(alice, Default::default(), 3);
     let ids = |page: &tradecore::venue::exchange::OrderPage| -> Vec<String> {
-        page.orders
-            .iter()
-            .map(|o| o.client_order_id.to_string())
-            .collect()
+        page.orders.iter().map(|o| o.client_order_id.to_string()).collect()
     };
-    assert_eq!(
-        (ids(&first).join(" "), first.more),
-        ("A0 A2 A3".to_owned(), true)
-    );
-    let rest = stage
-        .exchange
-        .open_orders(alice, first.orders[2].venue_order_id, 3);
+    assert_eq!((ids(&first).join(" "), first.more), ("A0 A2 A3".to_owned(), true));
+    let rest = stage.exchange.open_orders(alice, first.orders[2].venue_order_id, 3);
     assert_eq!((ids(&rest).join(" "), rest.more), ("A4".to_owned(), false));
 }
 
@@ -453,13 +404,7 @@ fn limits_refuse_and_do_not_forget() {
          alice A cancel
          > A canceled Requested cum 0",
     );
-    assert_eq!(
-        format!(
-            "{:?}",
-            stage.exchange.hello(1, &"bob".into(), 1).unwrap_err()
-        ),
-        "Full"
-    );
+    assert_eq!(format!("{:?}", stage.exchange.hello(1, &"bob".into(), 1).unwrap_err()), "Full");
 }
 
 /// Thousands of pseudo-random calls: quantities are conserved and books never stay crossed.
@@ -471,13 +416,7 @@ fn any_run_of_calls_conserves_quantity() {
         let mut taken = [0_i64; 2];
         for event in events_of(&stage.groups) {
             let text = show(event);
-            if let tradecore::venue::event::EventKind::Trade {
-                last_qty,
-                cum_qty,
-                leaves_qty,
-                ..
-            } = &event.kind
-            {
+            if let tradecore::venue::event::EventKind::Trade { last_qty, cum_qty, leaves_qty, .. } = &event.kind {
                 let sum = cum.entry(event.venue_order_id).or_insert(0);
                 *sum += last_qty.0;
                 assert_eq!(*sum, cum_qty.0, "seed {seed}: {text}");
@@ -485,21 +424,14 @@ fn any_run_of_calls_conserves_quantity() {
                 taken[usize::from(text.contains("maker"))] += 1;
             }
         }
-        assert!(
-            taken[0] > 0 && taken[1] > 0,
-            "seed {seed} trades on both sides: {taken:?}"
-        );
+        assert!(taken[0] > 0 && taken[1] > 0, "seed {seed} trades on both sides: {taken:?}");
     }
 }
 
 /// A stage after `calls` pseudo-random calls.
 pub(crate) fn random_run(seed: u64, calls: u64) -> Stage {
     let mut config = config();
-    (
-        config.seed,
-        config.request_latency_ns,
-        config.latency_jitter_ns,
-    ) = (seed, 20, 30);
+    (config.seed, config.request_latency_ns, config.latency_jitter_ns) = (seed, 20, 30);
     let mut stage = Stage::new(config);
     random_calls(&mut stage, seed, 0..calls);
     stage
@@ -507,8 +439,7 @@ pub(crate) fn random_run(seed: u64, calls: u64) -> Stage {
 
 pub(crate) fn random_calls(stage: &mut Stage, seed: u64, calls: std::ops::Range<u64>) {
     for n in calls {
-        let mut state =
-            seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ n.wrapping_mul(0xD1B5_4A32_D192_ED03);
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ n.wrapping_mul(0xD1B5_4A32_D192_ED03);
         let mut below = |bound: u64| {
             state ^= state << 13;
             state ^= state >> 7;
@@ -517,11 +448,7 @@ pub(crate) fn random_calls(stage: &mut Stage, seed: u64, calls: std::ops::Range<
         };
         below(2);
         let client = ["alice", "bob"][below(2) as usize];
-        let (side, px, qty) = (
-            ["buy", "sell"][below(2) as usize],
-            95 + below(10),
-            1 + below(5),
-        );
+        let (side, px, qty) = (["buy", "sell"][below(2) as usize], 95 + below(10), 1 + below(5));
         let old = below(n.max(1));
         let call = match below(10) {
             0..=4 => {

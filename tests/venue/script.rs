@@ -23,11 +23,7 @@ pub(crate) const SYMBOL: &str = "X";
 
 pub(crate) fn instruments() -> Vec<InstrumentConfig> {
     let (tick_size, lot_size) = (parse_px("0.5").unwrap(), parse_qty("0.1").unwrap());
-    vec![InstrumentConfig {
-        symbol: SYMBOL.into(),
-        tick_size,
-        lot_size,
-    }]
+    vec![InstrumentConfig { symbol: SYMBOL.into(), tick_size, lot_size }]
 }
 
 pub(crate) fn config() -> ExchangeConfig {
@@ -52,12 +48,7 @@ impl Stage {
     /// Goes on with an exchange that exists.
     pub(crate) fn with(mut exchange: Exchange) -> Self {
         let groups = exchange.take_groups();
-        Self {
-            exchange,
-            now_ns: 1000,
-            groups,
-            market_id: 0,
-        }
+        Self { exchange, now_ns: 1000, groups, market_id: 0 }
     }
 
     pub(crate) fn client(&mut self, name: &str) -> ClientIndex {
@@ -66,11 +57,7 @@ impl Stage {
 
     /// Runs a script; panics where an event differs.
     pub(crate) fn run(&mut self, name: &str, script: &str) {
-        let lines: Vec<&str> = script
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect();
+        let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let mut index = 0;
         while index < lines.len() {
             let call = lines[index];
@@ -111,8 +98,7 @@ impl Stage {
 
     fn quote(&mut self, bid: &str, ask: &str) {
         self.market_id += 1;
-        let ((bid, bid_qty), (ask, ask_qty)) =
-            (bid.split_once('x').unwrap(), ask.split_once('x').unwrap());
+        let ((bid, bid_qty), (ask, ask_qty)) = (bid.split_once('x').unwrap(), ask.split_once('x').unwrap());
         let kind = TickKind::Quote(Quote {
             bid_px: parse_px(bid).unwrap(),
             bid_qty: parse_qty(bid_qty).unwrap(),
@@ -120,67 +106,32 @@ impl Stage {
             ask_qty: parse_qty(ask_qty).unwrap(),
             update_id: self.market_id,
         });
-        self.exchange.on_tick(
-            self.now_ns,
-            &Tick {
-                recv_ns: self.now_ns,
-                symbol: SYMBOL.into(),
-                kind,
-            },
-        );
+        self.exchange.on_tick(self.now_ns, &Tick { recv_ns: self.now_ns, symbol: SYMBOL.into(), kind });
     }
 
     fn print(&mut self, what: &str, buyer_is_maker: bool) {
         self.market_id += 1;
         let (px, qty) = what.split_once('x').unwrap();
         let (px, qty) = (parse_px(px).unwrap(), parse_qty(qty).unwrap());
-        let print = TradePrint {
-            px,
-            qty,
-            trade_id: self.market_id,
-            buyer_is_maker,
-            trade_ts_ms: 0,
-        };
+        let print = TradePrint { px, qty, trade_id: self.market_id, buyer_is_maker, trade_ts_ms: 0 };
         let kind = TickKind::Trade(print);
-        self.exchange.on_tick(
-            self.now_ns,
-            &Tick {
-                recv_ns: self.now_ns,
-                symbol: SYMBOL.into(),
-                kind,
-            },
-        );
+        self.exchange.on_tick(self.now_ns, &Tick { recv_ns: self.now_ns, symbol: SYMBOL.into(), kind });
     }
 
     fn request(&mut self, client: ClientIndex, words: &[&str]) -> Option<String> {
         let now_ns = self.now_ns;
         let result = match words[1] {
             "cancel" => {
-                let request = CancelOrder {
-                    client_order_id: words[0].into(),
-                    request_id: None,
-                };
+                let request = CancelOrder { client_order_id: words[0].into(), request_id: None };
                 self.exchange.cancel(now_ns, client, &request)
             }
             "replace" => {
                 let (qty, px) = words[3].split_once('@').unwrap();
                 let (px, qty) = (parse_px(px).unwrap(), parse_qty(qty).unwrap());
                 let (client_order_id, request_id) = (words[0].into(), words[2].into());
-                self.exchange.replace(
-                    now_ns,
-                    client,
-                    &ReplaceOrder {
-                        client_order_id,
-                        request_id,
-                        px,
-                        qty,
-                    },
-                )
+                self.exchange.replace(now_ns, client, &ReplaceOrder { client_order_id, request_id, px, qty })
             }
-            _ => self
-                .exchange
-                .submit(now_ns, client, &order(words))
-                .map(|_| ()),
+            _ => self.exchange.submit(now_ns, client, &order(words)).map(|_| ()),
         };
         result.err().map(|error| format!("{error:?}"))
     }
@@ -194,21 +145,9 @@ pub(crate) fn order(words: &[&str]) -> NewOrder {
     };
     NewOrder {
         client_order_id: words[0].into(),
-        symbol: words
-            .iter()
-            .find_map(|w| w.strip_prefix("symbol="))
-            .unwrap_or(SYMBOL)
-            .into(),
-        side: if words[1] == "buy" {
-            Side::Buy
-        } else {
-            Side::Sell
-        },
-        ord_type: if words[2] == "market" {
-            OrdType::Market
-        } else {
-            OrdType::Limit
-        },
+        symbol: words.iter().find_map(|w| w.strip_prefix("symbol=")).unwrap_or(SYMBOL).into(),
+        side: if words[1] == "buy" { Side::Buy } else { Side::Sell },
+        ord_type: if words[2] == "market" { OrdType::Market } else { OrdType::Limit },
         tif: match words[3] {
             "day" => Tif::Day,
             "gtc" => Tif::Gtc,
@@ -223,13 +162,10 @@ pub(crate) fn order(words: &[&str]) -> NewOrder {
 }
 
 pub(crate) fn events_of(groups: &[Group]) -> impl Iterator<Item = &VenueEvent> {
-    groups
-        .iter()
-        .flat_map(|group| &group.records)
-        .filter_map(|record| match record {
-            Record::Event { event, .. } => Some(event),
-            _ => None,
-        })
+    groups.iter().flat_map(|group| &group.records).filter_map(|record| match record {
+        Record::Event { event, .. } => Some(event),
+        _ => None,
+    })
 }
 
 /// An event as scripts write it.
@@ -238,44 +174,15 @@ pub(crate) fn show(event: &VenueEvent) -> String {
     let text = |units: i64| format_units(units);
     match &event.kind {
         EventKind::New { .. } => format!("{id} new"),
-        EventKind::Trade {
-            last_px,
-            last_qty,
-            cum_qty,
-            leaves_qty,
-            fee,
-            liquidity,
-            ..
-        } => {
-            let liquidity = if *liquidity == Liquidity::Maker {
-                "maker"
-            } else {
-                "taker"
-            };
-            let fee = if fee.0 == 0 {
-                String::new()
-            } else {
-                format!(" fee {}", format_money(*fee))
-            };
+        EventKind::Trade { last_px, last_qty, cum_qty, leaves_qty, fee, liquidity, .. } => {
+            let liquidity = if *liquidity == Liquidity::Maker { "maker" } else { "taker" };
+            let fee = if fee.0 == 0 { String::new() } else { format!(" fee {}", format_money(*fee)) };
             let (qty, px) = (text(last_qty.0), text(last_px.0));
-            format!(
-                "{id} trade {qty}@{px} {liquidity} cum {} leaves {}{fee}",
-                text(cum_qty.0),
-                text(leaves_qty.0)
-            )
+            format!("{id} trade {qty}@{px} {liquidity} cum {} leaves {}{fee}", text(cum_qty.0), text(leaves_qty.0))
         }
-        EventKind::Canceled {
-            reason, cum_qty, ..
-        } => format!("{id} canceled {reason:?} cum {}", text(cum_qty.0)),
+        EventKind::Canceled { reason, cum_qty, .. } => format!("{id} canceled {reason:?} cum {}", text(cum_qty.0)),
         EventKind::Expired { cum_qty } => format!("{id} expired cum {}", text(cum_qty.0)),
-        EventKind::Replaced {
-            request_id,
-            px,
-            qty,
-            leaves_qty,
-            priority_kept,
-            ..
-        } => {
+        EventKind::Replaced { request_id, px, qty, leaves_qty, priority_kept, .. } => {
             let priority = if *priority_kept { "kept" } else { "lost" };
             format!(
                 "{id} replaced {request_id} {}@{} leaves {} {priority}",

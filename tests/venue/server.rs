@@ -30,24 +30,14 @@ impl Venue {
         let (address, stop) = (server.tcp_addresses()[0], Arc::new(AtomicBool::new(false)));
         let seen = Arc::clone(&stop);
         let thread = Some(std::thread::spawn(move || server.run(&seen)));
-        Self {
-            address,
-            stop,
-            thread,
-        }
+        Self { address, stop, thread }
     }
 
     fn connect(&self) -> Client<TcpStream> {
         let stream = TcpStream::connect(self.address).unwrap();
         // Only a broken venue makes a test wait this long.
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        Client {
-            writer: stream.try_clone().unwrap(),
-            reader: BufReader::new(stream),
-            req: 0,
-        }
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client { writer: stream.try_clone().unwrap(), reader: BufReader::new(stream), req: 0 }
     }
 
     fn hello(&self, epoch: u64, resume_from: u64) -> Client<TcpStream> {
@@ -98,9 +88,7 @@ impl<S: Write + std::io::Read> Client<S> {
     fn next_whole(&mut self) -> Option<Value> {
         let mut line = String::new();
         let read = self.reader.read_line(&mut line);
-        read.ok()
-            .filter(|_| line.ends_with('\n'))
-            .map(|_| serde_json::from_str(&line).unwrap())
+        read.ok().filter(|_| line.ends_with('\n')).map(|_| serde_json::from_str(&line).unwrap())
     }
 
     /// Sends, and skips to the reply.
@@ -145,21 +133,12 @@ fn a_conversation_has_the_documented_shape() {
     let dir = tempfile::tempdir().unwrap();
     let venue = Venue::start(&config(dir.path()));
     let mut gw = venue.hello(1, 1);
-    assert_eq!(
-        gw.ask("submit", &order("A", "buy", "100", "2"))["ok"],
-        json!({"venue_order_id":1})
-    );
+    assert_eq!(gw.ask("submit", &order("A", "buy", "100", "2"))["ok"], json!({"venue_order_id":1}));
     let event = gw.next_event();
-    assert_eq!(
-        (&event["event_seq"], &event["type"], &event["order"]["px"]),
-        (&json!(1), &json!("new"), &json!("100"))
-    );
+    assert_eq!((&event["event_seq"], &event["type"], &event["order"]["px"]), (&json!(1), &json!("new"), &json!("100")));
     let again = gw.ask("submit", &order("A", "buy", "100", "2"));
     assert_eq!(again["error"]["code"], json!("duplicate_client_order_id"));
-    assert_eq!(
-        gw.ask("submit", &order("B", "sell", "100", "0.5"))["ok"],
-        json!({"venue_order_id":2})
-    );
+    assert_eq!(gw.ask("submit", &order("B", "sell", "100", "0.5"))["ok"], json!({"venue_order_id":2}));
     let types: Vec<Value> = (0..3).map(|_| gw.next_event()["type"].clone()).collect();
     assert_eq!(types, ["new", "trade", "trade"]);
     let replace = json!({"client_order_id":"A","request_id":"R1","px":"100.5","qty":"1.5"});
@@ -173,29 +152,18 @@ fn a_conversation_has_the_documented_shape() {
     assert_eq!(queried["order"]["status"], json!("partially_filled"));
     assert_eq!(queried["order"]["fills"][0]["qty"], json!("0.5"));
     let open = gw.ask("open_orders", &json!({}))["ok"].clone();
-    assert_eq!(
-        (open["orders"].as_array().unwrap().len(), &open["more"]),
-        (1, &json!(false))
-    );
-    assert_eq!(
-        gw.ask("cancel", &json!({"client_order_id":"A","request_id":"C1"}))["ok"],
-        json!({})
-    );
+    assert_eq!((open["orders"].as_array().unwrap().len(), &open["more"]), (1, &json!(false)));
+    assert_eq!(gw.ask("cancel", &json!({"client_order_id":"A","request_id":"C1"}))["ok"], json!({}));
     let event = gw.next_event();
     assert_eq!(
         (&event["type"], &event["reason"], &event["request_id"]),
         (&json!("canceled"), &json!("requested"), &json!("C1"))
     );
-    assert_eq!(
-        gw.ask("query", &json!({"client_order_id":"Z"}))["error"]["code"],
-        json!("unknown_order")
-    );
+    assert_eq!(gw.ask("query", &json!({"client_order_id":"Z"}))["error"]["code"], json!("unknown_order"));
     assert!(gw.ask("ping", &json!({}))["ok"]["venue_time_ns"].is_u64());
     let moved = gw.ask("events", &json!({"from":2}));
     assert_eq!(moved["ok"]["last_event_seq"], json!(6));
-    let seqs: Vec<u64> = (0..5)
-        .map(|_| gw.next_event()["event_seq"].as_u64().unwrap())
-        .collect();
+    let seqs: Vec<u64> = (0..5).map(|_| gw.next_event()["event_seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, [2, 3, 4, 5, 6]);
 }
 
@@ -204,27 +172,15 @@ fn malformed_and_unidentified_requests_get_their_codes_and_the_connection_lives(
     let dir = tempfile::tempdir().unwrap();
     let venue = Venue::start(&config(dir.path()));
     let mut gw = venue.connect();
-    assert_eq!(
-        gw.ask("submit", &order("A", "buy", "100", "2"))["error"]["code"],
-        json!("not_identified")
-    );
-    assert_eq!(
-        gw.ask("sumbit", &json!({}))["error"]["code"],
-        json!("malformed")
-    );
+    assert_eq!(gw.ask("submit", &order("A", "buy", "100", "2"))["error"]["code"], json!("not_identified"));
+    assert_eq!(gw.ask("sumbit", &json!({}))["error"]["code"], json!("malformed"));
     gw.writer.write_all(b"what?\n").unwrap();
     assert_eq!(gw.next().unwrap()["error"]["code"], json!("malformed"));
     let ahead = json!({"client":"gw","epoch":1,"resume_from":2});
-    assert_eq!(
-        gw.ask("hello", &ahead)["error"]["code"],
-        json!("cursor_ahead")
-    );
+    assert_eq!(gw.ask("hello", &ahead)["error"]["code"], json!("cursor_ahead"));
     assert!(gw.ask("hello", &json!({"client":"gw","epoch":1}))["ok"].is_object());
     let id = "x".repeat(65);
-    assert_eq!(
-        gw.ask("submit", &order(&id, "buy", "100", "2"))["error"]["code"],
-        json!("malformed")
-    );
+    assert_eq!(gw.ask("submit", &order(&id, "buy", "100", "2"))["error"]["code"], json!("malformed"));
     gw.writer.write_all(&vec![b'x'; 40_000]).unwrap();
     assert_eq!(gw.next().unwrap()["error"]["code"], json!("malformed"));
     assert_eq!(gw.next(), None, "a line without end ends the connection");
@@ -240,29 +196,14 @@ fn a_new_hello_fences_older_connections_and_what_they_had_not_had_read() {
     // From here on nothing that the old connection sends may be executed.
     old.send("submit", &order("B", "buy", "100", "1"));
     while old.next().is_some() {}
-    assert_eq!(
-        new.ask("query", &json!({"client_order_id":"B"}))["error"]["code"],
-        json!("unknown_order")
-    );
-    assert_eq!(
-        new.ask("query", &json!({"client_order_id":"A"}))["ok"]["order"]["status"],
-        json!("new")
-    );
+    assert_eq!(new.ask("query", &json!({"client_order_id":"B"}))["error"]["code"], json!("unknown_order"));
+    assert_eq!(new.ask("query", &json!({"client_order_id":"A"}))["ok"]["order"]["status"], json!("new"));
     let mut stale = venue.connect();
-    assert_eq!(
-        stale.ask("hello", &json!({"client":"gw","epoch":1}))["error"]["code"],
-        json!("fenced")
-    );
-    assert!(
-        new.ask("ping", &json!({}))["ok"].is_object(),
-        "a refused hello fences nobody"
-    );
+    assert_eq!(stale.ask("hello", &json!({"client":"gw","epoch":1}))["error"]["code"], json!("fenced"));
+    assert!(new.ask("ping", &json!({}))["ok"].is_object(), "a refused hello fences nobody");
     let mut other = venue.connect();
     assert!(other.ask("hello", &json!({"client":"other","epoch":1}))["ok"].is_object());
-    assert!(
-        new.ask("ping", &json!({}))["ok"].is_object(),
-        "another client fences nobody"
-    );
+    assert!(new.ask("ping", &json!({}))["ok"].is_object(), "another client fences nobody");
 }
 
 #[test]
@@ -277,31 +218,19 @@ fn a_restarted_venue_resumes_streams_and_knows_every_order() {
             gw.ask("submit", &order("A", "buy", "100", "1"))["error"]["code"],
             json!("duplicate_client_order_id")
         );
-        assert_eq!(
-            gw.ask("submit", &order("C", "sell", "100", "0.6"))["ok"],
-            json!({"venue_order_id":3})
-        );
+        assert_eq!(gw.ask("submit", &order("C", "sell", "100", "0.6"))["ok"], json!({"venue_order_id":3}));
     });
     assert_eq!(second[..first.len()], first[..], "what was told stays true");
     first = second;
-    let seqs: Vec<u64> = first
-        .iter()
-        .map(|e| e["event_seq"].as_u64().unwrap())
-        .collect();
+    let seqs: Vec<u64> = first.iter().map(|e| e["event_seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
     let orders = read_log(&log_path(dir.path())).unwrap();
-    let shown: Vec<(String, i64, u32)> = orders
-        .iter()
-        .map(|o| (o.client_order_id.to_string(), o.cum_qty.0, o.submissions))
-        .collect();
+    let shown: Vec<(String, i64, u32)> =
+        orders.iter().map(|o| (o.client_order_id.to_string(), o.cum_qty.0, o.submissions)).collect();
     let tenth = 100_000_000;
     assert_eq!(
         shown,
-        [
-            ("A".to_owned(), 10 * tenth, 2),
-            ("B".to_owned(), 4 * tenth, 1),
-            ("C".to_owned(), 6 * tenth, 1)
-        ]
+        [("A".to_owned(), 10 * tenth, 2), ("B".to_owned(), 4 * tenth, 1), ("C".to_owned(), 6 * tenth, 1)]
     );
 }
 
@@ -311,9 +240,7 @@ fn venue_events(dir: &Path, act: impl FnOnce(&mut Client<TcpStream>)) -> Vec<Val
     let mut gw = venue.connect();
     assert!(gw.ask("hello", &json!({"client":"gw","epoch":1000}))["ok"].is_object());
     act(&mut gw);
-    let last = gw.ask("events", &json!({"from":1}))["ok"]["last_event_seq"]
-        .as_u64()
-        .unwrap();
+    let last = gw.ask("events", &json!({"from":1}))["ok"]["last_event_seq"].as_u64().unwrap();
     (0..last).map(|_| gw.next_event()).collect()
 }
 
@@ -334,41 +261,20 @@ fn a_venue_killed_at_any_moment_has_logged_all_that_it_told() {
     let mut told: Vec<Value> = Vec::new();
     for round in 0..5 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "server::child_that_serves_until_killed",
-                "--nocapture",
-            ])
+            .args(["--exact", "server::child_that_serves_until_killed", "--nocapture"])
             .env("TRADECORE_TEST_VENUE_DIR", dir.path())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .find_map(|line| line.unwrap().strip_prefix("serving ").map(str::to_owned))
-            .unwrap();
+        let address = lines.find_map(|line| line.unwrap().strip_prefix("serving ").map(str::to_owned)).unwrap();
         let stream = TcpStream::connect(&address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        let mut gw = Client {
-            writer: stream.try_clone().unwrap(),
-            reader: BufReader::new(stream),
-            req: 0,
-        };
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut gw = Client { writer: stream.try_clone().unwrap(), reader: BufReader::new(stream), req: 0 };
         let from = told.len() as u64 + 1;
-        assert!(
-            gw.ask(
-                "hello",
-                &json!({"client":"gw","epoch":round,"resume_from":from})
-            )["ok"]
-                .is_object()
-        );
+        assert!(gw.ask("hello", &json!({"client":"gw","epoch":round,"resume_from":from}))["ok"].is_object());
         for n in 0..200 {
-            gw.send(
-                "submit",
-                &order(&format!("O{round}-{n}"), ["buy", "sell"][n % 2], "100", "1"),
-            );
+            gw.send("submit", &order(&format!("O{round}-{n}"), ["buy", "sell"][n % 2], "100", "1"));
         }
         // The kill falls somewhere into the answers.
         let mut replies = 0;
@@ -398,11 +304,7 @@ fn a_flood_with_fast_market_data_loses_no_reply_and_no_event() {
         lot_size: Qty(10_000),
     });
     let paths = vec![capture_path("btcusdt.gz")];
-    config.capture = Some(CaptureConfig {
-        paths,
-        speed: Pace::AsFast,
-        repeat: true,
-    });
+    config.capture = Some(CaptureConfig { paths, speed: Pace::AsFast, repeat: true });
     let venue = Venue::start(&config);
     let mut gw = venue.hello(1, 1);
     gw.send("subscribe_quotes", &json!({}));
@@ -440,33 +342,9 @@ fn each_fault_does_what_it_says() {
     // (rates, executed, connection lives)
     let always = 1_000_000;
     let cases = [
-        (
-            "lost reply",
-            FaultConfig {
-                lost_reply_ppm: always,
-                ..FaultConfig::default()
-            },
-            true,
-            true,
-        ),
-        (
-            "dropped before",
-            FaultConfig {
-                drop_before_ppm: always,
-                ..FaultConfig::default()
-            },
-            false,
-            false,
-        ),
-        (
-            "dropped after",
-            FaultConfig {
-                drop_after_ppm: always,
-                ..FaultConfig::default()
-            },
-            true,
-            false,
-        ),
+        ("lost reply", FaultConfig { lost_reply_ppm: always, ..FaultConfig::default() }, true, true),
+        ("dropped before", FaultConfig { drop_before_ppm: always, ..FaultConfig::default() }, false, false),
+        ("dropped after", FaultConfig { drop_after_ppm: always, ..FaultConfig::default() }, true, false),
     ];
     for (name, faults, executed, lives) in cases {
         let dir = tempfile::tempdir().unwrap();
@@ -478,11 +356,7 @@ fn each_fault_does_what_it_says() {
         let next = gw.next();
         assert_eq!(next.is_some(), lives, "{name}");
         if let Some(message) = next {
-            assert_eq!(
-                message["event"]["type"],
-                json!("new"),
-                "{name}: the event, no reply"
-            );
+            assert_eq!(message["event"]["type"], json!("new"), "{name}: the event, no reply");
         }
         let orders = read_log(&log_path(dir.path())).unwrap();
         assert_eq!(orders.len(), usize::from(executed), "{name}");
@@ -502,12 +376,8 @@ fn at_partial_fault_rates_every_order_is_resolved_by_asking_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());
     let rate = 100_000;
-    config.faults = FaultConfig {
-        lost_reply_ppm: 0,
-        drop_before_ppm: rate,
-        drop_after_ppm: rate,
-        duplicate_event_ppm: rate,
-    };
+    config.faults =
+        FaultConfig { lost_reply_ppm: 0, drop_before_ppm: rate, drop_after_ppm: rate, duplicate_event_ppm: rate };
     let venue = Venue::start(&config);
     let mut gw = venue.hello(1, 1);
     let mut epoch = 1;
@@ -534,10 +404,7 @@ fn at_partial_fault_rates_every_order_is_resolved_by_asking_again() {
     let orders = read_log(&log_path(dir.path())).unwrap();
     assert_eq!(orders.len(), 100);
     assert!(orders.iter().all(|o| o.orders_accepted == 1));
-    assert!(
-        orders.iter().any(|o| o.submissions > 1),
-        "some were dropped after execution"
-    );
+    assert!(orders.iter().any(|o| o.submissions > 1), "some were dropped after execution");
     assert!(epoch > 1);
 }
 
@@ -547,27 +414,14 @@ fn a_capture_is_streamed_conflated_and_traded_against_over_a_unix_socket() {
     let socket = dir.path().join("venue.sock");
     let mut config = config(dir.path());
     config.listen.push(format!("unix:{}", socket.display()));
-    config.exchange.instruments = vec![InstrumentConfig {
-        symbol: "BTCUSDT".into(),
-        tick_size: Px(10_000_000),
-        lot_size: Qty(10_000),
-    }];
+    config.exchange.instruments =
+        vec![InstrumentConfig { symbol: "BTCUSDT".into(), tick_size: Px(10_000_000), lot_size: Qty(10_000) }];
     let paths = vec![capture_path("btcusdt.gz"), capture_path("ethusdt.gz")];
-    config.capture = Some(CaptureConfig {
-        paths,
-        speed: Pace::AsFast,
-        repeat: true,
-    });
+    config.capture = Some(CaptureConfig { paths, speed: Pace::AsFast, repeat: true });
     let _venue = Venue::start(&config);
     let stream = UnixStream::connect(&socket).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    let mut gw = Client {
-        writer: stream.try_clone().unwrap(),
-        reader: BufReader::new(stream),
-        req: 0,
-    };
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut gw = Client { writer: stream.try_clone().unwrap(), reader: BufReader::new(stream), req: 0 };
     gw.send("hello", &json!({"client":"gw","epoch":1,"resume_from":1}));
     gw.send("subscribe_quotes", &json!({}));
     let (mut quote, mut print) = (None, None);
@@ -596,25 +450,11 @@ fn a_configuration_is_read_strictly_and_checked() {
     });
     let config: VenueConfig = serde_json::from_value(good.clone()).unwrap();
     assert_eq!(config.exchange.instruments[0].tick_size, Px(10_000_000));
-    assert_eq!(
-        config.capture.unwrap().speed,
-        Pace::Multiple {
-            numerator: 10,
-            denominator: 1
-        }
-    );
-    for (pointer, key) in [
-        ("", "lisen"),
-        ("/exchange", "sed"),
-        ("/faults", "lost_reply"),
-        ("/capture", "lop"),
-    ] {
+    assert_eq!(config.capture.unwrap().speed, Pace::Multiple { numerator: 10, denominator: 1 });
+    for (pointer, key) in [("", "lisen"), ("/exchange", "sed"), ("/faults", "lost_reply"), ("/capture", "lop")] {
         let mut bad = good.clone();
         bad.pointer_mut(pointer).unwrap()[key] = json!(1);
-        assert!(
-            serde_json::from_value::<VenueConfig>(bad).is_err(),
-            "{pointer}/{key}"
-        );
+        assert!(serde_json::from_value::<VenueConfig>(bad).is_err(), "{pointer}/{key}");
     }
     let mut exchange = ExchangeConfig::new(instruments());
     assert_eq!(exchange.check(), Ok(()));

@@ -6,9 +6,14 @@ use tradecore_client::protocol::fields::{Px, Side};
 use tradecore_client::{Address, Client, Event, NewOrder, Options, qty};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let [address, session, key_id, secret_file] = std::env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| "usage: algo ADDRESS SESSION KEY_ID SECRET_FILE")?;
+    let [address, session, key_id, secret_file] = std::env::args()
+        .skip(1)
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| "usage: algo ADDRESS SESSION KEY_ID SECRET_FILE")?;
     let secret = std::fs::read(secret_file)?;
-    let mut client = Client::connect(Options::new(Address::Tcp(address), session.parse()?, &key_id, secret.trim_ascii()))?;
+    let mut client =
+        Client::connect(Options::new(Address::Tcp(address), session.parse()?, &key_id, secret.trim_ascii()))?;
     client.subscribe(1)?;
     let mut ordered = false;
     while let Some(event) = client.poll(Duration::from_secs(10))? {

@@ -809,7 +809,12 @@ fn is_stale(request: &Request, utc_ns: u64) -> bool {
 
 /// Sends a kept request again, as what it was.
 fn send_again(session: &mut ClientSession, now: Now, request: &Request, out: &mut [u8]) -> Result<usize, SendError> {
-    fn typed<T: Message>(session: &mut ClientSession, now: Now, block: &[u8], out: &mut [u8]) -> Result<usize, SendError> {
+    fn typed<T: Message>(
+        session: &mut ClientSession,
+        now: Now,
+        block: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, SendError> {
         let block = read_block::<T>(block).ok_or(SendError::NotAllowed)?;
         session.send_again(now, &block, out).map(|sent| sent.written)
     }

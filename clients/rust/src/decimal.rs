@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn decimals_go_through_exactly_or_not_at_all() {
-        for (text, raw) in [("101.25", 101_250_000_000), ("-0.000000001", -1), ("0", 0), ("9223372036.854775807", i64::MAX)] {
+        for (text, raw) in
+            [("101.25", 101_250_000_000), ("-0.000000001", -1), ("0", 0), ("9223372036.854775807", i64::MAX)]
+        {
             assert_eq!(px(text), Ok(Px(raw)));
             assert_eq!(format(raw), text);
         }

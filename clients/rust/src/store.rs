@@ -74,7 +74,8 @@ impl Store {
     #[must_use]
     pub fn in_memory(unix_seconds: u64) -> Self {
         let epoch = unix_seconds.checked_rem(u64::from(u16::MAX)).unwrap_or(1) as u16;
-        let numbers = Numbers { next_client_seq: 1, last_cl_ord_id: ClOrdId::new(epoch.max(1), 0).0, ..Numbers::default() };
+        let numbers =
+            Numbers { next_client_seq: 1, last_cl_ord_id: ClOrdId::new(epoch.max(1), 0).0, ..Numbers::default() };
         Self { path: None, file: None, numbers, unacked: BTreeMap::new() }
     }
 

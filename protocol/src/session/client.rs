@@ -13,8 +13,7 @@ use crate::frame::{Envelope, Frame, FrameError, MINOR, NoRoom, VERSION, encode};
 use crate::layout::wire::{U16, U64};
 use crate::layout::{Direction, Message, MessageInfo, Sequencing, Text};
 use crate::messages::{
-    ClientHello, Heartbeat, Logon, LogonAck, LogonReject, MAGIC, ServerChallenge, SessionReject,
-    Terminate, TestRequest,
+    ClientHello, Heartbeat, Logon, LogonAck, LogonReject, MAGIC, ServerChallenge, SessionReject, Terminate, TestRequest,
 };
 use crate::reason::Reason;
 use crate::transcript::{Greeting, MacKey};
@@ -64,11 +63,7 @@ pub struct ClientPosition {
 impl Default for ClientPosition {
     /// A client that knows nothing: its first logon is refused with the current epoch and numbers.
     fn default() -> Self {
-        Self {
-            session_epoch: 0,
-            next_expected_seq: 1,
-            next_client_seq: 1,
-        }
+        Self { session_epoch: 0, next_expected_seq: 1, next_client_seq: 1 }
     }
 }
 
@@ -196,13 +191,7 @@ pub struct ClientSession {
 impl ClientSession {
     /// A connection that was opened now; `nonce` is 32 fresh random bytes.
     #[must_use]
-    pub fn new(
-        config: &ClientConfig,
-        key: &MacKey,
-        position: ClientPosition,
-        nonce: [u8; 32],
-        now: Now,
-    ) -> Self {
+    pub fn new(config: &ClientConfig, key: &MacKey, position: ClientPosition, nonce: [u8; 32], now: Now) -> Self {
         Self {
             config: *config,
             key: key.clone(),
@@ -241,19 +230,12 @@ impl ClientSession {
         let envelope = self.envelope(now, 0, 0);
         encode(&mut self.hello, envelope, &block)?;
         let needed = self.hello.len();
-        out.get_mut(..needed)
-            .ok_or(NoRoom { needed })?
-            .copy_from_slice(&self.hello);
+        out.get_mut(..needed).ok_or(NoRoom { needed })?.copy_from_slice(&self.hello);
         Ok(needed)
     }
 
     /// Takes a frame in; `out` should have `REPLY_BYTES_MAX` bytes of room.
-    pub fn handle_frame(
-        &mut self,
-        now: Now,
-        frame: &Frame<'_>,
-        out: &mut [u8],
-    ) -> Step<ClientAction> {
+    pub fn handle_frame(&mut self, now: Now, frame: &Frame<'_>, out: &mut [u8]) -> Step<ClientAction> {
         self.liveness.heard(now.mono_ns);
         self.peer_ack_seq = self.peer_ack_seq.max(frame.header.ack_seq);
         let shape = frame.check();
@@ -264,9 +246,7 @@ impl ClientSession {
                 Err(fault) => self.end(now, fault.reason, out),
             },
             Phase::Replaying | Phase::Live => match shape {
-                Ok(info) if info.direction == Direction::ToServer => {
-                    self.end(now, Reason::UnknownTemplate, out)
-                }
+                Ok(info) if info.direction == Direction::ToServer => self.end(now, Reason::UnknownTemplate, out),
                 Ok(info) => self.after_ack(now, info, frame, out),
                 Err(fault) if fault.reason == Reason::UnknownTemplate => match frame.header.seq {
                     0 => just(ClientAction::Skipped),
@@ -278,12 +258,7 @@ impl ClientSession {
     }
 
     /// Takes the end of the stream of frames in: what follows cannot be read.
-    pub fn handle_frame_error(
-        &mut self,
-        now: Now,
-        fault: FrameError,
-        out: &mut [u8],
-    ) -> Step<ClientAction> {
+    pub fn handle_frame_error(&mut self, now: Now, fault: FrameError, out: &mut [u8]) -> Step<ClientAction> {
         self.end(now, fault.reason, out)
     }
 
@@ -302,9 +277,7 @@ impl ClientSession {
                 Due::TestRequest => {
                     self.test_id = self.test_id.saturating_add(1);
                     self.liveness.tested();
-                    let block = TestRequest {
-                        test_id: U64::new(self.test_id),
-                    };
+                    let block = TestRequest { test_id: U64::new(self.test_id) };
                     self.reply(now, &block, ClientAction::None, out)
                 }
             },
@@ -325,12 +298,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// `SendError`: nothing was written, no number was used.
-    pub fn send<T: Message>(
-        &mut self,
-        now: Now,
-        block: &T,
-        out: &mut [u8],
-    ) -> Result<Sent, SendError> {
+    pub fn send<T: Message>(&mut self, now: Now, block: &T, out: &mut [u8]) -> Result<Sent, SendError> {
         self.send_flagged(now, 0, block, out)
     }
 
@@ -338,12 +306,7 @@ impl ClientSession {
     ///
     /// # Errors
     /// As `send`.
-    pub fn send_again<T: Message>(
-        &mut self,
-        now: Now,
-        block: &T,
-        out: &mut [u8],
-    ) -> Result<Sent, SendError> {
+    pub fn send_again<T: Message>(&mut self, now: Now, block: &T, out: &mut [u8]) -> Result<Sent, SendError> {
         self.send_flagged(now, frame_flags::POSS_RESEND, block, out)
     }
 
@@ -380,15 +343,7 @@ impl ClientSession {
 
     fn heartbeat(&mut self, now: Now, test_id: u64, out: &mut [u8]) -> Step<ClientAction> {
         let next_seq = U64::new(self.position.next_client_seq);
-        self.reply(
-            now,
-            &Heartbeat {
-                test_id: U64::new(test_id),
-                next_seq,
-            },
-            ClientAction::None,
-            out,
-        )
+        self.reply(now, &Heartbeat { test_id: U64::new(test_id), next_seq }, ClientAction::None, out)
     }
 
     fn goodbye(&self, reason: Reason) -> Terminate {
@@ -407,27 +362,13 @@ impl ClientSession {
         // Before the ack a server takes nothing but a logon: the client just closes.
         let written = match self.phase {
             Phase::AwaitChallenge | Phase::AwaitAck | Phase::Closed => 0,
-            Phase::Replaying | Phase::Live => {
-                self.write(now, &self.goodbye(reason), out).unwrap_or(0)
-            }
+            Phase::Replaying | Phase::Live => self.write(now, &self.goodbye(reason), out).unwrap_or(0),
         };
         self.phase = Phase::Closed;
-        Step {
-            written,
-            action: ClientAction::Close {
-                reason,
-                by_peer: false,
-            },
-        }
+        Step { written, action: ClientAction::Close { reason, by_peer: false } }
     }
 
-    fn send_flagged<T: Message>(
-        &mut self,
-        now: Now,
-        flags: u8,
-        block: &T,
-        out: &mut [u8],
-    ) -> Result<Sent, SendError> {
+    fn send_flagged<T: Message>(&mut self, now: Now, flags: u8, block: &T, out: &mut [u8]) -> Result<Sent, SendError> {
         if !matches!(self.phase, Phase::Replaying | Phase::Live) {
             return Err(SendError::NotLoggedOn);
         }
@@ -441,8 +382,7 @@ impl ClientSession {
             Sequencing::Sequenced => (self.position.next_client_seq, flags),
             Sequencing::Unsequenced | Sequencing::Either => (0, 0),
         };
-        let written =
-            encode(out, self.envelope(now, seq, flags), block).map_err(SendError::NoRoom)?;
+        let written = encode(out, self.envelope(now, seq, flags), block).map_err(SendError::NoRoom)?;
         self.liveness.sent(now.mono_ns);
         if seq != 0 {
             self.position.next_client_seq = seq.saturating_add(1);
@@ -451,36 +391,19 @@ impl ClientSession {
     }
 
     fn greeting(&self) -> Greeting<'_> {
-        Greeting {
-            hello: &self.hello,
-            challenge: &self.challenge,
-        }
+        Greeting { hello: &self.hello, challenge: &self.challenge }
     }
 
     const fn envelope(&self, now: Now, seq: u64, flags: u8) -> Envelope {
-        Envelope {
-            flags,
-            seq,
-            ack_seq: self.applied_seq,
-            send_ts_ns: now.utc_ns,
-        }
+        Envelope { flags, seq, ack_seq: self.applied_seq, send_ts_ns: now.utc_ns }
     }
 
-    fn reply<T: Message>(
-        &mut self,
-        now: Now,
-        block: &T,
-        action: ClientAction,
-        out: &mut [u8],
-    ) -> Step<ClientAction> {
+    fn reply<T: Message>(&mut self, now: Now, block: &T, action: ClientAction, out: &mut [u8]) -> Step<ClientAction> {
         match self.write(now, block, out) {
             Ok(written) => Step { written, action },
             Err(NoRoom { .. }) => {
                 self.phase = Phase::Closed;
-                just(ClientAction::Close {
-                    reason: Reason::SlowConsumer,
-                    by_peer: false,
-                })
+                just(ClientAction::Close { reason: Reason::SlowConsumer, by_peer: false })
             }
         }
     }

@@ -28,12 +28,7 @@ impl Liveness {
     /// Both directions were alive at `now_ns`.
     pub(super) const fn new(interval_ms: u32, now_ns: u64) -> Self {
         let interval_ns = (interval_ms as u64).saturating_mul(1_000_000);
-        Self {
-            interval_ns,
-            sent_ns: now_ns,
-            heard_ns: now_ns,
-            is_tested: false,
-        }
+        Self { interval_ns, sent_ns: now_ns, heard_ns: now_ns, is_tested: false }
     }
 
     pub(super) const fn sent(&mut self, now_ns: u64) {

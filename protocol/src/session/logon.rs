@@ -149,11 +149,9 @@ pub(super) fn check_fields(logon: &Logon, config: &ServerConfig) -> Result<Logon
     }
     Ok(LogonFields {
         role: Role::from_raw(logon.role).ok_or(value("role: 1 to 4"))?,
-        environment: Environment::from_raw(logon.environment)
-            .ok_or(value("environment: 1 to 3"))?,
+        environment: Environment::from_raw(logon.environment).ok_or(value("environment: 1 to 3"))?,
         cod_mode: CodMode::from_raw(logon.cod_mode).ok_or(value("cod_mode: 1 to 4"))?,
-        takeover: TakeoverPolicy::from_raw(logon.takeover_policy)
-            .ok_or(value("takeover_policy: 1 or 2"))?,
+        takeover: TakeoverPolicy::from_raw(logon.takeover_policy).ok_or(value("takeover_policy: 1 or 2"))?,
         replay_mode: ReplayMode::from_raw(logon.replay_mode).ok_or(value("replay_mode: 1 or 2"))?,
     })
 }
@@ -172,25 +170,16 @@ pub(super) fn decide(
         return Err((Reason::RoleForbidden, "role: not one of the session's"));
     }
     if fields.environment != config.environment {
-        return Err((
-            Reason::EnvironmentMismatch,
-            "environment: not this gateway's",
-        ));
+        return Err((Reason::EnvironmentMismatch, "environment: not this gateway's"));
     }
     if logon.core.get() != config.core {
         return Err((Reason::Redirect, ""));
     }
     if session.is_connected && fields.takeover == TakeoverPolicy::Refuse {
-        return Err((
-            Reason::SessionInUse,
-            "connected; takeover_policy 2 takes over",
-        ));
+        return Err((Reason::SessionInUse, "connected; takeover_policy 2 takes over"));
     }
     if logon.session_epoch.get() != session.session_epoch {
-        return Err((
-            Reason::EpochMismatch,
-            "query open orders, positions, fills; then log on",
-        ));
+        return Err((Reason::EpochMismatch, "query open orders, positions, fills; then log on"));
     }
     if next_expected_seq > session.next_report_seq {
         return Err((Reason::SeqAhead, "next_expected_seq: above next_report_seq"));
@@ -200,10 +189,7 @@ pub(super) fn decide(
         return Err((Reason::SeqAhead, "next_client_seq: skips more than 1000000"));
     }
     if fields.replay_mode == ReplayMode::Replay && next_expected_seq < session.oldest_report_seq {
-        return Err((
-            Reason::SeqUnavailable,
-            "replay_mode 2 skips; then query what is missing",
-        ));
+        return Err((Reason::SeqUnavailable, "replay_mode 2 skips; then query what is missing"));
     }
     Ok(LoggedOn {
         session_id: logon.session_id.get(),
@@ -264,11 +250,7 @@ pub(super) fn informed_reject((reason, text): Refusal, session: &SessionFacts) -
         next_report_seq: U64::new(session.next_report_seq),
         last_client_seq: U64::new(session.last_client_seq),
         oldest_report_seq: U64::new(session.oldest_report_seq),
-        text: if reason == Reason::Redirect {
-            session.served_at
-        } else {
-            Text::new(text)
-        },
+        text: if reason == Reason::Redirect { session.served_at } else { Text::new(text) },
         ..blind_reject((reason, text), 0)
     }
 }

@@ -79,13 +79,7 @@ pub(super) const fn rule(phase: Phase, kind: Kind) -> Rule {
         )
         | (
             Phase::AwaitLogon,
-            Hello
-            | Kind::Heartbeat
-            | Kind::TestRequest
-            | Kind::ResendRequest
-            | Kind::Terminate
-            | Request
-            | Foreign,
+            Hello | Kind::Heartbeat | Kind::TestRequest | Kind::ResendRequest | Kind::Terminate | Request | Foreign,
         )
         | (
             Phase::Checking,

@@ -18,8 +18,8 @@ use crate::frame::{Envelope, Frame, FrameError, Header, NoRoom, ShapeError, enco
 use crate::layout::wire::{U16, U32, U64};
 use crate::layout::{Message, MessageInfo, Text};
 use crate::messages::{
-    ClientHello, Heartbeat, Logon, LogonReject, ReplayComplete, ServerChallenge, SessionReject,
-    Terminate, TestRequest, roles,
+    ClientHello, Heartbeat, Logon, LogonReject, ReplayComplete, ServerChallenge, SessionReject, Terminate, TestRequest,
+    roles,
 };
 use crate::reason::Reason;
 use crate::transcript::Greeting;
@@ -152,32 +152,17 @@ impl ServerSession {
     ///
     /// `out` should have `REPLY_BYTES_MAX` bytes of room; if an answer does not fit, the action is a
     /// close with `SlowConsumer`.
-    pub fn handle_frame(
-        &mut self,
-        now: Now,
-        frame: &Frame<'_>,
-        out: &mut [u8],
-    ) -> Step<ServerAction> {
+    pub fn handle_frame(&mut self, now: Now, frame: &Frame<'_>, out: &mut [u8]) -> Step<ServerAction> {
         let header = &frame.header;
         self.counts.frames = self.counts.frames.saturating_add(1);
         self.liveness.heard(now.mono_ns);
         if self.phase == Phase::Closed {
-            return Step {
-                written: 0,
-                action: ServerAction::None,
-            };
+            return Step { written: 0, action: ServerAction::None };
         }
         if header.flags & !frame_flags::POSS_RESEND != 0 {
-            return self.end(
-                now,
-                out,
-                Reason::NonzeroReserved,
-                "flags: not for this direction",
-            );
+            return self.end(now, out, Reason::NonzeroReserved, "flags: not for this direction");
         }
-        self.peer_ack_seq = self
-            .peer_ack_seq
-            .max(header.ack_seq.min(self.next_report_seq.saturating_sub(1)));
+        self.peer_ack_seq = self.peer_ack_seq.max(header.ack_seq.min(self.next_report_seq.saturating_sub(1)));
         let shape = frame.check();
         let info = match shape {
             Ok(info) => Some(info),
@@ -195,10 +180,7 @@ impl ServerSession {
             }
             Place::Duplicate => {
                 self.counts.duplicates = self.counts.duplicates.saturating_add(1);
-                return Step {
-                    written: 0,
-                    action: ServerAction::Duplicate,
-                };
+                return Step { written: 0, action: ServerAction::Duplicate };
             }
             Place::Unsequenced | Place::InOrder => {}
         }
@@ -209,46 +191,23 @@ impl ServerSession {
     }
 
     /// Takes the end of the stream of frames in: what follows cannot be read.
-    pub fn handle_frame_error(
-        &mut self,
-        now: Now,
-        fault: FrameError,
-        out: &mut [u8],
-    ) -> Step<ServerAction> {
+    pub fn handle_frame_error(&mut self, now: Now, fault: FrameError, out: &mut [u8]) -> Step<ServerAction> {
         self.end(now, out, fault.reason, "malformed frame header")
     }
 
     /// Takes the caller's answer to `CheckLogon` in.
-    pub fn answer_logon(
-        &mut self,
-        now: Now,
-        answer: LogonAnswer<'_>,
-        out: &mut [u8],
-    ) -> Step<ServerAction> {
+    pub fn answer_logon(&mut self, now: Now, answer: LogonAnswer<'_>, out: &mut [u8]) -> Step<ServerAction> {
         let (Phase::Checking, Some(fields)) = (self.phase, self.fields) else {
-            return Step {
-                written: 0,
-                action: ServerAction::None,
-            };
+            return Step { written: 0, action: ServerAction::None };
         };
-        let greeting = Greeting {
-            hello: &self.hello,
-            challenge: &self.challenge,
-        };
+        let greeting = Greeting { hello: &self.hello, challenge: &self.challenge };
         let (key, session, gateway) = match answer {
             LogonAnswer::Unknown => return self.end(now, out, Reason::AuthFailed, ""),
-            LogonAnswer::Refused {
-                reason,
-                retry_after_ms,
-            } => {
+            LogonAnswer::Refused { reason, retry_after_ms } => {
                 let reject = logon::blind_reject((reason, ""), retry_after_ms);
                 return self.reject(now, &reject, reason, out);
             }
-            LogonAnswer::Known {
-                key,
-                session,
-                gateway,
-            } => (key, session, gateway),
+            LogonAnswer::Known { key, session, gateway } => (key, session, gateway),
         };
         if !greeting.verify_logon(key, &self.logon) {
             return self.end(now, out, Reason::AuthFailed, "");
@@ -276,10 +235,7 @@ impl ServerSession {
         self.next_report_seq = session.next_report_seq;
         self.oldest_report_seq = session.oldest_report_seq;
         match self.write_logged_on(now, &fields, &ack, &logged_on, out) {
-            Ok(written) => Step {
-                written,
-                action: ServerAction::LoggedOn(logged_on),
-            },
+            Ok(written) => Step { written, action: ServerAction::LoggedOn(logged_on) },
             Err(NoRoom { .. }) => self.no_room(),
         }
     }
@@ -288,12 +244,7 @@ impl ServerSession {
     ///
     /// # Errors
     /// `NoRoom`: call again when there is room.
-    pub fn replay_complete(
-        &mut self,
-        now: Now,
-        open_orders: u32,
-        out: &mut [u8],
-    ) -> Result<usize, NoRoom> {
+    pub fn replay_complete(&mut self, now: Now, open_orders: u32, out: &mut [u8]) -> Result<usize, NoRoom> {
         let last_seq = self.next_seq.saturating_sub(1);
         let block = ReplayComplete {
             last_seq: U64::new(last_seq),
@@ -315,52 +266,30 @@ impl ServerSession {
     }
 
     /// Ends the connection from our side: what was written must be sent before the close.
-    pub fn terminate(
-        &mut self,
-        now: Now,
-        reason: Reason,
-        text: &str,
-        out: &mut [u8],
-    ) -> Step<ServerAction> {
+    pub fn terminate(&mut self, now: Now, reason: Reason, text: &str, out: &mut [u8]) -> Step<ServerAction> {
         self.end(now, out, reason, text)
     }
 
     /// Takes the passing of time in: heartbeat, test request or the end.
     pub fn handle_timeout(&mut self, now: Now, out: &mut [u8]) -> Step<ServerAction> {
         if self.phase == Phase::Closed {
-            return Step {
-                written: 0,
-                action: ServerAction::None,
-            };
+            return Step { written: 0, action: ServerAction::None };
         }
         if !self.is_logged_on() {
             return if now.mono_ns >= self.logon_deadline_ns {
                 self.end(now, out, Reason::LogonTimeout, "logon did not come in time")
             } else {
-                Step {
-                    written: 0,
-                    action: ServerAction::None,
-                }
+                Step { written: 0, action: ServerAction::None }
             };
         }
         match self.liveness.due(now.mono_ns) {
-            Due::Nothing => Step {
-                written: 0,
-                action: ServerAction::None,
-            },
-            Due::Dead => self.end(
-                now,
-                out,
-                Reason::HeartbeatTimeout,
-                "nothing heard for 2.5 intervals",
-            ),
+            Due::Nothing => Step { written: 0, action: ServerAction::None },
+            Due::Dead => self.end(now, out, Reason::HeartbeatTimeout, "nothing heard for 2.5 intervals"),
             Due::Heartbeat => self.heartbeat(now, 0, out),
             Due::TestRequest => {
                 self.test_id = self.test_id.saturating_add(1);
                 self.liveness.tested();
-                let block = TestRequest {
-                    test_id: U64::new(self.test_id),
-                };
+                let block = TestRequest { test_id: U64::new(self.test_id) };
                 self.reply(now, &block, ServerAction::None, out)
             }
         }
@@ -379,12 +308,7 @@ impl ServerSession {
     /// The envelope of a frame that the caller is about to send; `seq` 0 for unsequenced ones.
     #[must_use]
     pub const fn envelope(&self, now: Now, seq: u64, flags: u8) -> Envelope {
-        Envelope {
-            flags,
-            seq,
-            ack_seq: self.ack_seq,
-            send_ts_ns: now.utc_ns,
-        }
+        Envelope { flags, seq, ack_seq: self.ack_seq, send_ts_ns: now.utc_ns }
     }
 
     /// The caller has put a frame into the send buffer.
@@ -444,10 +368,7 @@ impl ServerSession {
     }
 
     fn heartbeat(&mut self, now: Now, test_id: u64, out: &mut [u8]) -> Step<ServerAction> {
-        let block = Heartbeat {
-            test_id: U64::new(test_id),
-            next_seq: U64::new(self.next_seq),
-        };
+        let block = Heartbeat { test_id: U64::new(test_id), next_seq: U64::new(self.next_seq) };
         self.reply(now, &block, ServerAction::None, out)
     }
 
@@ -474,16 +395,10 @@ impl ServerSession {
     /// Ends the connection: with a logon reject before the ack, with a terminate after it.
     fn end(&mut self, now: Now, out: &mut [u8], reason: Reason, text: &str) -> Step<ServerAction> {
         if self.phase == Phase::Closed {
-            return Step {
-                written: 0,
-                action: ServerAction::None,
-            };
+            return Step { written: 0, action: ServerAction::None };
         }
         if !self.is_logged_on() {
-            let reject = LogonReject {
-                text: Text::new(text),
-                ..logon::blind_reject((reason, ""), 0)
-            };
+            let reject = LogonReject { text: Text::new(text), ..logon::blind_reject((reason, ""), 0) };
             return self.reject(now, &reject, reason, out);
         }
         let block = Terminate {
@@ -496,51 +411,21 @@ impl ServerSession {
         };
         let written = self.write(now, &block, out).unwrap_or(0);
         self.phase = Phase::Closed;
-        Step {
-            written,
-            action: ServerAction::Close {
-                reason,
-                by_peer: false,
-            },
-        }
+        Step { written, action: ServerAction::Close { reason, by_peer: false } }
     }
 
-    fn reject(
-        &mut self,
-        now: Now,
-        reject: &LogonReject,
-        reason: Reason,
-        out: &mut [u8],
-    ) -> Step<ServerAction> {
+    fn reject(&mut self, now: Now, reject: &LogonReject, reason: Reason, out: &mut [u8]) -> Step<ServerAction> {
         let written = self.write(now, reject, out).unwrap_or(0);
         self.phase = Phase::Closed;
-        Step {
-            written,
-            action: ServerAction::Close {
-                reason,
-                by_peer: false,
-            },
-        }
+        Step { written, action: ServerAction::Close { reason, by_peer: false } }
     }
 
     fn no_room(&mut self) -> Step<ServerAction> {
         self.phase = Phase::Closed;
-        Step {
-            written: 0,
-            action: ServerAction::Close {
-                reason: Reason::SlowConsumer,
-                by_peer: false,
-            },
-        }
+        Step { written: 0, action: ServerAction::Close { reason: Reason::SlowConsumer, by_peer: false } }
     }
 
-    fn reply<T: Message>(
-        &mut self,
-        now: Now,
-        block: &T,
-        action: ServerAction,
-        out: &mut [u8],
-    ) -> Step<ServerAction> {
+    fn reply<T: Message>(&mut self, now: Now, block: &T, action: ServerAction, out: &mut [u8]) -> Step<ServerAction> {
         match self.write(now, block, out) {
             Ok(written) => Step { written, action },
             Err(NoRoom { .. }) => self.no_room(),

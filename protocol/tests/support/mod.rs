@@ -15,10 +15,7 @@ pub fn hex(bytes: &[u8]) -> String {
 pub fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
     assert!(digits.len().is_multiple_of(2), "whole bytes");
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).expect("hex"))
-        .collect()
+    digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).expect("hex")).collect()
 }
 
 /// A sample value that says something about the field's unit.
@@ -33,9 +30,7 @@ pub fn sample_value(info: &MessageInfo, field: &FieldInfo) -> Value {
             return json!(text);
         }
         (FieldType::Bytes, _) => {
-            let bytes: Vec<u8> = (0..field.len)
-                .map(|i| (i + field.offset + info.template_id) as u8)
-                .collect();
+            let bytes: Vec<u8> = (0..field.len).map(|i| (i + field.offset + info.template_id) as u8).collect();
             return json!(hex(&bytes));
         }
         (_, "constant") => i128::from(MAGIC),
@@ -54,18 +49,11 @@ pub fn sample_value(info: &MessageInfo, field: &FieldInfo) -> Value {
 }
 
 fn integer(number: i128) -> Value {
-    if number.abs() <= JSON_EXACT_MAX {
-        json!(number as i64)
-    } else {
-        json!(number.to_string())
-    }
+    if number.abs() <= JSON_EXACT_MAX { json!(number as i64) } else { json!(number.to_string()) }
 }
 
 pub fn sample_fields(info: &MessageInfo) -> Map<String, Value> {
-    let all = info
-        .fields
-        .iter()
-        .map(|field| (field.name.to_owned(), sample_value(info, field)));
+    let all = info.fields.iter().map(|field| (field.name.to_owned(), sample_value(info, field)));
     all.collect()
 }
 
@@ -114,13 +102,7 @@ fn number_of(value: &Value) -> i128 {
 pub fn block_from_json(info: &MessageInfo, fields: &Map<String, Value>) -> Vec<u8> {
     let mut block = vec![];
     for field in info.fields {
-        assert_eq!(
-            block.len(),
-            usize::from(field.offset),
-            "{}.{}: no holes",
-            info.name,
-            field.name
-        );
+        assert_eq!(block.len(), usize::from(field.offset), "{}.{}: no holes", info.name, field.name);
         let value = &fields[field.name];
         match field.ty {
             FieldType::Text => {
@@ -129,12 +111,7 @@ pub fn block_from_json(info: &MessageInfo, fields: &Map<String, Value>) -> Vec<u
                 block.extend(bytes);
             }
             FieldType::Bytes => block.extend(unhex(value.as_str().expect("hex"))),
-            FieldType::U8
-            | FieldType::U16
-            | FieldType::U32
-            | FieldType::U64
-            | FieldType::I64
-            | FieldType::I128 => {
+            FieldType::U8 | FieldType::U16 | FieldType::U32 | FieldType::U64 | FieldType::I64 | FieldType::I128 => {
                 block.extend(&number_of(value).to_le_bytes()[..usize::from(field.len)]);
             }
         }
@@ -148,37 +125,21 @@ pub fn block_to_json(info: &MessageInfo, block: &[u8]) -> Map<String, Value> {
     let read = |field: &FieldInfo| {
         let bytes = &block[usize::from(field.offset)..][..usize::from(field.len)];
         let is_signed = matches!(field.ty, FieldType::I64 | FieldType::I128);
-        let fill = if is_signed && bytes[bytes.len() - 1] >= 0x80 {
-            0xff
-        } else {
-            0
-        };
+        let fill = if is_signed && bytes[bytes.len() - 1] >= 0x80 { 0xff } else { 0 };
         match field.ty {
             FieldType::Text => {
-                let text: Vec<u8> = bytes
-                    .iter()
-                    .copied()
-                    .take_while(|byte| *byte != 0)
-                    .collect();
+                let text: Vec<u8> = bytes.iter().copied().take_while(|byte| *byte != 0).collect();
                 json!(String::from_utf8(text).expect("ASCII"))
             }
             FieldType::Bytes => json!(hex(bytes)),
-            FieldType::U8
-            | FieldType::U16
-            | FieldType::U32
-            | FieldType::U64
-            | FieldType::I64
-            | FieldType::I128 => {
+            FieldType::U8 | FieldType::U16 | FieldType::U32 | FieldType::U64 | FieldType::I64 | FieldType::I128 => {
                 let mut wide = [fill; 16];
                 wide[..bytes.len()].copy_from_slice(bytes);
                 integer(i128::from_le_bytes(wide))
             }
         }
     };
-    info.fields
-        .iter()
-        .map(|field| (field.name.to_owned(), read(field)))
-        .collect()
+    info.fields.iter().map(|field| (field.name.to_owned(), read(field))).collect()
 }
 
 pub fn sample_frame(info: &MessageInfo) -> Vec<u8> {

@@ -109,9 +109,10 @@ impl VirtualBroker {
                 }
                 Err(error) => tracing::debug!(address = self.config.address, %error, "the venue is not there"),
             }
-            let until = Instant::now() + backoff;
+            let waiting_since = Instant::now();
+            let waited = backoff;
             backoff = backoff.saturating_mul(2).min(self.config.backoff_max);
-            while Instant::now() < until && !self.is_stopped() {
+            while waiting_since.elapsed() < waited && !self.is_stopped() {
                 self.refuse_instructions();
                 self.hand_over();
                 std::thread::park_timeout(Duration::from_millis(1));
@@ -303,7 +304,9 @@ impl VirtualBroker {
     }
 
     fn note_quote(&mut self, message: &QuoteMessage) {
-        if let Some((_, _, newest)) = self.quotes.iter_mut().find(|(_, symbol, _)| symbol.as_str() == <_ as Borrow<str>>::borrow(&message.symbol)) {
+        if let Some((_, _, newest)) =
+            self.quotes.iter_mut().find(|(_, symbol, _)| symbol.as_str() == <_ as Borrow<str>>::borrow(&message.symbol))
+        {
             *newest = Some(Quote {
                 bid_px: message.bid,
                 bid_qty: message.bid_qty,

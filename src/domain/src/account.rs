@@ -82,11 +82,7 @@ impl Position {
         let closed_value = mul_div(value, closed, qty.unsigned_abs()).saturating_neg();
         self.realized_pnl = self.realized_pnl.saturating_add(closed_value.saturating_sub(closed_cost));
         let turned = qty.unsigned_abs() > closed;
-        self.cost = if turned {
-            value.saturating_add(closed_value)
-        } else {
-            self.cost.saturating_sub(closed_cost)
-        };
+        self.cost = if turned { value.saturating_add(closed_value) } else { self.cost.saturating_sub(closed_cost) };
         self.qty = self.qty.saturating_add(qty);
         if self.qty == 0 {
             self.cost = 0;

@@ -398,4 +398,3 @@ fn forget(state: &mut State, place: u32) {
         state.free_ids.push(place);
     }
 }
-

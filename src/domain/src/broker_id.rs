@@ -23,7 +23,9 @@ const fn letter(environment: Environment) -> u8 {
 pub fn text_of(environment: Environment, core: u16, order_id: OrderId) -> [u8; BROKER_ID_BYTES] {
     let mut text = [b'-'; BROKER_ID_BYTES];
     let digits = |number: u64, count: u32| {
-        (0..count).rev().map(move |digit| HEX.get((number.wrapping_shr(digit.saturating_mul(4)) & 15) as usize).copied().unwrap_or(b'0'))
+        (0..count).rev().map(move |digit| {
+            HEX.get((number.wrapping_shr(digit.saturating_mul(4)) & 15) as usize).copied().unwrap_or(b'0')
+        })
     };
     let all = core::iter::once(letter(environment))
         .chain(digits(u64::from(core), 4))

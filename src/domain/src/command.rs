@@ -1,8 +1,8 @@
 //! Commands: everything that may be asked of the domain, whoever asks.
 
 use tradecore_protocol::fields::{
-    AccountId, BrokerStatus, ClOrdId, CodMode, InstrumentId, Liquidity, OrderId, Px, Qty, Role, SessionId,
-    StrategyId, TradingState,
+    AccountId, BrokerStatus, ClOrdId, CodMode, InstrumentId, Liquidity, OrderId, Px, Qty, Role, SessionId, StrategyId,
+    TradingState,
 };
 use tradecore_protocol::reason::Reason;
 
@@ -268,4 +268,3 @@ pub enum Command {
     /// One step of what is pending in the state: mass cancels, cancel-on-disconnect, doubts.
     Step,
 }
-

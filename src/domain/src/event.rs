@@ -174,8 +174,25 @@ macro_rules! visit_struct {
 }
 visit_struct!(Meta { session_id, account_id, client_seq, report_seq, report_no, correlation_id, recv_time_ns });
 visit_struct!(OrderImage {
-    order_id, cl_ord_id, px, order_qty, cum_qty, cum_cost, valid_until_ns, order_version, session_id,
-    instrument_id, account_id, strategy_id, decision_maker, side, ord_type, tif, exec_flags, ord_status, flags
+    order_id,
+    cl_ord_id,
+    px,
+    order_qty,
+    cum_qty,
+    cum_cost,
+    valid_until_ns,
+    order_version,
+    session_id,
+    instrument_id,
+    account_id,
+    strategy_id,
+    decision_maker,
+    side,
+    ord_type,
+    tif,
+    exec_flags,
+    ord_status,
+    flags
 });
 visit_struct!(BrokerRef { broker_seq, broker_order_id, broker_time_ns });
 
@@ -276,7 +293,8 @@ fn archive<T>(event: &T, out: &mut [u8]) -> bool
 where
     T: for<'a, 'b, 'c> Serialize<LowSerializer<Buffer<'a>, SubAllocator<'b>, Failure>>,
 {
-    rkyv::api::low::to_bytes_in_with_alloc::<_, _, Failure>(event, Buffer::from(out), SubAllocator::new(&mut [])).is_ok()
+    rkyv::api::low::to_bytes_in_with_alloc::<_, _, Failure>(event, Buffer::from(out), SubAllocator::new(&mut []))
+        .is_ok()
 }
 
 fn unarchive<T>(bytes: &[u8]) -> Option<T>

@@ -167,7 +167,9 @@ pub(crate) const fn outcome(standing: Standing, fact: &FactKind, flags: u8) -> F
         (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::Replaced { .. }) => O::Replace,
         (S::Closed, F::Replaced { .. }) => O::Contradict,
 
-        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::CancelRejected) if cancel_pending => O::CancelRefused,
+        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::CancelRejected) if cancel_pending => {
+            O::CancelRefused
+        }
         (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt | S::Closed, F::CancelRejected) => O::Ignore,
         (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::ReplaceRejected) if replace_pending => {
             O::ReplaceRefused

@@ -121,7 +121,11 @@ impl Core {
                 }
             }
             assert_eq!((account.open_orders, account.in_doubt), (open, doubt), "seed {}: {event:?}", self.seed);
-            assert!(account.open_notional >= notional && account.reserved >= reserved, "seed {}: worst case", self.seed);
+            assert!(
+                account.open_notional >= notional && account.reserved >= reserved,
+                "seed {}: worst case",
+                self.seed
+            );
         }
     }
 
@@ -238,7 +242,8 @@ fn history(seed: u64, turns: u64) {
                 }
             }
             9 => {
-                let cancel = MassCancel { request_id: turn, side: rng.next(3) as u8, lockout: 2, ..MassCancel::default() };
+                let cancel =
+                    MassCancel { request_id: turn, side: rng.next(3) as u8, lockout: 2, ..MassCancel::default() };
                 core.session(session, &Command::MassCancel(cancel));
             }
             10 => core.run(SessionId(session), 0, &Command::EndSession { reason: Reason::ConnectionLost }),

@@ -7,9 +7,8 @@ use crate::frame::{Frame, MINOR, VERSION};
 use crate::layout::wire::{U16, U32, U64};
 use crate::layout::{MessageInfo, Sequencing};
 use crate::messages::{
-    GapFill, Heartbeat, Logon, LogonAck, LogonReject, MAC_HMAC_SHA256, NotApplied, ReplayComplete,
-    ResendBegin, ResendReject, ResendRequest, ServerChallenge, SessionReject, Terminate,
-    TestRequest,
+    GapFill, Heartbeat, Logon, LogonAck, LogonReject, MAC_HMAC_SHA256, NotApplied, ReplayComplete, ResendBegin,
+    ResendReject, ResendRequest, ServerChallenge, SessionReject, Terminate, TestRequest,
 };
 use crate::reason::Reason;
 use crate::session::liveness::Liveness;
@@ -24,42 +23,27 @@ impl ClientSession {
         out: &mut [u8],
     ) -> Step<ClientAction> {
         match (self.phase, info.template_id) {
-            (Phase::AwaitChallenge, ServerChallenge::TEMPLATE_ID) => {
-                self.answer_challenge(now, frame, out)
-            }
+            (Phase::AwaitChallenge, ServerChallenge::TEMPLATE_ID) => self.answer_challenge(now, frame, out),
             (Phase::AwaitAck, LogonAck::TEMPLATE_ID) => self.take_ack(now, frame, out),
             (_, LogonReject::TEMPLATE_ID) => {
                 let Ok(reject) = frame.read::<LogonReject>() else {
                     return self.end(now, Reason::BlockTooShort, out);
                 };
-                let is_authentic = self.phase == Phase::AwaitAck
-                    && self
-                        .greeting()
-                        .verify_reject(&self.key, &self.logon, reject);
+                let is_authentic =
+                    self.phase == Phase::AwaitAck && self.greeting().verify_reject(&self.key, &self.logon, reject);
                 self.phase = Phase::Closed;
-                just(ClientAction::LogonRefused {
-                    reject: *reject,
-                    is_authentic,
-                })
+                just(ClientAction::LogonRefused { reject: *reject, is_authentic })
             }
             (_, Terminate::TEMPLATE_ID) => self.take_terminate(frame),
             _ => self.end(now, Reason::NotLoggedOn, out),
         }
     }
 
-    fn answer_challenge(
-        &mut self,
-        now: Now,
-        frame: &Frame<'_>,
-        out: &mut [u8],
-    ) -> Step<ClientAction> {
+    fn answer_challenge(&mut self, now: Now, frame: &Frame<'_>, out: &mut [u8]) -> Step<ClientAction> {
         let Ok(challenge) = frame.read::<ServerChallenge>() else {
             return self.end(now, Reason::BlockTooShort, out);
         };
-        if challenge.major != VERSION
-            || challenge.minor > MINOR
-            || challenge.mac_alg != MAC_HMAC_SHA256
-        {
+        if challenge.major != VERSION || challenge.minor > MINOR || challenge.mac_alg != MAC_HMAC_SHA256 {
             return self.end(now, Reason::Version, out);
         }
         // `check` has seen that a challenge is exactly this long.
@@ -140,9 +124,7 @@ impl ClientSession {
     ) -> Step<ClientAction> {
         if let Ok(heartbeat) = frame.read::<Heartbeat>() {
             return match heartbeat.next_seq.get() {
-                next_seq if next_seq > self.position.next_expected_seq => {
-                    self.ask_again(now, next_seq, out)
-                }
+                next_seq if next_seq > self.position.next_expected_seq => self.ask_again(now, next_seq, out),
                 _ => just(ClientAction::None),
             };
         }
@@ -153,12 +135,8 @@ impl ClientSession {
             return self.fill_gap(now, block, out);
         }
         if let Ok(block) = frame.read::<ResendBegin>() {
-            let until_seq = block
-                .from_seq
-                .get()
-                .saturating_add(u64::from(block.count.get()));
-            self.resend_until_seq =
-                Some(until_seq).filter(|seq| *seq > self.position.next_expected_seq);
+            let until_seq = block.from_seq.get().saturating_add(u64::from(block.count.get()));
+            self.resend_until_seq = Some(until_seq).filter(|seq| *seq > self.position.next_expected_seq);
             return just(ClientAction::None);
         }
         if let Ok(block) = frame.read::<ResendReject>() {
@@ -172,9 +150,7 @@ impl ClientSession {
         }
         if let Ok(block) = frame.read::<ReplayComplete>() {
             self.phase = Phase::Live;
-            return just(ClientAction::ReplayComplete {
-                open_orders: block.open_orders.get(),
-            });
+            return just(ClientAction::ReplayComplete { open_orders: block.open_orders.get() });
         }
         if let Ok(block) = frame.read::<SessionReject>() {
             return just(ClientAction::Rejected(*block));
@@ -189,13 +165,7 @@ impl ClientSession {
     }
 
     /// Places a sequenced frame in the server's stream: `in_order` if it is the next.
-    pub(super) fn place(
-        &mut self,
-        now: Now,
-        seq: u64,
-        in_order: ClientAction,
-        out: &mut [u8],
-    ) -> Step<ClientAction> {
+    pub(super) fn place(&mut self, now: Now, seq: u64, in_order: ClientAction, out: &mut [u8]) -> Step<ClientAction> {
         let expected_seq = self.position.next_expected_seq;
         if seq < expected_seq {
             return just(ClientAction::Duplicate);
@@ -209,9 +179,7 @@ impl ClientSession {
 
     fn advance(&mut self, next_expected_seq: u64) {
         self.position.next_expected_seq = next_expected_seq;
-        self.resend_until_seq = self
-            .resend_until_seq
-            .filter(|until_seq| *until_seq > next_expected_seq);
+        self.resend_until_seq = self.resend_until_seq.filter(|until_seq| *until_seq > next_expected_seq);
     }
 
     fn fill_gap(&mut self, now: Now, block: &GapFill, out: &mut [u8]) -> Step<ClientAction> {
@@ -234,9 +202,7 @@ impl ClientSession {
         if self.resend_until_seq.is_some() {
             return just(action);
         }
-        let missing = seq
-            .saturating_sub(expected_seq)
-            .min(u64::from(self.resend_count_max.max(1)));
+        let missing = seq.saturating_sub(expected_seq).min(u64::from(self.resend_count_max.max(1)));
         self.resend_id = self.resend_id.saturating_add(1);
         self.resend_until_seq = Some(expected_seq.saturating_add(missing));
         let block = ResendRequest {
@@ -250,13 +216,7 @@ impl ClientSession {
 
     fn take_terminate(&mut self, frame: &Frame<'_>) -> Step<ClientAction> {
         self.phase = Phase::Closed;
-        let said = frame
-            .read::<Terminate>()
-            .ok()
-            .and_then(|block| Reason::from_raw(block.reason.get()));
-        just(ClientAction::Close {
-            reason: said.unwrap_or(Reason::ConnectionLost),
-            by_peer: true,
-        })
+        let said = frame.read::<Terminate>().ok().and_then(|block| Reason::from_raw(block.reason.get()));
+        just(ClientAction::Close { reason: said.unwrap_or(Reason::ConnectionLost), by_peer: true })
     }
 }

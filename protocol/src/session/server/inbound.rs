@@ -10,9 +10,8 @@ use crate::frame::{Frame, Header, MINOR, NoRoom, ShapeError, VERSION, encode};
 use crate::layout::wire::{U16, U32, U64};
 use crate::layout::{Direction, MessageInfo, Text};
 use crate::messages::{
-    ClientHello, GapFill, Heartbeat, LAYOUT_HASH, Logon, LogonAck, MAC_HMAC_SHA256, MAGIC,
-    NewOrder, NotApplied, ReplaceOrder, RequestReject, ResendBegin, ResendReject, ResendRequest,
-    ServerChallenge, Terminate,
+    ClientHello, GapFill, Heartbeat, LAYOUT_HASH, Logon, LogonAck, MAC_HMAC_SHA256, MAGIC, NewOrder, NotApplied,
+    ReplaceOrder, RequestReject, ResendBegin, ResendReject, ResendRequest, ServerChallenge, Terminate,
 };
 use crate::reason::Reason;
 use crate::session::logon::{self, LoggedOn, LogonFields, LogonQuery, Refusal};
@@ -41,23 +40,14 @@ impl ServerSession {
         match rule(self.phase, kind_of(info)) {
             Rule::Challenge => self.challenge(now, frame, out),
             Rule::CheckLogon => match self.take_logon(frame) {
-                Ok(query) => Step {
-                    written: 0,
-                    action: ServerAction::CheckLogon(query),
-                },
+                Ok(query) => Step { written: 0, action: ServerAction::CheckLogon(query) },
                 Err((reason, text)) => self.end(now, out, reason, text),
             },
-            Rule::End(reason) | Rule::Refuse(reason) => self.end(
-                now,
-                out,
-                reason,
-                "hello, then logon, then wait for the answer",
-            ),
+            Rule::End(reason) | Rule::Refuse(reason) => {
+                self.end(now, out, reason, "hello, then logon, then wait for the answer")
+            }
             Rule::Listen | Rule::Answer | Rule::Resend | Rule::Part | Rule::Pass | Rule::Ignore => {
-                Step {
-                    written: 0,
-                    action: ServerAction::None,
-                }
+                Step { written: 0, action: ServerAction::None }
             }
         }
     }
@@ -76,20 +66,13 @@ impl ServerSession {
             Rule::Answer => self.heartbeat(now, frame.leading_id(), out),
             Rule::Resend => self.resend(now, frame, out),
             Rule::Part => self.part(now, frame, out),
-            Rule::Pass if info.roles & self.role_bit == 0 => self.refuse(
-                now,
-                header,
-                fault(Reason::RoleForbidden),
-                "not for this role",
-                out,
-            ),
+            Rule::Pass if info.roles & self.role_bit == 0 => {
+                self.refuse(now, header, fault(Reason::RoleForbidden), "not for this role", out)
+            }
             Rule::Pass => self.pass(now, info, frame, out),
             Rule::Refuse(reason) => self.refuse(now, header, fault(reason), "not now", out),
             Rule::End(reason) => self.end(now, out, reason, ""),
-            Rule::Challenge | Rule::CheckLogon | Rule::Ignore => Step {
-                written: 0,
-                action: ServerAction::None,
-            },
+            Rule::Challenge | Rule::CheckLogon | Rule::Ignore => Step { written: 0, action: ServerAction::None },
         }
     }
 
@@ -98,27 +81,13 @@ impl ServerSession {
             return self.end(now, out, Reason::BlockTooShort, "");
         };
         if hello.magic.get() != MAGIC || hello.client_nonce == [0; 32] {
-            return self.end(
-                now,
-                out,
-                Reason::FieldValue,
-                "magic `TradeCor`, client_nonce not zero",
-            );
+            return self.end(now, out, Reason::FieldValue, "magic `TradeCor`, client_nonce not zero");
         }
         if !(hello.major_min..=hello.major_max).contains(&VERSION) {
-            return self.end(
-                now,
-                out,
-                Reason::Version,
-                "this gateway speaks major version 1",
-            );
+            return self.end(now, out, Reason::Version, "this gateway speaks major version 1");
         }
         // A client whose newest major is another knows every minor of this one that we may write.
-        let minor = if hello.major_max == VERSION {
-            older(hello.minor_max, MINOR)
-        } else {
-            MINOR
-        };
+        let minor = if hello.major_max == VERSION { older(hello.minor_max, MINOR) } else { MINOR };
         let block = ServerChallenge {
             server_nonce: self.nonce,
             server_time_ns: U64::new(now.utc_ns),
@@ -146,15 +115,11 @@ impl ServerSession {
         };
         place.copy_from_slice(&self.challenge);
         self.phase = Phase::AwaitLogon;
-        Step {
-            written: ServerChallenge::FRAME_BYTES,
-            action: ServerAction::None,
-        }
+        Step { written: ServerChallenge::FRAME_BYTES, action: ServerAction::None }
     }
 
     fn take_logon(&mut self, frame: &Frame<'_>) -> Result<LogonQuery, Refusal> {
-        let (logon, _) =
-            Logon::ref_from_prefix(frame.block).map_err(|_| (Reason::BlockTooShort, ""))?;
+        let (logon, _) = Logon::ref_from_prefix(frame.block).map_err(|_| (Reason::BlockTooShort, ""))?;
         let fields = logon::check_fields(logon, &self.config)?;
         self.logon = *logon;
         self.fields = Some(fields);
@@ -179,20 +144,14 @@ impl ServerSession {
         let next_expected_seq = self.logon.next_expected_seq;
         if logged_on.not_applied > 0 {
             let block = NotApplied {
-                from_seq: U64::new(
-                    logged_on
-                        .expected_client_seq
-                        .saturating_sub(u64::from(logged_on.not_applied)),
-                ),
+                from_seq: U64::new(logged_on.expected_client_seq.saturating_sub(u64::from(logged_on.not_applied))),
                 count: U32::new(logged_on.not_applied),
                 reserved0: U32::ZERO,
             };
             let more = self.write(now, &block, out.get_mut(written..).unwrap_or_default())?;
             written = written.saturating_add(more);
         }
-        if fields.replay_mode == ReplayMode::Skip
-            && next_expected_seq.get() < logged_on.next_report_seq
-        {
+        if fields.replay_mode == ReplayMode::Skip && next_expected_seq.get() < logged_on.next_report_seq {
             let block = GapFill {
                 from_seq: next_expected_seq,
                 new_seq: U64::new(logged_on.next_report_seq),
@@ -210,37 +169,22 @@ impl ServerSession {
         let may_be_sequenced = info.is_none_or(MessageInfo::may_be_sequenced);
         match (header.seq, may_be_sequenced) {
             // Only an unknown template may be either.
-            (0, _) if info.is_none_or(|info| !info.may_be_sequenced() || is_from_server(info)) => {
-                Place::Unsequenced
-            }
+            (0, _) if info.is_none_or(|info| !info.may_be_sequenced() || is_from_server(info)) => Place::Unsequenced,
             (0, _) | (_, false) => Place::Broken,
             (seq, true) if seq == self.expected_seq && seq < u64::MAX => {
                 self.expected_seq = seq.saturating_add(1);
                 Place::InOrder
             }
-            (seq, true) if seq < self.expected_seq && header.has(frame_flags::POSS_RESEND) => {
-                Place::Duplicate
-            }
+            (seq, true) if seq < self.expected_seq && header.has(frame_flags::POSS_RESEND) => Place::Duplicate,
             (_, true) => Place::Broken,
         }
     }
 
-    fn pass(
-        &mut self,
-        now: Now,
-        info: &'static MessageInfo,
-        frame: &Frame<'_>,
-        out: &mut [u8],
-    ) -> Step<ServerAction> {
+    fn pass(&mut self, now: Now, info: &'static MessageInfo, frame: &Frame<'_>, out: &mut [u8]) -> Step<ServerAction> {
         let template_id = frame.header.template_id;
-        let adds_risk = matches!(
-            template_id,
-            NewOrder::TEMPLATE_ID | ReplaceOrder::TEMPLATE_ID
-        );
+        let adds_risk = matches!(template_id, NewOrder::TEMPLATE_ID | ReplaceOrder::TEMPLATE_ID);
         if adds_risk && self.phase == Phase::Replaying {
-            let orig = frame
-                .read::<ReplaceOrder>()
-                .map(|replace| (replace.orig_cl_ord_id, replace.order_id));
+            let orig = frame.read::<ReplaceOrder>().map(|replace| (replace.orig_cl_ord_id, replace.order_id));
             let (orig_cl_ord_id, order_id) = orig.unwrap_or_default();
             let block = RequestReject {
                 cl_ord_id: U64::new(frame.leading_id()),
@@ -255,18 +199,9 @@ impl ServerSession {
                 ..RequestReject::default()
             };
             self.counts.refused = self.counts.refused.saturating_add(1);
-            return self.reply(
-                now,
-                &block,
-                ServerAction::Refused(Reason::ReplayInProgress),
-                out,
-            );
+            return self.reply(now, &block, ServerAction::Refused(Reason::ReplayInProgress), out);
         }
-        let action = if frame.header.seq == 0 {
-            ServerAction::Query(info)
-        } else {
-            ServerAction::Command(info)
-        };
+        let action = if frame.header.seq == 0 { ServerAction::Query(info) } else { ServerAction::Command(info) };
         Step { written: 0, action }
     }
 
@@ -275,19 +210,13 @@ impl ServerSession {
             Ok(heartbeat) if heartbeat.next_seq.get() > self.expected_seq => {
                 self.end(now, out, Reason::SeqError, "next_seq: frames are missing")
             }
-            Ok(_) | Err(_) => Step {
-                written: 0,
-                action: ServerAction::None,
-            },
+            Ok(_) | Err(_) => Step { written: 0, action: ServerAction::None },
         }
     }
 
     fn resend(&mut self, now: Now, frame: &Frame<'_>, out: &mut [u8]) -> Step<ServerAction> {
         let Ok(request) = frame.read::<ResendRequest>() else {
-            return Step {
-                written: 0,
-                action: ServerAction::None,
-            };
+            return Step { written: 0, action: ServerAction::None };
         };
         let (from_seq, count) = (request.from_seq.get(), request.count.get());
         let reason = if self.holds_live_reports() {
@@ -327,19 +256,10 @@ impl ServerSession {
     }
 
     fn part(&mut self, now: Now, frame: &Frame<'_>, out: &mut [u8]) -> Step<ServerAction> {
-        let said = frame
-            .read::<Terminate>()
-            .ok()
-            .and_then(|block| Reason::from_raw(block.reason.get()));
+        let said = frame.read::<Terminate>().ok().and_then(|block| Reason::from_raw(block.reason.get()));
         let reason = said.unwrap_or(Reason::ConnectionLost);
         let step = self.end(now, out, reason, "");
-        Step {
-            written: step.written,
-            action: ServerAction::Close {
-                reason,
-                by_peer: true,
-            },
-        }
+        Step { written: step.written, action: ServerAction::Close { reason, by_peer: true } }
     }
 }
 

@@ -57,7 +57,8 @@ fn closed(image: &OrderImage, status: OrdStatus) -> OrderImage {
 
 impl Deciding<'_> {
     pub(super) fn broker_status(&mut self, status: BrokerStatus, connection_no: u64) {
-        let event = BrokerStatusChanged { meta: Meta::default(), status: status.raw(), reserved: [0; 7], connection_no };
+        let event =
+            BrokerStatusChanged { meta: Meta::default(), status: status.raw(), reserved: [0; 7], connection_no };
         self.note(0, connection_no, event);
     }
 
@@ -193,8 +194,7 @@ impl Deciding<'_> {
             order.order_qty = total_qty.0;
         }
         let order = next(&order, order_flags::ACKED, UNDER_WAY);
-        let event =
-            OrderRestated { meta: Meta::default(), order, broker: broker_ref(fact), exec_id: self.exec_id() };
+        let event = OrderRestated { meta: Meta::default(), order, broker: broker_ref(fact), exec_id: self.exec_id() };
         self.tell(image, event);
         if was_canceling {
             let reason = self.cancel_reason(image);
@@ -229,7 +229,14 @@ impl Deciding<'_> {
         self.tell(image, event);
     }
 
-    fn change_rejected(&mut self, image: &OrderImage, order: OrderImage, change: u8, reason: Reason, broker: BrokerRef) {
+    fn change_rejected(
+        &mut self,
+        image: &OrderImage,
+        order: OrderImage,
+        change: u8,
+        reason: Reason,
+        broker: BrokerRef,
+    ) {
         let (cancel_id, replace_id) = self.pending(image);
         let event = ChangeRejected {
             meta: Meta::default(),
@@ -287,12 +294,23 @@ impl Deciding<'_> {
         if current >= to.raw() {
             return;
         }
-        let event =
-            TradingStateChanged { meta: Meta::default(), state: to.raw(), reserved: 0, reason: reason.raw(), reserved2: [0; 12] };
+        let event = TradingStateChanged {
+            meta: Meta::default(),
+            state: to.raw(),
+            reserved: 0,
+            reason: reason.raw(),
+            reserved2: [0; 12],
+        };
         self.note(account_id, 0, event);
     }
 
-    pub(super) fn effect_failed(&mut self, order_id: OrderId, kind: EffectKind, failure: EffectFailure, reason: Reason) {
+    pub(super) fn effect_failed(
+        &mut self,
+        order_id: OrderId,
+        kind: EffectKind,
+        failure: EffectFailure,
+        reason: Reason,
+    ) {
         let Some(image) = self.state.order(order_id).copied() else { return };
         if crate::order::is_closed(&image) {
             return;

@@ -218,7 +218,11 @@ impl Deciding<'_> {
             self.report(self.origin.session_id.0, account_id.0, request_id, event);
         }
         if engage {
-            self.begin_mass_cancel(Cover { request_id, account_id: account_id.0, ..Cover::of_everything(Reason::Killed) });
+            self.begin_mass_cancel(Cover {
+                request_id,
+                account_id: account_id.0,
+                ..Cover::of_everything(Reason::Killed)
+            });
             // The switch engages even when its cancels must wait for others.
             self.out.refusal = None;
         }

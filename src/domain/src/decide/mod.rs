@@ -169,14 +169,7 @@ const fn has_exec_id(event: &Event) -> bool {
 }
 
 /// Decides on a command: events, a refusal, or the answer to a repetition.
-pub fn decide(
-    state: &State,
-    now: UnixNanos,
-    market: &Market,
-    origin: &Origin,
-    command: &Command,
-    out: &mut Decision,
-) {
+pub fn decide(state: &State, now: UnixNanos, market: &Market, origin: &Origin, command: &Command, out: &mut Decision) {
     out.clear();
     let mut deciding = Deciding { state, now, market, origin, out };
     match command {

@@ -1,6 +1,8 @@
 //! New orders, cancels, replaces.
 
-use tradecore_protocol::fields::{BrokerStatus, Money, OrdType, OrdStatus, OrderId, Px, Qty, Side, Tif, TradingState, exec_flags};
+use tradecore_protocol::fields::{
+    BrokerStatus, Money, OrdStatus, OrdType, OrderId, Px, Qty, Side, Tif, TradingState, exec_flags,
+};
 use tradecore_protocol::reason::Reason;
 
 use super::Deciding;
@@ -184,7 +186,8 @@ impl Deciding<'_> {
     ) -> Result<(), Reason> {
         let account = self.account_of(account_id).ok_or(Reason::AccountUnknown)?;
         let id = tradecore_protocol::fields::InstrumentId(instrument.instrument_id);
-        let position = self.state.position(tradecore_protocol::fields::AccountId(account_id), id).copied().unwrap_or_default();
+        let position =
+            self.state.position(tradecore_protocol::fields::AccountId(account_id), id).copied().unwrap_or_default();
         let notional = Money::of(worst_px, qty).0;
         if notional > instrument.order_notional_max {
             return Err(Reason::OrderNotionalMax);
@@ -192,8 +195,14 @@ impl Deciding<'_> {
         let before = replaced.exposure();
         let leaves = i128::from(qty.0.saturating_sub(replaced.image.cum_qty));
         let reached = match side {
-            Side::Buy => position.qty.saturating_add(position.open_buy_qty).saturating_sub(before.buy_qty).saturating_add(leaves),
-            Side::Sell => position.open_sell_qty.saturating_sub(before.sell_qty).saturating_add(leaves).saturating_sub(position.qty),
+            Side::Buy => {
+                position.qty.saturating_add(position.open_buy_qty).saturating_sub(before.buy_qty).saturating_add(leaves)
+            }
+            Side::Sell => position
+                .open_sell_qty
+                .saturating_sub(before.sell_qty)
+                .saturating_add(leaves)
+                .saturating_sub(position.qty),
         };
         if reached > i128::from(account.position_max) {
             return Err(Reason::PositionMax);
@@ -225,8 +234,13 @@ impl Deciding<'_> {
     fn reject_order(&mut self, order: &PlaceOrder, hash: u64, reason: Reason) {
         let mut image = image_of(order, self.origin.session_id.0);
         image.ord_status = OrdStatus::Rejected.raw();
-        let event =
-            OrderRejected { meta: Meta::default(), order: image, content_hash: hash, reason: reason.raw(), reserved: [0; 6] };
+        let event = OrderRejected {
+            meta: Meta::default(),
+            order: image,
+            content_hash: hash,
+            reason: reason.raw(),
+            reserved: [0; 6],
+        };
         self.report(image.session_id, image.account_id, order.cl_ord_id.0, event);
     }
 
@@ -247,7 +261,9 @@ impl Deciding<'_> {
             None => Reason::UnknownOrder,
             Some(image) if crate::order::is_closed(image) => Reason::TooLate,
             // In doubt, a cancel may be repeated: risk can always be reduced.
-            Some(image) if image.flags & (order_flags::CANCEL_PENDING | order_flags::DOUBT) == order_flags::CANCEL_PENDING => {
+            Some(image)
+                if image.flags & (order_flags::CANCEL_PENDING | order_flags::DOUBT) == order_flags::CANCEL_PENDING =>
+            {
                 Reason::PendingChange
             }
             Some(image) => return self.request_cancel(*image, cancel.cl_ord_id.0, Reason::ClientRequest),
@@ -261,7 +277,14 @@ impl Deciding<'_> {
         image.flags |= order_flags::CANCEL_PENDING;
         image.order_version = image.order_version.saturating_add(1);
         image.ord_status = open_status(&image).raw();
-        let event = CancelRequested { meta: Meta::default(), order: image, req_cl_ord_id, exec_id: self.exec_id(), reason: reason.raw(), reserved: [0; 14] };
+        let event = CancelRequested {
+            meta: Meta::default(),
+            order: image,
+            req_cl_ord_id,
+            exec_id: self.exec_id(),
+            reason: reason.raw(),
+            reserved: [0; 14],
+        };
         self.report(image.session_id, image.account_id, image.order_id, event);
     }
 
@@ -334,7 +357,13 @@ impl Deciding<'_> {
         self.report(image.session_id, image.account_id, image.order_id, event);
     }
 
-    pub(super) fn reject_request(&mut self, ids: [u64; 3], named: Option<OrderImage>, reason: Reason, ref_template: u16) {
+    pub(super) fn reject_request(
+        &mut self,
+        ids: [u64; 3],
+        named: Option<OrderImage>,
+        reason: Reason,
+        ref_template: u16,
+    ) {
         let [req_cl_ord_id, orig_cl_ord_id, order_id] = ids;
         let event = RequestRejected {
             meta: Meta::default(),

@@ -7,9 +7,7 @@ use tradecore_protocol::reason::Reason;
 
 use super::Deciding;
 use super::control::Cover;
-use crate::event::{
-    DoubtSearchProgressed, MassCancelCompleted, MassCancelProgressed, Meta, OrderImage, order_flags,
-};
+use crate::event::{DoubtSearchProgressed, MassCancelCompleted, MassCancelProgressed, Meta, OrderImage, order_flags};
 use crate::state::MassCancelState;
 
 /// Places of the order table that one step looks at.

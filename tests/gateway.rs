@@ -1,0 +1,322 @@
+//! The gateway as a process: what bad input gets, what a start refuses, and what survives a kill.
+#![allow(clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tradecore_client::protocol::frame::{Envelope, encode, next_frame};
+use tradecore_client::protocol::messages::{ClientHello, LogonReject, NewOrder};
+use tradecore_client::protocol::reason::Reason;
+use tradecore_client::{Address, Client, ClientError, Event, Options, px, qty};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tradecore");
+const SECRET: &[u8] = b"a key for these tests";
+
+struct Gateway {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn config(extra: &str) -> String {
+    format!(
+        r#"
+[core]
+id = 1
+environment = "virtual"
+data_dir = "data"
+durability = "journaled"
+idle = "park"
+
+[listen]
+tcp = "127.0.0.1:0"
+logon_timeout_ms = 300
+
+[broker]
+kind = "paper"
+
+[venue]
+listen = []
+log_dir = "venue"
+[venue.exchange]
+instruments = [{{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }}]
+
+[[instruments]]
+id = 1
+symbol = "BTCUSDT"
+currency = "USDT"
+tick_size = "0.01"
+lot_size = "0.00001"
+qty_min = "0.00001"
+order_qty_max = "10"
+order_notional_max = "1000000"
+collar_ppm = 50000
+quote_age_max_ms = 5000
+
+[[accounts]]
+id = 1
+currency = "USDT"
+initial_cash = "1000000"
+position_max = "100"
+open_orders_max = 100
+
+[[sessions]]
+id = 1
+key_id = "k"
+secret_file = "key"
+role = "trade"
+accounts = [1]
+{extra}"#
+    )
+}
+
+fn write_config(dir: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(dir.join("data")).expect("made");
+    std::fs::write(dir.join("gateway.toml"), text).expect("written");
+    std::fs::write(dir.join("key"), SECRET).expect("written");
+    std::fs::set_permissions(dir.join("key"), std::fs::Permissions::from_mode(0o600)).expect("set");
+}
+
+fn spawn(dir: &Path) -> Child {
+    drop(std::fs::remove_file(dir.join("data/listening")));
+    Command::new(BINARY)
+        .args(["run", "--config"])
+        .arg(dir.join("gateway.toml"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started")
+}
+
+fn start() -> Gateway {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_config(dir.path(), &config(""));
+    let gateway = Gateway { child: spawn(dir.path()), dir };
+    address(&gateway);
+    gateway
+}
+
+fn address(gateway: &Gateway) -> String {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(20) {
+        if let Some(address) = tradecore::daemon::listening(&gateway.dir.path().join("data")).pop() {
+            return address;
+        }
+        std::thread::yield_now();
+    }
+    panic!("the gateway did not start");
+}
+
+fn options(gateway: &Gateway, secret: &[u8]) -> Options {
+    Options::new(Address::Tcp(address(gateway)), 1, "k", secret)
+}
+
+/// Sends bytes on a new connection, and reads until the gateway closes it: the reasons of what it said.
+fn said_to(gateway: &Gateway, bytes: &[u8]) -> Vec<Reason> {
+    let mut stream = TcpStream::connect(address(gateway)).expect("connects");
+    stream.write_all(bytes).expect("sends");
+    let mut answer = Vec::new();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    drop(stream.read_to_end(&mut answer));
+    let mut reasons = Vec::new();
+    let mut rest = answer.as_slice();
+    while let Ok(Some(frame)) = next_frame(rest) {
+        if let Ok(reject) = frame.read::<LogonReject>() {
+            reasons.push(Reason::from_raw(reject.reason.get()).expect("a known reason"));
+        }
+        rest = &rest[frame.bytes.len()..];
+    }
+    reasons
+}
+
+fn hello() -> Vec<u8> {
+    let mut out = [0; 256];
+    let block = ClientHello { client_nonce: [7; 32], ..ClientHello::default() };
+    let len = encode(&mut out, Envelope::default(), &block).expect("fits");
+    out[..len].to_vec()
+}
+
+#[test]
+fn malformed_and_unauthenticated_bytes_get_their_reason_and_disturb_nobody() {
+    let gateway = start();
+    let mut client = Client::connect(options(&gateway, SECRET)).expect("logs on");
+    let mut order = [0; 256];
+    let len = encode(&mut order, Envelope { seq: 1, ..Envelope::default() }, &NewOrder::default()).expect("fits");
+    let with = |at: usize, value: u8| {
+        let mut bytes = hello();
+        bytes[at] = value;
+        bytes
+    };
+    let cases: [(&str, Vec<u8>, Reason); 7] = [
+        ("length not a multiple of 8", with(0, 33), Reason::FrameSize),
+        ("length 0", vec![0; 32], Reason::FrameSize),
+        ("length above the bound", vec![0xFF; 32], Reason::FrameSize),
+        ("unknown version", with(6, 9), Reason::Version),
+        ("unknown flag", with(7, 0x80), Reason::NonzeroReserved),
+        ("unknown template", with(2, 250), Reason::UnknownTemplate),
+        ("an order before logon", order[..len].to_vec(), Reason::NotLoggedOn),
+    ];
+    for (name, bytes, reason) in cases {
+        let said = said_to(&gateway, &bytes);
+        // A template that is not known before logon is no hello either.
+        let expected = [reason, Reason::NotLoggedOn, Reason::SeqError];
+        assert_eq!(said.len(), 1, "{name}: {said:?}");
+        assert!(expected.contains(&said[0]), "{name}: {said:?}");
+    }
+    assert_eq!(said_to(&gateway, b""), [Reason::LogonTimeout], "a silent peer is sent away");
+    client.accounts().expect("the session that was there goes on");
+    while !matches!(client.poll(Duration::from_secs(5)).expect("answered"), Some(Event::QueryEnd(_))) {}
+}
+
+#[test]
+fn a_wrong_key_is_refused_and_told_nothing_else() {
+    let gateway = start();
+    match Client::connect(options(&gateway, b"another key, as long")) {
+        Err(ClientError::Refused { reason, text }) => assert_eq!((reason, text.as_str()), (Reason::AuthFailed, "")),
+        other => panic!("{:?}", other.map(drop)),
+    }
+}
+
+#[test]
+fn every_refusable_field_of_an_order_gets_its_own_reason() {
+    use tradecore_client::NewOrder;
+    use tradecore_client::protocol::fields::{Px, Qty, Side, Tif};
+    let gateway = start();
+    let mut client = Client::connect(options(&gateway, SECRET)).expect("logs on");
+    let good = NewOrder::limit(1, 1, Side::Buy, qty("0.5").expect("exact"), px("100.25").expect("exact"));
+    let cases = [
+        (NewOrder { qty: Qty(0), ..good }, Reason::QtyNotPositive),
+        (NewOrder { px: Some(Px(0)), ..good }, Reason::PriceNotPositive),
+        (NewOrder { px: Some(Px(1)), ..good }, Reason::PriceTick),
+        (NewOrder { qty: Qty(1), ..good }, Reason::QtyLot),
+        (NewOrder { qty: qty("11").expect("exact"), ..good }, Reason::OrderQtyMax),
+        (NewOrder { instrument_id: 9, ..good }, Reason::InstrumentUnknown),
+        (NewOrder { exec_flags: 0x40, ..good }, Reason::ExecFlagsInvalid),
+        (NewOrder { exec_flags: 1, tif: Tif::Ioc, ..good }, Reason::PostOnlyInvalid),
+        (NewOrder { px: None, tif: Tif::Gtc, ..good }, Reason::MarketTifInvalid),
+        (NewOrder { valid_until_ns: 1, ..good }, Reason::StaleRequest),
+        // The venue of this test has no market: the collar cannot be checked, so nothing passes.
+        (good, Reason::MarketStale),
+    ];
+    let mut waiting = cases.iter();
+    let mut next = waiting.next();
+    while let Some((order, reason)) = next {
+        let id = client.new_order(order).expect("sent");
+        loop {
+            match client.poll(Duration::from_secs(5)).expect("answered") {
+                Some(Event::Reject(reject)) => {
+                    let said = Reason::from_raw(reject.reason.get()).expect("known");
+                    if said == Reason::BrokerNotReady {
+                        // Not a decision: the same order is tried again, under a new id.
+                        break;
+                    }
+                    assert_eq!((said, reject.cl_ord_id.get()), (*reason, id.0), "{order:?}");
+                    assert!(!reject.text.as_str().is_empty(), "{reason:?} has a text");
+                    next = waiting.next();
+                    break;
+                }
+                Some(_) => {}
+                None => panic!("{reason:?}: no answer"),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_account_of_another_session_is_refused() {
+    use tradecore_client::NewOrder;
+    use tradecore_client::protocol::fields::Side;
+    let gateway = start();
+    let mut client = Client::connect(options(&gateway, SECRET)).expect("logs on");
+    client
+        .new_order(&NewOrder::limit(1, 2, Side::Buy, qty("1").expect("exact"), px("1").expect("exact")))
+        .expect("sent");
+    match client.poll(Duration::from_secs(5)).expect("answered") {
+        Some(Event::Reject(reject)) => assert_eq!(reject.reason.get(), Reason::AccountForbidden.raw()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn exit_of(dir: &Path) -> (i32, String) {
+    let output = spawn(dir).wait_with_output().expect("ended");
+    (output.status.code().expect("by itself"), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_wrong_configuration_names_the_key_and_what_is_allowed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cases = [
+        (config("colour = 1"), "colour"),
+        (config("").replace("127.0.0.1:0", "0.0.0.0:0"), "i_accept_plaintext_on_a_network"),
+        (config("").replace("tick_size = \"0.01\"\nlot_size", "tick_size = \"-1\"\nlot_size"), "tick_size"),
+        (config("").replace("accounts = [1]", "accounts = [7]"), "accounts"),
+        (config("").replace("id = 1\nenvironment", "id = \"one\"\nenvironment"), "id"),
+    ];
+    for (text, named) in cases {
+        write_config(dir.path(), &text);
+        let (code, message) = exit_of(dir.path());
+        assert_eq!(code, 78, "{message}");
+        assert!(message.contains(named), "{named}: {message}");
+    }
+    write_config(dir.path(), &config(""));
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o644)).expect("set");
+    let (code, message) = exit_of(dir.path());
+    assert_eq!(code, 77, "{message}");
+    assert!(message.contains("chmod 600"), "{message}");
+}
+
+#[test]
+fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
+    let mut gateway = start();
+    let (code, message) = exit_of(gateway.dir.path());
+    assert_eq!(code, 81, "{message}");
+    gateway.child.kill().expect("killed");
+    gateway.child.wait().expect("gone");
+    let segment: PathBuf = gateway.dir.path().join("data/journal/0000000001.jnl");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes[4096 + 40] ^= 1;
+    std::fs::write(&segment, &bytes).expect("written");
+    let (code, message) = exit_of(gateway.dir.path());
+    assert_eq!(code, 80, "{message}");
+    assert_eq!(std::fs::read(&segment).expect("readable"), bytes, "nothing was changed");
+}
+
+#[test]
+fn sigterm_seals_the_journal_and_a_second_start_finds_it_clean() {
+    let gateway = start();
+    let pid = gateway.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("sent").success());
+    let mut gateway = gateway;
+    let status = gateway.child.wait().expect("ended");
+    assert!(status.success(), "{status}");
+    let verify = Command::new(BINARY)
+        .args(["journal", "verify", "--dir"])
+        .arg(gateway.dir.path().join("data/journal"))
+        .output()
+        .expect("ran");
+    assert!(verify.status.success());
+    gateway.child = spawn(gateway.dir.path());
+    Client::connect(options(&gateway, SECRET)).expect("logs on again");
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_gateway_and_venue_are_killed_under_load() {
+    let output = Command::new(BINARY)
+        .args(["demo", "--quiet", "--seconds", "8", "--kills", "5", "--venue-kills", "3"])
+        .output()
+        .expect("ran");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("holds: nothing lost, nothing twice"), "{text}");
+}

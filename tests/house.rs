@@ -1,0 +1,202 @@
+//! The house rules, read off the sources: who may know whom, where `unsafe` may stand, what must not be called.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file below a folder, with its text; build output left out.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the house") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                if !path.ends_with("target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a text");
+                files.push((path.strip_prefix(root()).expect("below the root").to_owned(), text));
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{folder} has sources");
+    files
+}
+
+/// The code of a file: without comments, and without its tests.
+fn code(text: &str) -> String {
+    let body = text.split("#[cfg(test)]").next().unwrap_or_default();
+    body.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// Words that the code of a folder must not hold.
+fn violations(files: &[(PathBuf, String)], banned: &[&str], allowed_in: &[&str]) -> Vec<String> {
+    let is_allowed = |path: &Path| allowed_in.iter().any(|allowed| path.starts_with(allowed));
+    files
+        .iter()
+        .filter(|(path, _)| !is_allowed(path))
+        .flat_map(|(path, text)| {
+            let code = code(text);
+            banned
+                .iter()
+                .filter(|word| code.contains(**word))
+                .map(|word| format!("{}: {word}", path.display()))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn assert_none(violations: &[String], rule: &str) {
+    assert!(violations.is_empty(), "{rule}:\n{}", violations.join("\n"));
+}
+
+#[test]
+fn a_violation_is_found_in_code_and_not_in_comments_or_tests() {
+    let file = |text: &str| vec![(PathBuf::from("src/x.rs"), text.to_owned())];
+    assert_eq!(violations(&file("use std::net::TcpStream;"), &["std::net"], &[]), ["src/x.rs: std::net"]);
+    assert!(violations(&file("// std::net\n#[cfg(test)]\nmod tests { use std::net; }"), &["std::net"], &[]).is_empty());
+    assert!(violations(&file("use std::net;"), &["std::net"], &["src/x.rs"]).is_empty());
+}
+
+#[test]
+fn the_protocol_knows_no_domain_no_socket_and_no_clock() {
+    let banned = [
+        "tradecore_domain",
+        "tradecore_journal",
+        "std::net",
+        "mio::",
+        "std::time",
+        "SystemTime",
+        "Instant::",
+        "std::fs",
+    ];
+    assert_none(&violations(&sources("protocol/src"), &banned, &[]), "protocol/ must not know");
+}
+
+#[test]
+fn the_journal_knows_no_payload() {
+    let banned = ["tradecore_domain", "tradecore_protocol", "rkyv", "std::net"];
+    assert_none(&violations(&sources("journal/src"), &banned, &[]), "journal/ must not know");
+}
+
+#[test]
+fn the_domain_is_pure() {
+    let banned = [
+        "std::time",
+        "SystemTime",
+        "Instant::",
+        "std::net",
+        "std::fs",
+        "std::thread",
+        "std::sync",
+        "HashMap",
+        "HashSet",
+        "f32",
+        "f64",
+        "rand::",
+        "tradecore_journal",
+        "mio::",
+        "println!",
+        "tradecore_protocol::messages",
+        "tradecore_protocol::frame",
+        "tradecore_protocol::session",
+    ];
+    assert_none(&violations(&sources("src/domain/src"), &banned, &[]), "src/domain/ must not know");
+}
+
+#[test]
+fn rkyv_stands_in_one_file() {
+    let allowed = ["src/domain/src/event.rs"];
+    assert_none(&violations(&sources("src"), &["rkyv"], &allowed), "rkyv belongs to event.rs");
+}
+
+#[test]
+fn only_the_gateway_and_those_who_build_it_know_every_room() {
+    let rules: [(&str, &[&str]); 6] = [
+        ("src/ingress", &["crate::egress", "crate::outbox", "crate::brokers", "tradecore_journal", "decide("]),
+        ("src/outbox", &["crate::egress", "crate::session", "tradecore_journal", "decide("]),
+        (
+            "src/brokers",
+            &["crate::egress", "crate::session", "crate::outbox", "tradecore_journal", "tradecore_domain::State"],
+        ),
+        ("src/egress", &["crate::outbox", "crate::brokers", "decide("]),
+        ("src/session", &["crate::outbox", "crate::brokers", "tradecore_domain", "tradecore_journal"]),
+        ("src/venue", &["crate::gateway", "crate::session", "crate::outbox", "tradecore_domain", "tradecore_journal"]),
+    ];
+    for (folder, banned) in rules {
+        assert_none(&violations(&sources(folder), banned, &[]), &format!("{folder} must not know"));
+    }
+}
+
+#[test]
+fn unsafe_stands_in_named_files_only() {
+    let allowed = ["journal/src/map.rs"];
+    for folder in ["protocol/src", "journal/src", "src", "clients/rust/src", "bench/src"] {
+        assert_none(&violations(&sources(folder), &["unsafe {", "unsafe fn", "unsafe impl"], &allowed), "unsafe");
+    }
+}
+
+#[test]
+fn the_time_is_asked_for_in_named_places_only() {
+    let allowed =
+        ["src/clock.rs", "src/daemon.rs", "src/demo", "src/venue", "src/brokers", "src/market_data", "src/domain"];
+    let banned = ["SystemTime::now", "Instant::now"];
+    assert_none(&violations(&sources("src"), &banned, &allowed), "use clock.rs, read once a turn");
+}
+
+#[test]
+fn the_loop_has_no_log_no_lock_and_no_sleep() {
+    let banned = ["tracing::", "println!", "Mutex", "RwLock", "thread::sleep", ".unwrap()", "HashMap", "std::fs"];
+    for folder in ["src/ingress", "src/outbox", "src/session/pool.rs", "src/egress/gate.rs"] {
+        let files = if folder.ends_with(".rs") {
+            vec![(PathBuf::from(folder), fs::read_to_string(root().join(folder)).expect("a text"))]
+        } else {
+            sources(folder)
+        };
+        assert_none(&violations(&files, &banned, &[]), "the loop is sacred");
+    }
+    let gateway = fs::read_to_string(root().join("src/gateway.rs")).expect("a text");
+    assert_none(&violations(&[(PathBuf::from("src/gateway.rs"), gateway)], &banned, &[]), "the loop is sacred");
+}
+
+#[test]
+fn no_test_sleeps_or_is_ignored() {
+    let own = Path::new("tests/house.rs");
+    for folder in ["tests", "protocol/tests", "journal/tests", "src/domain/tests", "clients/rust/src"] {
+        for (path, text) in sources(folder) {
+            if path != own {
+                assert!(!text.contains("thread::sleep"), "{}: wait for what you wait for", path.display());
+                assert!(!text.contains("#[ignore"), "{}: a test that does not run is none", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_document_has_one_title_and_names_files_that_exist() {
+    for name in ["README.md", "ARCHITECTURE.md", "protocol/PROTOCOL.md", "journal/FORMAT.md"] {
+        let text = fs::read_to_string(root().join(name)).expect(name);
+        let mut in_code = false;
+        let titles = text
+            .lines()
+            .filter(|line| {
+                in_code ^= line.starts_with("```");
+                !in_code && line.starts_with("# ")
+            })
+            .count();
+        assert_eq!(titles, 1, "{name} has one title");
+    }
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the map");
+    let rooms: Vec<&str> = map.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(rooms.len() > 10, "the map has rooms");
+    for room in rooms {
+        let path = root().join(room);
+        assert!(path.exists(), "ARCHITECTURE.md names {room}");
+    }
+}
