@@ -248,7 +248,16 @@ fn an_account_of_another_session_is_refused() {
 }
 
 fn exit_of(dir: &Path) -> (i32, String) {
-    let output = spawn(dir).wait_with_output().expect("ended");
+    let mut child = spawn(dir);
+    let started = Instant::now();
+    while child.try_wait().expect("asked").is_none() {
+        if started.elapsed() > Duration::from_secs(20) {
+            drop(child.kill());
+            panic!("the gateway started, and should not have");
+        }
+        std::thread::yield_now();
+    }
+    let output = child.wait_with_output().expect("ended");
     (output.status.code().expect("by itself"), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -281,6 +290,11 @@ fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
     let mut gateway = start();
     let (code, message) = exit_of(gateway.dir.path());
     assert_eq!(code, 81, "{message}");
+    // Damage is told from a torn tail by what was durable.
+    let watermarks = tradecore_journal::Watermarks::open(&gateway.dir.path().join("data/journal")).expect("there");
+    while watermarks.synced() < watermarks.journaled() {
+        std::thread::yield_now();
+    }
     gateway.child.kill().expect("killed");
     gateway.child.wait().expect("gone");
     let segment: PathBuf = gateway.dir.path().join("data/journal/0000000001.jnl");

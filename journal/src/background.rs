@@ -199,8 +199,9 @@ impl Syncer {
             rustix::fs::fdatasync(&open.file)?;
             self.synced_at = self.at;
             let last_seq = self.next_seq.saturating_sub(1);
-            self.watermarks.set_synced(last_seq);
+            // Recorded before it is told: a start must never believe less than what was acknowledged.
             self.durable.write(last_seq)?;
+            self.watermarks.set_synced(last_seq);
         }
         if ended {
             if let (true, Some(hot_dir)) = (open.is_hot, &self.hot_dir) {
