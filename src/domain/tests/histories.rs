@@ -93,7 +93,7 @@ impl Core {
             // What is replayed has been through its archive.
             let (kind, version) = event.kind();
             let mut bytes = vec![0xAA; event.payload_len()];
-            let mut aligned = rkyv_aligned(&mut bytes);
+            let mut aligned = aligned_copy(&mut bytes);
             assert!(event.archive_into(aligned.get()));
             let back = Event::from_archive(kind, version, aligned.get()).expect("reads back");
             assert_eq!(&back, event);
@@ -140,15 +140,15 @@ struct Aligned(Vec<u128>, usize);
 impl Aligned {
     fn get(&mut self) -> &mut [u8] {
         let len = self.1;
-        let (head, bytes, _) = unsafe_free(&mut self.0);
+        let (head, bytes, _) = bytes_of(&mut self.0);
         assert!(head.is_empty());
         &mut bytes[..len]
     }
 }
-fn rkyv_aligned(bytes: &mut [u8]) -> Aligned {
+fn aligned_copy(bytes: &mut [u8]) -> Aligned {
     Aligned(vec![0; bytes.len() / 16 + 1], bytes.len())
 }
-fn unsafe_free(words: &mut [u128]) -> (&mut [u8], &mut [u8], &mut [u8]) {
+fn bytes_of(words: &mut [u128]) -> (&mut [u8], &mut [u8], &mut [u8]) {
     (&mut [], zerocopy::IntoBytes::as_mut_bytes(words), &mut [])
 }
 
