@@ -6,6 +6,7 @@ mod proof;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -53,6 +54,8 @@ impl Process {
         let child = Command::new(binary)
             .args([command, "--config"])
             .arg(dir.join("gateway.toml"))
+            // A Ctrl-C is for the demo alone: it stops the algos first, then these.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
