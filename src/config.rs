@@ -99,7 +99,8 @@ pub struct Core {
     pub environment: EnvironmentName,
     /// Directory of the journal and its files.
     pub data_dir: PathBuf,
-    /// Directory in memory for hot segments; empty: segments are mapped in `data_dir`.
+    /// Directory in memory for hot segments; absent: the runtime directory of the service, else one in `/dev/shm`;
+    /// `off`: segments are mapped in `data_dir`.
     #[serde(default)]
     pub hot_dir: Option<PathBuf>,
     /// `synced` (survives power loss) or `journaled` (survives a crash of the process).
@@ -177,7 +178,7 @@ const fn default_durability() -> DurabilityName {
     DurabilityName::Synced
 }
 const fn default_orders_max() -> u32 {
-    65_536
+    8_192
 }
 const fn default_ids_max() -> u32 {
     262_144

@@ -3,6 +3,7 @@
 //! Start: configuration → journal lock and recovery → replay → definitions → side threads → listeners → READY.
 //! Stop: no new sessions → reports flushed → goodbye → journal sealed. A stop is never needed for safety.
 
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -139,10 +140,38 @@ pub fn journal_dir(config: &Config) -> PathBuf {
     config.beside(&config.core.data_dir).join("journal")
 }
 
-/// The directory of its hot segments.
-#[must_use]
-pub fn hot_dir(config: &Config) -> Option<PathBuf> {
-    config.core.hot_dir.as_ref().map(|dir| config.beside(dir))
+/// The directory of its hot segments, in memory that survives the process: as configured; else the runtime
+/// directory that systemd preserves; else one in `/dev/shm`. `None`, when configured `off` or when memory is too
+/// small for the segments: they are mapped in the journal's directory then, and the loop pays for it
+/// (`journal/FORMAT.md`).
+///
+/// # Errors
+/// When the journal's directory cannot be made.
+fn hot_dir(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> std::io::Result<Option<PathBuf>> {
+    std::fs::create_dir_all(journal_dir)?;
+    match &config.core.hot_dir {
+        Some(dir) if dir.as_os_str() == "off" => return Ok(None),
+        Some(dir) => return Ok(Some(config.beside(dir))),
+        None => {}
+    }
+    let (memory, dir) = match std::env::var_os("RUNTIME_DIRECTORY") {
+        Some(dir) => (PathBuf::from(&dir), PathBuf::from(dir).join("hot")),
+        None => {
+            // One place for each journal of the host, the same after a restart.
+            let metadata = std::fs::metadata(journal_dir)?;
+            let name = format!("tradecore-{:x}-{:x}", metadata.dev(), metadata.ino());
+            (PathBuf::from("/dev/shm"), Path::new("/dev/shm").join(name))
+        }
+    };
+    // The segment that is written, the one ahead, and the one being drained.
+    let needed = segment_bytes_max.saturating_mul(3);
+    let free = rustix::fs::statvfs(&memory).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    if free < needed && !dir.exists() {
+        tracing::warn!(memory = %memory.display(), free, needed, "no room for hot segments; mapping them on the disk");
+        return Ok(None);
+    }
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir)?;
+    Ok(Some(dir))
 }
 
 struct Side {
@@ -174,16 +203,17 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     let started = Instant::now();
     let notifier = Notifier::from_env();
     let dir = journal_dir(config);
-    let hot = hot_dir(config);
     let environment = Environment::from(config.core.environment);
     let durability = Durability::from(config.core.durability);
     let limits = Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() };
 
+    let max_segment_bytes = config.journal.max_segment_mib << 20;
     let opened = tradecore_journal::open(&tradecore_journal::Config {
-        hot_dir: hot.clone(),
+        hot_dir: hot_dir(config, &dir, max_segment_bytes)
+            .map_err(|source| tradecore_journal::OpenError::Io { path: dir.clone(), source })?,
         core: config.core.id,
         first_segment_bytes: config.journal.first_segment_mib << 20,
-        max_segment_bytes: config.journal.max_segment_mib << 20,
+        max_segment_bytes,
         reserve_bytes: reserve_bytes(&limits),
         on_sync_failure: sync_failed,
         ..tradecore_journal::Config::new(&dir)
@@ -194,7 +224,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
         tracing::warn!(bytes = report.cut_bytes, kept_at = %kept_at.display(), "a torn tail was cut: nothing of it was ever acknowledged as synced");
     }
     let mut state = State::new(limits);
-    let events = crate::recovery::replay(&dir, hot.as_deref(), &mut state, &mut |events| {
+    let events = crate::recovery::replay(&dir, &mut state, &mut |events| {
         notifier.extend_timeout(10_000_000);
         notifier.status(&format!("replayed {events} events"));
     })?;
@@ -249,7 +279,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     });
     define(&mut gateway, config, report.epoch, durability)?;
 
-    let source = Source { dir, hot_dir: hot, durability: durability.raw() };
+    let source = Source { dir, durability: durability.raw() };
     let replayer = Replayer::new(source, Arc::clone(&replay), config.session.replay_window)?;
     side.spawn("replay", move || {
         if let Err(error) = replayer.run() {
@@ -283,15 +313,20 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     result
 }
 
-/// What cancels and facts may need when the disk is full: for every open order a cancel, its outcome and two
-/// fills, 288 bytes each with their headers.
-const fn reserve_bytes(limits: &Limits) -> u64 {
-    const EVENTS_PER_ORDER: u64 = 4;
-    const EVENT_BYTES: u64 = 288;
-    // At most a quarter of the default segment, so that a small configuration does not start with a large file.
-    let wanted = (limits.orders_max as u64).saturating_mul(EVENTS_PER_ORDER * EVENT_BYTES);
-    if wanted > 2 << 20 { 2 << 20 } else { wanted }
+/// What must still be journaled when the disk is full: for every order that can be open a doubt, a cancel, its
+/// outcome and two fills; for every mass cancel, session and account a few changes of their state; each as long as
+/// the longest event.
+fn reserve_bytes(limits: &Limits) -> u64 {
+    let events =
+        [(limits.orders_max, 5), (limits.mass_cancels_max, 4), (limits.sessions_max, 2), (limits.accounts_max, 4)]
+            .iter()
+            .fold(0_u64, |sum, (count, events)| sum.saturating_add(u64::from(*count).saturating_mul(*events)));
+    events.saturating_mul(LONGEST_RECORD_BYTES)
 }
+
+/// The longest event with the header and padding of its record.
+const LONGEST_RECORD_BYTES: u64 =
+    (tradecore_domain::event::EVENT_BYTES_MAX + tradecore_journal::record::HEADER_BYTES).next_multiple_of(32) as u64;
 
 fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> {
     if config.broker.kind == BrokerKind::Venue {

@@ -85,9 +85,6 @@ struct JournalPlace {
     /// Directory of the journal.
     #[arg(long)]
     dir: PathBuf,
-    /// Directory of its hot segments, if it has one.
-    #[arg(long)]
-    hot_dir: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -222,7 +219,7 @@ fn journal(command: JournalCommand) -> Result<(), Failure> {
     let damaged = |error: tradecore_journal::ReadError| (Exit::JournalDamaged, error.to_string());
     match command {
         JournalCommand::Stat { place, json } => {
-            let stat = tradecore_journal::stat(&place.dir, place.hot_dir.as_deref()).map_err(damaged)?;
+            let stat = tradecore_journal::stat(&place.dir).map_err(damaged)?;
             let rows = [
                 ("segments", stat.segments),
                 ("segment_bytes", stat.segment_bytes),
@@ -247,7 +244,7 @@ fn journal(command: JournalCommand) -> Result<(), Failure> {
             Ok(())
         }
         JournalCommand::Verify { place } => {
-            let stat = tradecore_journal::stat(&place.dir, place.hot_dir.as_deref()).map_err(damaged)?;
+            let stat = tradecore_journal::stat(&place.dir).map_err(damaged)?;
             println!(
                 "ok: {} records in {} groups, sequence numbers {} to {}",
                 stat.records, stat.groups, stat.first_seq, stat.last_seq
@@ -256,7 +253,7 @@ fn journal(command: JournalCommand) -> Result<(), Failure> {
         }
         JournalCommand::Dump { place, from, to, json, follow } => dump(&place, from, to, json, follow),
         JournalCommand::Tail { place, json } => {
-            let stat = tradecore_journal::stat(&place.dir, place.hot_dir.as_deref()).map_err(damaged)?;
+            let stat = tradecore_journal::stat(&place.dir).map_err(damaged)?;
             dump(&place, stat.last_seq.saturating_add(1), u64::MAX, json, true)
         }
     }
@@ -266,7 +263,7 @@ fn dump(place: &JournalPlace, from: u64, to: u64, json: bool, follow: bool) -> R
     use std::io::Write;
     use tradecore_journal::{Reader, Until};
     let damaged = |error: tradecore_journal::ReadError| (Exit::JournalDamaged, error.to_string());
-    let mut reader = Reader::open(&place.dir, place.hot_dir.as_deref(), from, Until::Journaled).map_err(damaged)?;
+    let mut reader = Reader::open(&place.dir, from, Until::Journaled).map_err(damaged)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     loop {
         while let Some(group) = reader.next_group().map_err(damaged)? {

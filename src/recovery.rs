@@ -26,14 +26,9 @@ pub enum ReplayError {
 ///
 /// # Errors
 /// The journal cannot be read, or holds an event that this release does not know: the start is refused.
-pub fn replay(
-    dir: &Path,
-    hot_dir: Option<&Path>,
-    state: &mut State,
-    progress: &mut dyn FnMut(u64),
-) -> Result<u64, ReplayError> {
+pub fn replay(dir: &Path, state: &mut State, progress: &mut dyn FnMut(u64)) -> Result<u64, ReplayError> {
     let mut events: u64 = 0;
-    let mut reader = Reader::open(dir, hot_dir, 1, Until::Journaled)?;
+    let mut reader = Reader::open(dir, 1, Until::Journaled)?;
     while let Some(group) = reader.next_group()? {
         for record in group.records() {
             let event = Event::from_archive(record.kind, record.version, record.payload)

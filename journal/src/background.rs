@@ -1,29 +1,48 @@
 //! The side threads: one makes what is written survive power loss, one keeps a segment ahead.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 
 use crate::map::Map;
+use crate::record::HEADER_BYTES;
 use crate::scan::{Found, found_at};
 use crate::segment::{self, Prepared, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of, path_of};
 use crate::slots::Slots;
+use crate::start::Started;
+use crate::storage::{Storage, StorageFile};
 use crate::watermarks::Watermarks;
 
 const PAGE: usize = 4096;
-const SYNC_POLL: Duration = Duration::from_micros(50);
 const PREPARE_POLL: Duration = Duration::from_millis(5);
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
+/// So many batches, at most, until the durable watermark itself is synced.
+const BATCHES_PER_CHECKPOINT: u32 = 1024;
 
 /// What to do when a sync failed. The kernel may have dropped what it could not write, so nothing that is
 /// tried afterwards proves anything: the process must stop and recover.
 pub type OnSyncFailure = fn(&io::Error);
+
+/// How often the sync thread syncs. One sync is in flight at a time, and takes all that was written before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncPolicy {
+    /// From the start of one sync to the start of the next, at least, ns; 0 for one right after the other.
+    pub interval_min_ns: u64,
+    /// How long the thread sleeps before it looks again when there was nothing to sync, ns; 0 yields only,
+    /// and keeps a CPU busy.
+    pub idle_poll_ns: u64,
+}
+
+impl Default for SyncPolicy {
+    fn default() -> Self {
+        Self { interval_min_ns: 0, idle_poll_ns: 20_000 }
+    }
+}
 
 /// The side threads of an open journal. Dropping it stops them after a last sync.
 #[derive(Debug)]
@@ -52,7 +71,8 @@ impl Drop for Background {
 
 /// How segments are made.
 #[derive(Debug)]
-pub(crate) struct Maker {
+pub(crate) struct Maker<S> {
+    pub(crate) storage: S,
     pub(crate) dir: PathBuf,
     pub(crate) hot_dir: Option<PathBuf>,
     pub(crate) core: u16,
@@ -60,9 +80,10 @@ pub(crate) struct Maker {
     pub(crate) next_segno: u64,
     pub(crate) next_bytes: u64,
     pub(crate) max_bytes: u64,
+    pub(crate) created_ns: u64,
 }
 
-impl Maker {
+impl<S: Storage> Maker<S> {
     /// Makes the next segment; each is twice as long as the last, up to the bound.
     pub(crate) fn make(&mut self) -> io::Result<Prepared> {
         let header = SegmentHeader {
@@ -72,9 +93,9 @@ impl Maker {
             segno: self.next_segno,
             segment_bytes: self.next_bytes,
             salt: fresh_salt(),
-            created_ns: 0,
+            created_ns: self.created_ns,
         };
-        let prepared = segment::prepare(&self.dir, self.hot_dir.as_deref(), header)?;
+        let prepared = segment::prepare(&self.storage, &self.dir, self.hot_dir.as_deref(), header)?;
         self.next_segno = self.next_segno.saturating_add(1);
         self.next_bytes = self.next_bytes.saturating_mul(2).min(self.max_bytes);
         Ok(prepared)
@@ -87,43 +108,34 @@ fn fresh_salt() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
-pub(crate) struct Shared {
-    pub(crate) prepared: Arc<ArrayQueue<Prepared>>,
-    pub(crate) retired: Arc<ArrayQueue<Prepared>>,
-    pub(crate) watermarks: Arc<Watermarks>,
-    pub(crate) durable: Slots,
-    pub(crate) on_sync_failure: OnSyncFailure,
-    pub(crate) first_segno: u64,
-    pub(crate) next_seq: u64,
-}
-
-pub(crate) fn start(maker: Maker, shared: Shared) -> io::Result<Background> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let syncer = Syncer {
-        dir: maker.dir.clone(),
-        hot_dir: maker.hot_dir.clone(),
-        watermarks: shared.watermarks,
-        durable: shared.durable,
-        segno: shared.first_segno,
-        open: None,
-        at: SEGMENT_HEADER_BYTES,
-        synced_at: SEGMENT_HEADER_BYTES,
-        next_seq: shared.next_seq,
-    };
-    let on_sync_failure = shared.on_sync_failure;
-    let stop_sync = Arc::clone(&stop);
+/// Runs the side threads of a started journal.
+pub(crate) fn spawn<S: Storage>(
+    started: Started<S>,
+    policy: SyncPolicy,
+    on_sync_failure: OnSyncFailure,
+) -> io::Result<(crate::Writer, Background)> {
+    let Started { writer, maker, syncer, prepared, retired, .. } = started;
+    let mut background = Background { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
+    let stop = Arc::clone(&background.stop);
     let sync = std::thread::Builder::new()
         .name("journal-sync".into())
-        .spawn(move || syncer.run(&stop_sync, on_sync_failure))?;
-    let stop_prepare = Arc::clone(&stop);
+        .spawn(move || syncer.run(&stop, policy, on_sync_failure))?;
+    background.threads.push(sync);
+    let stop = Arc::clone(&background.stop);
     let prepare = std::thread::Builder::new()
         .name("journal-prepare".into())
-        .spawn(move || prepare(maker, &shared.prepared, &shared.retired, &stop_prepare))?;
-    Ok(Background { stop, threads: vec![sync, prepare] })
+        .spawn(move || prepare(maker, &prepared, &retired, &stop))?;
+    background.threads.push(prepare);
+    Ok((writer, background))
 }
 
 /// Keeps the ring of prepared segments full, and unmaps those that the writer has left.
-fn prepare(mut maker: Maker, prepared: &ArrayQueue<Prepared>, retired: &ArrayQueue<Prepared>, stop: &AtomicBool) {
+fn prepare<S: Storage>(
+    mut maker: Maker<S>,
+    prepared: &ArrayQueue<Prepared>,
+    retired: &ArrayQueue<Prepared>,
+    stop: &AtomicBool,
+) {
     while !stop.load(Ordering::Acquire) {
         while let Some(old) = retired.pop() {
             drop(old);
@@ -132,48 +144,70 @@ fn prepare(mut maker: Maker, prepared: &ArrayQueue<Prepared>, retired: &ArrayQue
             std::thread::park_timeout(PREPARE_POLL);
             continue;
         }
+        maker.created_ns = wall_clock_ns();
         match maker.make() {
             Ok(segment) => drop(prepared.push(segment)),
             // Named behaviour of a full disk: the writer refuses what adds risk, and this goes on trying.
             Err(_) => std::thread::park_timeout(RETRY_WHEN_FULL),
         }
     }
-    // A segment that was never used holds nothing: a later start makes its own.
     while let Some(unused) = prepared.pop() {
-        drop(std::fs::remove_file(path_of(&maker.dir, unused.header.segno)));
-        if let Some(hot_dir) = &maker.hot_dir {
-            drop(std::fs::remove_file(hot_path_of(hot_dir, unused.header.segno)));
-        }
+        segment::remove_unused(&maker.storage, &maker.dir, maker.hot_dir.as_deref(), &unused);
     }
 }
 
-struct OpenSegment {
+/// UTC, ns, for the header of a segment; 0 when the clock stands before 1970.
+pub(crate) fn wall_clock_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().and_then(|since| u64::try_from(since.as_nanos()).ok()).unwrap_or(0)
+}
+
+/// The segment that is being synced.
+#[derive(Debug)]
+pub(crate) struct OpenSegment<F> {
     map: Map,
-    file: std::fs::File,
+    file: F,
     salt: u64,
     is_hot: bool,
 }
 
-struct Syncer {
-    dir: PathBuf,
-    hot_dir: Option<PathBuf>,
-    watermarks: Arc<Watermarks>,
-    durable: Slots,
-    segno: u64,
-    open: Option<OpenSegment>,
-    at: usize,
-    synced_at: usize,
-    next_seq: u64,
+/// Makes what is written survive power loss.
+#[derive(Debug)]
+pub(crate) struct Syncer<S: Storage> {
+    pub(crate) storage: S,
+    pub(crate) dir: PathBuf,
+    pub(crate) hot_dir: Option<PathBuf>,
+    pub(crate) watermarks: Arc<Watermarks>,
+    pub(crate) durable: Slots<S::File>,
+    pub(crate) durable_synced: u64,
+    pub(crate) segno: u64,
+    pub(crate) open: Option<OpenSegment<S::File>>,
+    pub(crate) at: usize,
+    pub(crate) synced_at: usize,
+    pub(crate) next_seq: u64,
+    pub(crate) batches: u32,
+    /// The writer has sealed the journal: nothing comes but the end of its segment.
+    pub(crate) is_sealed: bool,
 }
 
-impl Syncer {
-    fn run(mut self, stop: &AtomicBool, on_sync_failure: OnSyncFailure) {
+impl<S: Storage> Syncer<S> {
+    fn run(mut self, stop: &AtomicBool, policy: SyncPolicy, on_sync_failure: OnSyncFailure) {
+        // The default slack of 50 µs would more than double the wait for a sync.
+        let _ = rustix::thread::set_current_timer_slack(core::num::NonZeroU64::new(1));
         loop {
-            let stopping = stop.load(Ordering::Acquire);
+            let is_stopping = stop.load(Ordering::Acquire);
+            let started = Instant::now();
             match self.sync_once() {
-                Ok(true) => {}
-                Ok(false) if stopping => return,
-                Ok(false) => std::thread::park_timeout(SYNC_POLL),
+                Ok(true) => {
+                    let interval_min = Duration::from_nanos(policy.interval_min_ns);
+                    let left = interval_min.saturating_sub(started.elapsed());
+                    if !is_stopping && !left.is_zero() {
+                        std::thread::park_timeout(left);
+                    }
+                }
+                Ok(false) if is_stopping => return,
+                Ok(false) if policy.idle_poll_ns == 0 => std::thread::yield_now(),
+                Ok(false) => std::thread::park_timeout(Duration::from_nanos(policy.idle_poll_ns)),
                 Err(error) => {
                     self.watermarks.set_failed();
                     on_sync_failure(&error);
@@ -184,28 +218,38 @@ impl Syncer {
     }
 
     /// Makes durable what is visible now, as one batch; true when there was anything.
-    fn sync_once(&mut self) -> io::Result<bool> {
+    pub(crate) fn sync_once(&mut self) -> io::Result<bool> {
         let open = match self.open.take() {
             Some(open) => open,
+            None if self.is_sealed => return Ok(false),
             None => self.open_segment()?,
         };
-        let ended = self.walk(&open);
-        let moved = self.at > self.synced_at;
-        if moved {
+        let has_ended = self.walk(&open)?;
+        let has_moved = self.at > self.synced_at;
+        if has_moved {
             if open.is_hot {
+                // Whole pages from the first one that changed: the rest of it holds the same bytes as before.
                 let from = self.synced_at & !(PAGE.wrapping_sub(1));
-                open.file.write_all_at(open.map.bytes(from, self.at.saturating_sub(from)), from as u64)?;
+                open.file.write_at(open.map.bytes(from, self.at.saturating_sub(from)), from as u64)?;
             }
-            rustix::fs::fdatasync(&open.file)?;
+            open.file.sync()?;
             self.synced_at = self.at;
             let last_seq = self.next_seq.saturating_sub(1);
             // Recorded before it is told: a start must never believe less than what was acknowledged.
             self.durable.write(last_seq)?;
             self.watermarks.set_synced(last_seq);
+            self.batches = self.batches.saturating_add(1);
         }
-        if ended {
+        let is_idle = !has_moved && self.durable_synced != self.durable.value();
+        if is_idle || self.is_sealed || self.batches >= BATCHES_PER_CHECKPOINT {
+            // From here on damage of what it covers is told from a torn tail, also after power loss.
+            self.durable.sync()?;
+            self.durable_synced = self.durable.value();
+            self.batches = 0;
+        }
+        if has_ended {
             if let (true, Some(hot_dir)) = (open.is_hot, &self.hot_dir) {
-                std::fs::remove_file(hot_path_of(hot_dir, self.segno))?;
+                self.storage.remove(&hot_path_of(hot_dir, self.segno))?;
             }
             self.segno = self.segno.saturating_add(1);
             self.at = SEGMENT_HEADER_BYTES;
@@ -213,37 +257,43 @@ impl Syncer {
         } else {
             self.open = Some(open);
         }
-        Ok(moved || ended)
+        Ok(has_moved || has_ended)
     }
 
     /// Walks over what is visible; true when the segment has ended.
-    fn walk(&mut self, open: &OpenSegment) -> bool {
-        while open.map.length_word(self.at) != 0 {
-            match found_at(open.map.bytes(0, open.map.len()), open.salt, self.at, self.next_seq) {
+    fn walk(&mut self, open: &OpenSegment<S::File>) -> io::Result<bool> {
+        loop {
+            match found_at(&open.map, open.salt, self.at, self.next_seq) {
                 Found::Group { end, last_seq, .. } => {
                     self.at = end;
                     self.next_seq = last_seq.saturating_add(1);
                 }
-                Found::Seal { end } => self.at = end,
-                Found::End => {
-                    self.at = self.at.saturating_add(crate::record::HEADER_BYTES);
-                    return true;
+                Found::Seal { end } => {
+                    self.at = end;
+                    self.is_sealed = true;
                 }
-                // Our own writer makes nothing else; recovery judges it at the next start.
-                Found::Free | Found::Bad => return false,
+                Found::End => {
+                    self.at = self.at.saturating_add(HEADER_BYTES);
+                    return Ok(true);
+                }
+                Found::Free => return Ok(false),
+                Found::Bad => {
+                    // Our writer makes nothing like it: the memory has changed under us.
+                    let what = format!("segment {} changed at byte {} after it was written", self.segno, self.at);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
             }
         }
-        false
     }
 
-    fn open_segment(&self) -> io::Result<OpenSegment> {
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(path_of(&self.dir, self.segno))?;
+    fn open_segment(&self) -> io::Result<OpenSegment<S::File>> {
+        let file = self.storage.open(&path_of(&self.dir, self.segno))?;
         let hot = match &self.hot_dir {
             None => None,
-            Some(hot_dir) => Some(std::fs::File::open(hot_path_of(hot_dir, self.segno))?),
+            Some(hot_dir) => Some(self.storage.open(&hot_path_of(hot_dir, self.segno))?),
         };
         let source = hot.as_ref().unwrap_or(&file);
-        let map = Map::open_read_only(source, source.metadata()?.len() as usize)?;
+        let map = source.map_read_only(source.len()? as usize)?;
         let header = SegmentHeader::from_bytes(map.bytes(0, SEGMENT_HEADER_BYTES))
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a segment header changed under the writer"))?;
         Ok(OpenSegment { map, file, salt: header.salt, is_hot: hot.is_some() })

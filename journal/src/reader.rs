@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::hot::open_newest;
 use crate::map::Map;
-use crate::scan::{Found, Group, found_at};
-use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of, list, path_of};
+use crate::record::Slot;
+use crate::scan::{Found, Group, Record, found_at, slot_at};
+use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, list};
 use crate::watermarks::Watermarks;
 
 /// Why a journal could not be read.
@@ -69,7 +71,6 @@ struct Open {
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,
-    hot_dir: Option<PathBuf>,
     until: Until,
     watermarks: Option<Watermarks>,
     segment: Option<Open>,
@@ -83,12 +84,11 @@ impl Reader {
     ///
     /// # Errors
     /// `Gone` when older segments were removed; else as the files say.
-    pub fn open(dir: &Path, hot_dir: Option<&Path>, from_seq: u64, until: Until) -> Result<Self, ReadError> {
+    pub fn open(dir: &Path, from_seq: u64, until: Until) -> Result<Self, ReadError> {
         let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
-        let segments = list(dir, "jnl").map_err(io_error)?;
+        let segments = list(dir).map_err(io_error)?;
         let mut this = Self {
             dir: dir.to_owned(),
-            hot_dir: hot_dir.map(Path::to_owned),
             until,
             watermarks: Watermarks::open(dir).ok(),
             segment: None,
@@ -98,7 +98,7 @@ impl Reader {
         };
         let first_seqs: Vec<(u64, u64)> = segments
             .iter()
-            .filter_map(|segno| this.first_seq_of(*segno).transpose().map(|seq| seq.map(|seq| (*segno, seq))))
+            .filter_map(|segno| first_seq(dir, *segno).transpose().map(|seq| seq.map(|seq| (*segno, seq))))
             .collect::<Result<_, _>>()?;
         let wanted = from_seq.max(1);
         match first_seqs.iter().rev().find(|(_, first_seq)| *first_seq <= wanted) {
@@ -108,32 +108,9 @@ impl Reader {
                 return Err(ReadError::Gone { dir: dir.to_owned(), seq: wanted });
             }
         }
-        this.segment = this.open_segment(this.segno)?;
+        this.segment = open_segment(dir, this.segno)?;
         this.skip_to(wanted)?;
         Ok(this)
-    }
-
-    fn first_seq_of(&self, segno: u64) -> Result<Option<u64>, ReadError> {
-        let Some(open) = self.open_segment(segno)? else {
-            return Ok(None);
-        };
-        if open.map.length_word(SEGMENT_HEADER_BYTES) == 0 {
-            return Ok(None);
-        }
-        let bytes = open.map.bytes(SEGMENT_HEADER_BYTES, crate::record::HEADER_BYTES);
-        Ok(crate::record::RecordHeader::from_bytes(bytes).map(|header| header.seq).filter(|seq| *seq != 0))
-    }
-
-    fn open_segment(&self, segno: u64) -> Result<Option<Open>, ReadError> {
-        let hot = self.hot_dir.as_ref().map(|hot_dir| hot_path_of(hot_dir, segno));
-        for path in hot.into_iter().chain([path_of(&self.dir, segno)]) {
-            match open_at(&path) {
-                Ok(open) => return Ok(Some(open)),
-                Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
     }
 
     fn skip_to(&mut self, seq: u64) -> Result<(), ReadError> {
@@ -145,7 +122,7 @@ impl Reader {
                     (self.at, self.next_seq) = (place.1, place.2);
                     if self.segno != place.0 {
                         self.segno = place.0;
-                        self.segment = self.open_segment(place.0)?;
+                        self.segment = open_segment(&self.dir, place.0)?;
                     }
                     return Ok(());
                 }
@@ -181,24 +158,38 @@ impl Reader {
         let Some((start, end, _)) = self.advance(bound)? else {
             return Ok(None);
         };
-        Ok(self.segment.as_ref().map(|open| Group { segment: open.map.bytes(0, end), start, end }))
+        let segment = self.segno;
+        Ok(self.segment.as_ref().map(|open| {
+            let bytes = open.map.bytes(start, end.saturating_sub(start));
+            Group { bytes, start, segment }
+        }))
+    }
+
+    /// Hands every record up to the present end of the journal to `each`; how many there were. For replay.
+    ///
+    /// # Errors
+    /// As `next_group`; the records before the bad place have been handed out.
+    pub fn for_each(&mut self, mut each: impl FnMut(&Record<'_>)) -> Result<u64, ReadError> {
+        let mut count: u64 = 0;
+        while let Some(group) = self.next_group()? {
+            for record in group.records() {
+                each(&record);
+                count = count.saturating_add(1);
+            }
+        }
+        Ok(count)
     }
 
     /// Steps over the next group if it ends at or below `bound`: its start, end and last number.
     fn advance(&mut self, bound: u64) -> Result<Option<(usize, usize, u64)>, ReadError> {
         loop {
             if self.segment.is_none() {
-                self.segment = self.open_segment(self.segno)?;
+                self.segment = open_segment(&self.dir, self.segno)?;
             }
             let Some(open) = &self.segment else {
                 return Ok(None);
             };
-            // The acquire load of the first length word is what makes the group's bytes visible.
-            if open.map.length_word(self.at) == 0 {
-                return Ok(None);
-            }
-            let bytes = open.map.bytes(0, open.map.len());
-            match found_at(bytes, open.header.salt, self.at, self.next_seq) {
+            match found_at(&open.map, open.header.salt, self.at, self.next_seq) {
                 Found::Group { last_seq, .. } if last_seq > bound => return Ok(None),
                 Found::Group { end, last_seq, .. } => {
                     let start = self.at;
@@ -207,7 +198,7 @@ impl Reader {
                     return Ok(Some((start, end, last_seq)));
                 }
                 Found::Seal { end } => self.at = end,
-                Found::End => match self.open_segment(self.segno.saturating_add(1))? {
+                Found::End => match open_segment(&self.dir, self.segno.saturating_add(1))? {
                     Some(next) => {
                         self.segno = self.segno.saturating_add(1);
                         self.at = SEGMENT_HEADER_BYTES;
@@ -224,18 +215,33 @@ impl Reader {
     }
 }
 
-fn open_at(path: &Path) -> Result<Open, ReadError> {
-    let io_error = |source| ReadError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io_error)?;
+/// Sequence number of the first record of a segment; `None` when it holds none.
+pub(crate) fn first_seq(dir: &Path, segno: u64) -> Result<Option<u64>, ReadError> {
+    let Some(open) = open_segment(dir, segno)? else {
+        return Ok(None);
+    };
+    Ok(match slot_at(&open.map, SEGMENT_HEADER_BYTES, open.header.salt) {
+        Slot::Record(header, _) => Some(header.seq).filter(|seq| *seq != 0),
+        Slot::Free | Slot::Bad => None,
+    })
+}
+
+fn open_segment(dir: &Path, segno: u64) -> Result<Option<Open>, ReadError> {
+    let opened = open_newest(dir, segno).map_err(|source| ReadError::Io { path: dir.to_owned(), source })?;
+    opened.map(|(file, path)| map(&file, path)).transpose()
+}
+
+fn map(file: &File, path: PathBuf) -> Result<Open, ReadError> {
+    let io_error = |source| ReadError::Io { path: path.clone(), source };
     let len = file.metadata().map_err(io_error)?.len() as usize;
-    let damaged = || ReadError::Damaged { path: path.to_owned(), offset: 0, seq: 0 };
+    let damaged = || ReadError::Damaged { path: path.clone(), offset: 0, seq: 0 };
     if len < SEGMENT_HEADER_BYTES {
         return Err(damaged());
     }
-    let map = Map::open_read_only(&file, len).map_err(io_error)?;
+    let map = Map::open_read_only(file, len).map_err(io_error)?;
     let header = SegmentHeader::from_bytes(map.bytes(0, SEGMENT_HEADER_BYTES)).map_err(|bad| match bad {
         BadHeader::Damaged => damaged(),
-        BadHeader::TooNew(format) => ReadError::FormatTooNew { path: path.to_owned(), format },
+        BadHeader::TooNew(format) => ReadError::FormatTooNew { path: path.clone(), format },
     })?;
-    Ok(Open { map, header, path: path.to_owned() })
+    Ok(Open { map, header, path })
 }

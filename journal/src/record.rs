@@ -19,7 +19,7 @@ pub const FLAG_MORE: u8 = 1;
 pub mod offset {
     /// Length word: 0 while free.
     pub const LEN: usize = 0;
-    /// CRC-32C of what follows it, with length and salt.
+    /// CRC-32C of salt, length, and what follows.
     pub const CRC: usize = 4;
     /// Sequence number.
     pub const SEQ: usize = 8;
@@ -34,6 +34,18 @@ pub mod offset {
     /// Durable lag.
     pub const LAG: usize = 28;
 }
+
+/// The header's fields for the specification: offset, bytes, name, meaning.
+pub const FIELDS: &[(usize, usize, &str, &str)] = &[
+    (offset::LEN, 4, "len", "commit word, stored last; 0 while free; header and payload, bytes"),
+    (offset::CRC, 4, "crc", "CRC-32C of salt, `len`, and the record from `seq` to its end"),
+    (offset::SEQ, 8, "seq", "sequence number, gapless from 1; 0 in the journal's own records"),
+    (offset::TS, 8, "ts_ns", "journal time, ns UTC, never going back; one for a group"),
+    (offset::KIND, 2, "kind", "below 64 the journal's own, from 64 the application's"),
+    (offset::VERSION, 1, "version", "version of the payload's layout"),
+    (offset::FLAGS, 1, "flags", "1 = MORE: the next record belongs to the same group"),
+    (offset::LAG, 4, "durable_lag", "`seq` less the durable watermark at the append; 2³²−1 claims nothing"),
+];
 
 /// A record's header, as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,49 +88,22 @@ impl RecordHeader {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let header = bytes.first_chunk::<HEADER_BYTES>()?;
-        let [
-            l0,
-            l1,
-            l2,
-            l3,
-            c0,
-            c1,
-            c2,
-            c3,
-            s0,
-            s1,
-            s2,
-            s3,
-            s4,
-            s5,
-            s6,
-            s7,
-            t0,
-            t1,
-            t2,
-            t3,
-            t4,
-            t5,
-            t6,
-            t7,
-            k0,
-            k1,
-            version,
-            flags,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = *header;
+        let (words, _) = header.as_chunks::<4>();
+        let [len, crc, seq_low, seq_high, ts_low, ts_high, [k0, k1, version, flags], lag] = words else {
+            return None;
+        };
+        let wide = |low: &[u8; 4], high: &[u8; 4]| {
+            u64::from(u32::from_le_bytes(*low)) | (u64::from(u32::from_le_bytes(*high)) << 32)
+        };
         Some(Self {
-            len: u32::from_le_bytes([l0, l1, l2, l3]),
-            crc: u32::from_le_bytes([c0, c1, c2, c3]),
-            seq: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
-            ts_ns: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
-            kind: u16::from_le_bytes([k0, k1]),
-            version,
-            flags,
-            durable_lag: u32::from_le_bytes([d0, d1, d2, d3]),
+            len: u32::from_le_bytes(*len),
+            crc: u32::from_le_bytes(*crc),
+            seq: wide(seq_low, seq_high),
+            ts_ns: wide(ts_low, ts_high),
+            kind: u16::from_le_bytes([*k0, *k1]),
+            version: *version,
+            flags: *flags,
+            durable_lag: u32::from_le_bytes(*lag),
         })
     }
 
@@ -141,13 +126,23 @@ pub const fn stored_bytes(len: usize) -> usize {
     len.saturating_add(RECORD_ALIGN.wrapping_sub(1)) & !(RECORD_ALIGN.wrapping_sub(1))
 }
 
-/// CRC-32C over length, salt, and the record behind its CRC word.
+/// CRC-32C of two pieces, one after the other.
+pub(crate) fn crc32c(first: &[u8], second: &[u8]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(first);
+    digest.update(second);
+    digest.finalize() as u32
+}
+
+/// CRC-32C over salt, length, and the record behind its CRC word.
 ///
 /// The salt makes bytes of another segment, or of the same place in an earlier life, invalid.
 #[must_use]
 pub fn crc(len: u32, salt: u64, behind_crc: &[u8]) -> u32 {
-    let seed = crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &len.to_le_bytes());
-    crc32c::crc32c_append(seed, behind_crc)
+    let mut seed = [0; 12];
+    put(&mut seed, 0, &salt.to_le_bytes());
+    put(&mut seed, 8, &len.to_le_bytes());
+    crc32c(&seed, behind_crc)
 }
 
 /// What stands at a place of a segment.
@@ -161,22 +156,68 @@ pub enum Slot<'a> {
     Bad,
 }
 
-/// Reads and checks the record at the start of `bytes` (the rest of the segment).
+/// Checks the bytes of one record, padding included.
 #[must_use]
-pub fn slot(bytes: &[u8], salt: u64) -> Slot<'_> {
+pub fn check(bytes: &[u8], salt: u64) -> Slot<'_> {
     let Some(header) = RecordHeader::from_bytes(bytes) else {
-        return Slot::Free;
+        return Slot::Bad;
     };
-    if header.len == 0 {
-        return Slot::Free;
-    }
     let len = header.len as usize;
     let (Some(behind_crc), Some(payload)) = (bytes.get(offset::SEQ..len), bytes.get(HEADER_BYTES..len)) else {
         return Slot::Bad;
     };
-    let pad = bytes.get(len..header.stored_bytes()).unwrap_or_default();
+    let pad = bytes.get(len..).unwrap_or_default();
     if crc(header.len, salt, behind_crc) != header.crc || pad.iter().any(|byte| *byte != 0) {
         return Slot::Bad;
     }
     Slot::Record(header, payload)
+}
+
+/// One of the journal's own records, whole: no payload, no sequence number.
+#[must_use]
+pub(crate) fn own_record(kind: u16, salt: u64, ts_ns: u64, durable_lag: u32) -> [u8; HEADER_BYTES] {
+    let len = HEADER_BYTES as u32;
+    let mut header = RecordHeader { len, crc: 0, seq: 0, ts_ns, kind, version: 1, flags: 0, durable_lag };
+    header.crc = crc(len, salt, header.to_bytes().get(offset::SEQ..).unwrap_or_default());
+    header.to_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_one_of_an_independent_implementation() {
+        let oracle = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+        for len in [0_usize, 1, 7, 24, 31, 32, 200, 1000, 70_000] {
+            let bytes: Vec<u8> = (0..len).map(|nth| (nth * 31) as u8).collect();
+            let mut whole = 0x1234_5678_9ABC_DEF0_u64.to_le_bytes().to_vec();
+            whole.extend_from_slice(&77_u32.to_le_bytes());
+            whole.extend_from_slice(&bytes);
+            assert_eq!(crc(77, 0x1234_5678_9ABC_DEF0, &bytes), oracle.checksum(&whole), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_segment_is_none() {
+        let record = own_record(KIND_END, 7, 1, 0);
+        assert!(matches!(check(&record, 7), Slot::Record(..)));
+        assert_eq!(check(&record, 8), Slot::Bad);
+    }
+
+    #[test]
+    fn headers_are_read_as_they_are_written() {
+        let header = RecordHeader {
+            len: 1,
+            crc: 2,
+            seq: u64::MAX - 3,
+            ts_ns: 1 << 40,
+            kind: 0x0506,
+            version: 7,
+            flags: 8,
+            durable_lag: 9,
+        };
+        assert_eq!(RecordHeader::from_bytes(&header.to_bytes()), Some(header));
+    }
 }

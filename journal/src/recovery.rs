@@ -4,14 +4,14 @@
 //! synced. Damage can change anything. The durable watermark tells the last two apart: what it covers was
 //! synced, so nothing but damage can have taken it; what lies above it was acknowledged to nobody.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::record::{HEADER_BYTES, KIND_END, RECORD_ALIGN, Slot, slot};
-use crate::scan::{Found, claim, found_at};
-use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, list, path_of, sync_dir_of};
+use crate::hot::{Marker, marker_path};
+use crate::record::{HEADER_BYTES, KIND_END, RECORD_ALIGN, Slot, own_record};
+use crate::scan::{Found, claim, found_at, slot_at};
+use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of, path_of};
+use crate::storage::{Storage, StorageFile, numbered};
 use crate::{Damage, OpenError};
 
 /// What was found at the first place that holds no valid next group.
@@ -73,40 +73,43 @@ pub struct RecoveryReport {
     pub epoch: u32,
 }
 
-struct Segment {
-    segno: u64,
-    header: SegmentHeader,
-    bytes: Vec<u8>,
+/// What the files beside the segments say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// The durable watermark as last written down; it may be behind, never ahead.
+    pub(crate) durable_seq: u64,
+    /// The last segment that was removed on purpose.
+    pub(crate) removed_segno: u64,
+    /// Set when a hot copy may be ahead of its segment.
+    pub(crate) hot: Option<Marker>,
 }
 
-/// What a walk over all segments found.
-struct Walk {
-    last_seq: u64,
-    last_ts_ns: u64,
-    records: u64,
-    claimed: u64,
-    is_sealed: bool,
-    /// Index of the segment, and offset, of the first place without a valid next group.
-    end: (usize, usize),
+/// What recovery hands to the start.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) report: RecoveryReport,
+    pub(crate) next_segno: u64,
+    /// Highest epoch that made a segment.
+    pub(crate) epoch_max: u64,
 }
 
-/// Walks, judges, and mends what may be mended. Returns the report and the number of the next segment.
-pub(crate) fn recover(dir: &Path, durable_slot: u64) -> Result<(RecoveryReport, u64), OpenError> {
+/// Walks, judges, and mends what may be mended. One segment is in memory at a time.
+pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Result<Recovered, OpenError> {
     let io_error = |source| OpenError::io(dir, source);
-    let segnos = list(dir, "jnl").map_err(io_error)?;
-    let mut segments = Vec::new();
-    for segno in &segnos {
-        segments.push(read(dir, *segno)?);
+    let segnos = numbered(storage, dir, "jnl").map_err(io_error)?;
+    let files = Files { storage, dir, known, segnos: &segnos };
+    if let Some(first) = segnos.first().filter(|first| **first > known.removed_segno.saturating_add(1)) {
+        let missing = first.saturating_sub(1);
+        return Err(files.damaged(missing, 0, 0, known.durable_seq));
     }
-    let walk = walk(&segments);
-    let behind = behind(&segments, walk.end);
-    let durable_seq = durable_slot.max(walk.claimed).max(behind.claimed);
-    let facts = Facts {
-        has_groups: walk.last_seq > 0,
+    let walk = files.walk()?;
+    let behind = files.behind(&walk)?;
+    let durable_seq = known.durable_seq.max(walk.claimed).max(behind.claimed);
+    let outcome = decide(Facts {
+        has_groups: walk.records > 0,
         has_bytes_behind: behind.has_bytes,
         is_below_durable: walk.last_seq < durable_seq,
-    };
-    let outcome = decide(facts);
+    });
     let mut report = RecoveryReport {
         outcome,
         last_seq: walk.last_seq,
@@ -118,180 +121,331 @@ pub(crate) fn recover(dir: &Path, durable_slot: u64) -> Result<(RecoveryReport, 
         is_sealed: walk.is_sealed,
         epoch: 0,
     };
-    match outcome {
-        Outcome::Damaged => {
-            let place = segments.get(walk.end.0);
-            return Err(OpenError::Damaged(Damage {
-                segment: path_of(dir, place.map_or(1, |segment| segment.segno)),
-                offset: walk.end.1 as u64,
-                first_lost_seq: walk.last_seq.saturating_add(1),
-                durable_seq,
-            }));
-        }
-        Outcome::Torn => {
-            let (cut_bytes, kept_at) = cut(dir, &segments, walk.end).map_err(io_error)?;
-            report.cut_bytes = cut_bytes;
-            report.kept_at = Some(kept_at);
-        }
-        Outcome::Empty | Outcome::Clean => {}
+    if outcome == Outcome::Damaged {
+        let segno = segnos.get(walk.end.0).copied().unwrap_or(1);
+        return Err(files.damaged(segno, walk.end.1 as u64, walk.last_seq.saturating_add(1), durable_seq));
     }
-    let next_segno = end_last_segment(dir, &segments, walk.end, walk.last_ts_ns).map_err(io_error)?;
-    Ok((report, next_segno))
+    // After this point nothing is refused any more; every step may be repeated by a later start.
+    files.drain_hot()?;
+    if outcome == Outcome::Torn {
+        (report.cut_bytes, report.kept_at) = files.cut(&walk)?;
+    }
+    let next_segno = files.end_last(&walk)?;
+    Ok(Recovered { report, next_segno, epoch_max: walk.epoch_max.max(behind.epoch_max) })
 }
 
-fn read(dir: &Path, segno: u64) -> Result<Segment, OpenError> {
-    let path = path_of(dir, segno);
-    let io_error = |source| OpenError::io(&path, source);
-    let file = File::open(&path).map_err(io_error)?;
-    // What the page cache holds may never have reached the disk: only what is synced now counts as read.
-    file.sync_all().map_err(io_error)?;
-    let bytes = std::fs::read(&path).map_err(io_error)?;
-    let damaged = || OpenError::Damaged(Damage { segment: path.clone(), offset: 0, first_lost_seq: 0, durable_seq: 0 });
-    let header = match SegmentHeader::from_bytes(&bytes) {
-        Ok(header) if header.segno == segno && header.segment_bytes == bytes.len() as u64 => header,
-        Ok(_) | Err(BadHeader::Damaged) => return Err(damaged()),
-        Err(BadHeader::TooNew(format)) => return Err(OpenError::FormatTooNew { path, format }),
-    };
-    Ok(Segment { segno, header, bytes })
+struct Segment {
+    header: SegmentHeader,
+    bytes: Vec<u8>,
+    /// True when `bytes` are the hot copy's.
+    is_hot: bool,
 }
 
-fn walk(segments: &[Segment]) -> Walk {
-    let mut walk =
-        Walk { last_seq: 0, last_ts_ns: 0, records: 0, claimed: 0, is_sealed: false, end: (0, SEGMENT_HEADER_BYTES) };
-    // Older segments may have been removed: the first record says where the journal starts.
-    let first = segments
-        .first()
-        .and_then(|segment| segment.bytes.get(SEGMENT_HEADER_BYTES..).map(|b| (b, segment.header.salt)));
-    if let Some(Slot::Record(header, _)) = first.map(|(bytes, salt)| slot(bytes, salt)) {
-        walk.last_seq = header.seq.saturating_sub(1);
-    }
-    let start_seq = walk.last_seq;
-    let mut at = SEGMENT_HEADER_BYTES;
-    let mut index = 0;
-    while let Some(segment) = segments.get(index) {
-        walk.end = (index, at);
-        match found_at(&segment.bytes, segment.header.salt, at, walk.last_seq.saturating_add(1)) {
-            Found::Group { end, last_seq, records, durable_seq, last_ts_ns } => {
-                at = end;
-                walk.last_seq = last_seq;
-                walk.last_ts_ns = last_ts_ns;
-                walk.records = walk.records.saturating_add(records);
-                walk.claimed = walk.claimed.max(durable_seq);
-                walk.is_sealed = false;
-            }
-            Found::Seal { end } => {
-                at = end;
-                walk.is_sealed = true;
-            }
-            Found::End => {
-                index = index.saturating_add(1);
-                at = SEGMENT_HEADER_BYTES;
-                if index >= segments.len() {
-                    // The next segment was never made: the journal ends here.
-                    break;
-                }
-            }
-            Found::Free | Found::Bad => break,
-        }
-    }
-    if walk.records == 0 {
-        walk.last_seq = start_seq;
-    }
-    walk
+/// What a walk over all segments found.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    last_seq: u64,
+    last_ts_ns: u64,
+    records: u64,
+    claimed: u64,
+    is_sealed: bool,
+    epoch_max: u64,
+    /// Index of the segment, and offset, of the first place without a valid next group.
+    end: (usize, usize),
+    /// True when an end record stands there, and the segment that it leads to does not.
+    has_end_record: bool,
 }
 
 struct Behind {
     has_bytes: bool,
     claimed: u64,
+    epoch_max: u64,
 }
 
-/// What lies behind a place: any bytes, and the highest watermark that a valid record there claims.
-fn behind(segments: &[Segment], (index, at): (usize, usize)) -> Behind {
-    let mut behind = Behind { has_bytes: false, claimed: 0 };
-    for (nth, segment) in segments.iter().enumerate().skip(index) {
-        let start = if nth == index { at } else { SEGMENT_HEADER_BYTES };
-        let is_end = matches!(found_at(&segment.bytes, segment.header.salt, start, 0), Found::End);
-        let start = if is_end { start.saturating_add(HEADER_BYTES) } else { start };
-        let bytes = segment.bytes.get(start..).unwrap_or_default();
-        behind.has_bytes |= bytes.iter().any(|byte| *byte != 0);
-        for place in (start..segment.bytes.len()).step_by(RECORD_ALIGN) {
-            if let Slot::Record(header, _) = slot(segment.bytes.get(place..).unwrap_or_default(), segment.header.salt) {
-                behind.claimed = behind.claimed.max(claim(&header));
+struct Files<'a, S> {
+    storage: &'a S,
+    dir: &'a Path,
+    known: &'a Known,
+    segnos: &'a [u64],
+}
+
+impl<S: Storage> Files<'_, S> {
+    fn damaged(&self, segno: u64, offset: u64, first_lost_seq: u64, durable_seq: u64) -> OpenError {
+        OpenError::Damaged(Damage { segment: path_of(self.dir, segno), offset, first_lost_seq, durable_seq })
+    }
+
+    fn read(&self, segno: u64) -> Result<Segment, OpenError> {
+        let path = path_of(self.dir, segno);
+        let io_error = |source| OpenError::io(&path, source);
+        let file = self.storage.open(&path).map_err(io_error)?;
+        // What the page cache holds may never have reached the disk: only what is synced now counts as read.
+        file.sync().map_err(io_error)?;
+        let bytes = file.read_all().map_err(io_error)?;
+        let header = match SegmentHeader::from_bytes(&bytes) {
+            Ok(header) if header.segno == segno && header.segment_bytes == bytes.len() as u64 => header,
+            Ok(_) | Err(BadHeader::Damaged) => return Err(self.damaged(segno, 0, 0, self.known.durable_seq)),
+            Err(BadHeader::TooNew(format)) => return Err(OpenError::FormatTooNew { path, format }),
+        };
+        Ok(match self.read_hot(segno, &header)? {
+            Some(bytes) => Segment { header, bytes, is_hot: true },
+            None => Segment { header, bytes, is_hot: false },
+        })
+    }
+
+    /// The hot copy of a segment: the same bytes, and those that were not drained yet.
+    fn read_hot(&self, segno: u64, header: &SegmentHeader) -> Result<Option<Vec<u8>>, OpenError> {
+        let Some(hot) = self.known.hot.as_ref().filter(|hot| segno >= hot.first_segno) else {
+            return Ok(None);
+        };
+        let path = hot_path_of(&hot.dir, segno);
+        let file = match self.storage.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(OpenError::io(&path, error)),
+        };
+        let bytes = file.read_all().map_err(|source| OpenError::io(&path, source))?;
+        let is_same = SegmentHeader::from_bytes(&bytes) == Ok(*header) && bytes.len() as u64 == header.segment_bytes;
+        Ok(is_same.then_some(bytes))
+    }
+
+    fn walk(&self) -> Result<Walk, OpenError> {
+        let mut walk = Walk {
+            last_seq: 0,
+            last_ts_ns: 0,
+            records: 0,
+            claimed: 0,
+            is_sealed: false,
+            epoch_max: 0,
+            end: (0, SEGMENT_HEADER_BYTES),
+            has_end_record: false,
+        };
+        for (index, segno) in self.segnos.iter().enumerate() {
+            let segment = self.read(*segno)?;
+            walk.epoch_max = walk.epoch_max.max(u64::from(segment.header.epoch));
+            let found = self.walk_segment(index, &segment, &mut walk);
+            if found == Found::End {
+                walk.has_end_record = true;
+                if self.segnos.get(index.saturating_add(1)) == Some(&segno.saturating_add(1)) {
+                    continue;
+                }
+            } else if let Some(hot) = self.known.hot.as_ref().filter(|hot| *segno >= hot.first_segno)
+                && !segment.is_hot
+            {
+                // Not ended, so not wholly drained: what was journaled in it is only in the copy that is gone.
+                let path = hot_path_of(&hot.dir, *segno);
+                return Err(OpenError::MissingHotSegment { path, marker: marker_path(self.dir) });
+            }
+            break;
+        }
+        Ok(walk)
+    }
+
+    /// Walks over one segment, to what ends it.
+    fn walk_segment(&self, index: usize, segment: &Segment, walk: &mut Walk) -> Found {
+        let (bytes, salt) = (segment.bytes.as_slice(), segment.header.salt);
+        walk.has_end_record = false;
+        let mut at = SEGMENT_HEADER_BYTES;
+        loop {
+            walk.end = (index, at);
+            if walk.records == 0
+                && self.known.removed_segno > 0
+                && let Slot::Record(first, _) = slot_at(bytes, at, salt)
+            {
+                // Older segments were removed: the first record says where the journal starts.
+                walk.last_seq = first.seq.saturating_sub(1);
+            }
+            match found_at(bytes, salt, at, walk.last_seq.saturating_add(1)) {
+                Found::Group { end, last_seq, records, durable_seq, last_ts_ns } => {
+                    at = end;
+                    walk.last_seq = last_seq;
+                    walk.last_ts_ns = last_ts_ns;
+                    walk.records = walk.records.saturating_add(records);
+                    walk.claimed = walk.claimed.max(durable_seq);
+                    walk.is_sealed = false;
+                }
+                Found::Seal { end } => {
+                    at = end;
+                    walk.is_sealed = true;
+                }
+                found @ (Found::End | Found::Free | Found::Bad) => return found,
             }
         }
     }
-    behind
-}
 
-/// Keeps aside what lies behind the place, then zeroes it.
-fn cut(dir: &Path, segments: &[Segment], (index, at): (usize, usize)) -> io::Result<(u64, PathBuf)> {
-    let quarantine = dir.join("quarantine");
-    std::fs::create_dir_all(&quarantine)?;
-    let mut kept_at = quarantine.clone();
-    let mut cut_bytes: u64 = 0;
-    for (nth, segment) in segments.iter().enumerate().skip(index) {
-        let start = if nth == index { at } else { SEGMENT_HEADER_BYTES };
-        let bytes = segment.bytes.get(start..).unwrap_or_default();
-        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
-        if used == 0 {
-            continue;
+    /// Offset of the first byte in segment `index` that belongs to nothing valid.
+    fn behind_from(walk: &Walk, index: usize) -> usize {
+        match (index == walk.end.0, walk.has_end_record) {
+            (true, true) => walk.end.1.saturating_add(HEADER_BYTES),
+            (true, false) => walk.end.1,
+            (false, _) => SEGMENT_HEADER_BYTES,
         }
-        kept_at = unused_name(&quarantine, segment.segno, start);
-        let mut kept = File::create(&kept_at)?;
-        kept.write_all(bytes.get(..used).unwrap_or_default())?;
-        kept.sync_all()?;
-        sync_dir_of(&kept_at)?;
-        let file = OpenOptions::new().write(true).open(path_of(dir, segment.segno))?;
-        file.write_all_at(&vec![0; used], start as u64)?;
-        file.sync_all()?;
-        cut_bytes = cut_bytes.saturating_add(used as u64);
     }
-    Ok((cut_bytes, kept_at))
-}
 
-fn unused_name(quarantine: &Path, segno: u64, at: usize) -> PathBuf {
-    let mut turn: u32 = 0;
-    loop {
-        let path = quarantine.join(format!("{segno:010}-{at}-{turn}.cut"));
-        if !path.exists() {
-            return path;
+    /// What lies behind the walk's end: any bytes, and the highest watermark that a valid record there claims.
+    fn behind(&self, walk: &Walk) -> Result<Behind, OpenError> {
+        let mut behind = Behind { has_bytes: false, claimed: 0, epoch_max: 0 };
+        for (index, segno) in self.segnos.iter().enumerate().skip(walk.end.0) {
+            let segment = self.read(*segno)?;
+            behind.epoch_max = behind.epoch_max.max(u64::from(segment.header.epoch));
+            let start = Self::behind_from(walk, index);
+            if used_bytes(segment.bytes.get(start..).unwrap_or_default()) == 0 {
+                continue;
+            }
+            behind.has_bytes = true;
+            for place in (start..segment.bytes.len()).step_by(RECORD_ALIGN) {
+                if let Slot::Record(header, _) = slot_at(segment.bytes.as_slice(), place, segment.header.salt) {
+                    behind.claimed = behind.claimed.max(claim(&header));
+                }
+            }
         }
-        turn = turn.saturating_add(1);
+        Ok(behind)
     }
-}
 
-/// Leads readers from the last segment that holds anything to the one that comes next, whose number it
-/// returns; removes those that hold nothing.
-fn end_last_segment(dir: &Path, segments: &[Segment], (index, at): (usize, usize), ts_ns: u64) -> io::Result<u64> {
-    for unused in segments.iter().skip(index.saturating_add(1)) {
-        std::fs::remove_file(path_of(dir, unused.segno))?;
+    /// Brings what is only in memory to the disk.
+    fn drain_hot(&self) -> Result<(), OpenError> {
+        let first_segno = self.known.hot.as_ref().map_or(u64::MAX, |hot| hot.first_segno);
+        for segno in self.segnos.iter().filter(|segno| **segno >= first_segno) {
+            let segment = self.read(*segno)?;
+            if segment.is_hot {
+                let records = segment.bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or_default();
+                let used = records.get(..used_bytes(records)).unwrap_or_default();
+                self.write(*segno, used, SEGMENT_HEADER_BYTES)?;
+            }
+        }
+        Ok(())
     }
-    let Some(segment) = segments.get(index) else {
-        return Ok(1);
-    };
-    let next_segno = segment.segno.saturating_add(1);
-    if at == SEGMENT_HEADER_BYTES {
-        std::fs::remove_file(path_of(dir, segment.segno))?;
-        sync_dir_of(&path_of(dir, segment.segno))?;
-        return Ok(segment.segno);
-    }
-    if !matches!(found_at(&segment.bytes, segment.header.salt, at, 0), Found::End) {
-        let mut header = crate::record::RecordHeader {
-            len: HEADER_BYTES as u32,
-            crc: 0,
-            seq: 0,
-            ts_ns,
-            kind: KIND_END,
-            version: 1,
-            flags: 0,
-            durable_lag: u32::MAX,
+
+    fn write(&self, segno: u64, bytes: &[u8], at: usize) -> Result<(), OpenError> {
+        let path = path_of(self.dir, segno);
+        let write = || {
+            let file = self.storage.open(&path)?;
+            file.write_at(bytes, at as u64)?;
+            file.sync()
         };
-        let bytes = header.to_bytes();
-        header.crc = crate::record::crc(header.len, segment.header.salt, bytes.get(8..).unwrap_or_default());
-        let file = OpenOptions::new().write(true).open(path_of(dir, segment.segno))?;
-        file.write_all_at(&header.to_bytes(), at as u64)?;
-        file.sync_all()?;
+        write().map_err(|source| OpenError::io(&path, source))
     }
-    sync_dir_of(&path_of(dir, segment.segno))?;
-    Ok(next_segno)
+
+    /// Keeps aside what lies behind the walk's end, then zeroes it.
+    fn cut(&self, walk: &Walk) -> Result<(u64, Option<PathBuf>), OpenError> {
+        let quarantine = self.dir.join("quarantine");
+        let io_error = |source| OpenError::io(&quarantine, source);
+        self.storage.create_dir(&quarantine).map_err(io_error)?;
+        self.storage.sync_dir(self.dir).map_err(io_error)?;
+        let mut kept_at = None;
+        let mut cut_bytes: u64 = 0;
+        for (index, segno) in self.segnos.iter().enumerate().skip(walk.end.0) {
+            let segment = self.read(*segno)?;
+            let start = Self::behind_from(walk, index);
+            let bytes = segment.bytes.get(start..).unwrap_or_default();
+            let used = used_bytes(bytes);
+            if used == 0 {
+                continue;
+            }
+            let name = self.unused_name(&quarantine, *segno, start).map_err(io_error)?;
+            let keep = || {
+                let kept = self.storage.create(&name, used as u64)?;
+                kept.write_at(bytes.get(..used).unwrap_or_default(), 0)?;
+                kept.sync()?;
+                self.storage.sync_dir(&quarantine)
+            };
+            keep().map_err(|source| OpenError::io(&name, source))?;
+            self.write(*segno, &vec![0; used], start)?;
+            cut_bytes = cut_bytes.saturating_add(used as u64);
+            kept_at.get_or_insert(name);
+        }
+        Ok((cut_bytes, kept_at))
+    }
+
+    fn unused_name(&self, quarantine: &Path, segno: u64, at: usize) -> io::Result<PathBuf> {
+        let names = self.storage.list(quarantine)?;
+        let mut turn: u32 = 0;
+        loop {
+            let name = format!("{segno:010}-{at}-{turn}.cut");
+            if !names.contains(&name) {
+                return Ok(quarantine.join(name));
+            }
+            turn = turn.saturating_add(1);
+        }
+    }
+
+    /// Leads readers from the last segment to the one that comes next, whose number it returns; removes
+    /// those behind it, which hold nothing.
+    fn end_last(&self, walk: &Walk) -> Result<u64, OpenError> {
+        let io_error = |source| OpenError::io(self.dir, source);
+        let (index, at) = walk.end;
+        let Some(segno) = self.segnos.get(index).copied() else {
+            return Ok(self.known.removed_segno.saturating_add(1));
+        };
+        for unused in self.segnos.iter().skip(index.saturating_add(1)) {
+            // Both, before a tailer is led on: the next start gives their numbers again.
+            if let Some(hot) = &self.known.hot {
+                match self.storage.remove(&hot_path_of(&hot.dir, *unused)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
+                    _ => {}
+                }
+            }
+            self.storage.remove(&path_of(self.dir, *unused)).map_err(io_error)?;
+        }
+        self.storage.sync_dir(self.dir).map_err(io_error)?;
+        if !walk.has_end_record {
+            // A reader that tails the hot copy must be led on as well.
+            let hot_path = self.known.hot.as_ref().map(|hot| hot_path_of(&hot.dir, segno));
+            for path in hot_path.into_iter().chain([path_of(self.dir, segno)]) {
+                match self.storage.open(&path) {
+                    Ok(file) => self.write_end(&file, walk, at).map_err(|source| OpenError::io(&path, source))?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(OpenError::io(&path, error)),
+                }
+            }
+        }
+        Ok(segno.saturating_add(1))
+    }
+
+    fn write_end(&self, file: &S::File, walk: &Walk, at: usize) -> io::Result<()> {
+        let mut page = vec![0; SEGMENT_HEADER_BYTES];
+        file.read_at(&mut page, 0)?;
+        let Ok(header) = SegmentHeader::from_bytes(&page) else {
+            return Ok(());
+        };
+        let end = own_record(KIND_END, header.salt, walk.last_ts_ns, u32::MAX);
+        // The length word last, as the writer does it: a reader may be looking.
+        let (len, rest) = end.split_at(4);
+        file.write_at(rest, at.saturating_add(4) as u64)?;
+        file.write_at(len, at as u64)?;
+        file.sync()?;
+        file.free_from(at.saturating_add(HEADER_BYTES).next_multiple_of(SEGMENT_HEADER_BYTES) as u64);
+        Ok(())
+    }
+}
+
+/// Length up to the last byte that is not zero.
+fn used_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_of_facts_has_its_outcome() {
+        let table = [
+            // groups, bytes behind, below the durable watermark
+            ((false, false, false), Outcome::Empty),
+            ((true, false, false), Outcome::Clean),
+            ((false, true, false), Outcome::Torn),
+            ((true, true, false), Outcome::Torn),
+            ((false, false, true), Outcome::Damaged),
+            ((false, true, true), Outcome::Damaged),
+            ((true, false, true), Outcome::Damaged),
+            ((true, true, true), Outcome::Damaged),
+        ];
+        let mut seen = std::collections::BTreeSet::new();
+        for (facts, outcome) in table {
+            let (has_groups, has_bytes_behind, is_below_durable) = facts;
+            assert_eq!(decide(Facts { has_groups, has_bytes_behind, is_below_durable }), outcome, "{facts:?}");
+            assert!(seen.insert(facts), "{facts:?} twice");
+        }
+        assert_eq!(seen.len(), 8);
+    }
 }

@@ -1,6 +1,7 @@
 //! Walking a segment: whole groups, in order, and what ends them.
 
-use crate::record::{FLAG_MORE, KIND_END, KIND_SEAL, RecordHeader, Slot, slot};
+use crate::map::Map;
+use crate::record::{FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, Slot, check, offset, stored_bytes};
 
 /// A record, as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +16,38 @@ pub struct Record<'a> {
     pub version: u8,
     /// The payload.
     pub payload: &'a [u8],
+    /// Number of the segment that holds it.
+    pub segment: u64,
     /// Offset in the segment, bytes.
     pub offset: usize,
+}
+
+/// Where records are read from: a segment in a file's copy, or one that is being written.
+pub(crate) trait Source {
+    /// The bytes of the record at `at`, padding included; `None` while its length word is zero, empty when
+    /// the length leads out of the segment. Nothing that a length word does not cover is ever looked at.
+    fn committed(&self, at: usize) -> Option<&[u8]>;
+}
+
+impl Source for [u8] {
+    fn committed(&self, at: usize) -> Option<&[u8]> {
+        let rest = self.get(at..)?;
+        let len = u32::from_le_bytes(*rest.get(offset::LEN..)?.first_chunk::<4>()?);
+        (len != 0).then(|| rest.get(..stored_bytes(len as usize)).unwrap_or_default())
+    }
+}
+
+impl Source for Map {
+    fn committed(&self, at: usize) -> Option<&[u8]> {
+        // The acquire load of a group's first length word makes all of the group visible.
+        let len = self.length_word(at);
+        (len != 0).then(|| self.bytes(at, stored_bytes(len as usize)))
+    }
+}
+
+/// Reads and checks the record at `at`.
+pub(crate) fn slot_at<B: Source + ?Sized>(source: &B, at: usize, salt: u64) -> Slot<'_> {
+    source.committed(at).map_or(Slot::Free, |bytes| check(bytes, salt))
 }
 
 /// What stands at a place of a segment.
@@ -35,12 +66,12 @@ pub(crate) enum Found {
 }
 
 /// What stands at `at`, when `next_seq` is expected.
-pub(crate) fn found_at(segment: &[u8], salt: u64, at: usize, next_seq: u64) -> Found {
+pub(crate) fn found_at<B: Source + ?Sized>(source: &B, salt: u64, at: usize, next_seq: u64) -> Found {
     let mut end = at;
     let mut seq = next_seq;
     let mut durable_seq = 0;
     loop {
-        let header = match slot(segment.get(end..).unwrap_or_default(), salt) {
+        let header = match slot_at(source, end, salt) {
             Slot::Free if end == at => return Found::Free,
             Slot::Free | Slot::Bad => return Found::Bad,
             Slot::Record(header, _) => header,
@@ -71,46 +102,45 @@ pub(crate) fn claim(header: &RecordHeader) -> u64 {
 /// A group of records that became visible together.
 #[derive(Clone, Copy, Debug)]
 pub struct Group<'a> {
-    pub(crate) segment: &'a [u8],
+    /// The group's bytes, and no more: what follows may be in the making.
+    pub(crate) bytes: &'a [u8],
     pub(crate) start: usize,
-    pub(crate) end: usize,
+    pub(crate) segment: u64,
 }
 
 impl<'a> Group<'a> {
     /// The records, in order.
     #[must_use]
     pub const fn records(&self) -> Records<'a> {
-        Records { segment: self.segment, at: self.start, end: self.end }
+        Records { rest: self.bytes, at: self.start, segment: self.segment }
     }
 }
 
 /// The records of a group.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
-    segment: &'a [u8],
+    rest: &'a [u8],
     at: usize,
-    end: usize,
+    segment: u64,
 }
 
 impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
-        if self.at >= self.end {
-            return None;
-        }
-        let rest = self.segment.get(self.at..)?;
         // `found_at` has checked the checksum of every record of the group.
-        let header = RecordHeader::from_bytes(rest)?;
-        let payload = rest.get(crate::record::HEADER_BYTES..header.len as usize)?;
+        let header = RecordHeader::from_bytes(self.rest)?;
+        let payload = self.rest.get(HEADER_BYTES..header.len as usize)?;
         let record = Record {
             seq: header.seq,
             ts_ns: header.ts_ns,
             kind: header.kind,
             version: header.version,
             payload,
+            segment: self.segment,
             offset: self.at,
         };
+        self.rest = self.rest.get(header.stored_bytes()..).unwrap_or_default();
         self.at = self.at.saturating_add(header.stored_bytes());
         Some(record)
     }

@@ -1,11 +1,11 @@
 //! Segments: files of fixed length, allocated and zeroed before use, with a header that names them.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::map::Map;
+use crate::record::crc32c;
+use crate::storage::{Disk, Storage, StorageFile, dir_of, numbered};
 
 /// Length of the segment header, bytes.
 pub const SEGMENT_HEADER_BYTES: usize = 4096;
@@ -15,7 +15,26 @@ pub const MAGIC: [u8; 8] = *b"TCJRNL\0\x01";
 pub const FORMAT_VERSION: u16 = 1;
 
 const PAGE: usize = 4096;
+/// Zeros written before they are synced, bytes.
+const PACE_BYTES: usize = 256 << 10;
 const CRC_AT: usize = 56;
+/// Extension of a file in the making.
+pub(crate) const PARTIAL: &str = "partial";
+
+/// The header's fields for the specification: offset, bytes, name, meaning.
+pub const FIELDS: &[(usize, usize, &str, &str)] = &[
+    (0, 8, "magic", "`TCJRNL`, 0, 1"),
+    (8, 2, "format", "version of the format, 1"),
+    (10, 2, "core", "core that writes"),
+    (12, 4, "epoch", "epoch of the writer that made the segment"),
+    (16, 8, "segno", "number of the segment, from 1; also its name"),
+    (24, 8, "segment_bytes", "length of the file"),
+    (32, 8, "salt", "part of every record's checksum; another for every segment"),
+    (40, 8, "created_ns", "when it was made, ns UTC; 0 if unknown"),
+    (48, 8, "", "zero"),
+    (CRC_AT, 4, "crc", "CRC-32C of the 56 bytes before"),
+    (CRC_AT + 4, SEGMENT_HEADER_BYTES - CRC_AT - 4, "", "zero"),
+];
 
 /// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +86,7 @@ impl SegmentHeader {
         put(&self.salt.to_le_bytes());
         put(&self.created_ns.to_le_bytes());
         put(&[0; 8]);
-        let crc = crc32c::crc32c(page.get(..CRC_AT).unwrap_or_default());
+        let crc = crc32c(page.get(..CRC_AT).unwrap_or_default(), &[]);
         if let Some(to) = page.get_mut(CRC_AT..CRC_AT + 4) {
             to.copy_from_slice(&crc.to_le_bytes());
         }
@@ -87,7 +106,7 @@ impl SegmentHeader {
         };
         let stored = page.get(CRC_AT..).and_then(|bytes| bytes.first_chunk::<4>());
         let format = u64_at(8) as u16;
-        if stored.map(|bytes| u32::from_le_bytes(*bytes)) != Some(crc32c::crc32c(covered))
+        if stored.map(|bytes| u32::from_le_bytes(*bytes)) != Some(crc32c(covered, &[]))
             || !covered.starts_with(&MAGIC)
             || rest.iter().any(|byte| *byte != 0)
         {
@@ -124,17 +143,8 @@ pub fn hot_path_of(hot_dir: &Path, segno: u64) -> PathBuf {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn list(dir: &Path, extension: &str) -> io::Result<Vec<u64>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        if let (Some(number), Some(true)) = (number, path.extension().map(|found| found == extension)) {
-            found.push(number);
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
+pub fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    numbered(&Disk, dir, "jnl")
 }
 
 /// A segment that is ready to be written.
@@ -144,68 +154,70 @@ pub struct Prepared {
     pub header: SegmentHeader,
     /// Where the writer stores.
     pub map: Map,
-    /// What is synced.
-    pub file: File,
-    /// True when `map` is a hot copy that must be drained to `file`.
-    pub is_hot: bool,
 }
 
-/// Makes a segment: allocated for real, zeroed, header written, synced, its directory synced, mapped and
-/// populated. With `hot_dir` the map is of a copy in memory.
+/// Makes a segment: allocated for real, zeroed, header written, synced, mapped and populated; only then does
+/// it get its name, and its directory is synced. With `hot_dir` the map is of a copy in memory.
 ///
 /// # Errors
-/// `StorageFull` when there is no room; nothing is left behind then.
-pub fn prepare(dir: &Path, hot_dir: Option<&Path>, header: SegmentHeader) -> io::Result<Prepared> {
+/// `StorageFull` when there is no room; no room is kept then.
+pub(crate) fn prepare<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    hot_dir: Option<&Path>,
+    header: SegmentHeader,
+) -> io::Result<Prepared> {
     let path = path_of(dir, header.segno);
     let hot_path = hot_dir.map(|hot_dir| hot_path_of(hot_dir, header.segno));
-    let made = make(&path, hot_path.as_deref(), &header);
+    let made = make(storage, &path, hot_path.as_deref(), &header);
     if made.is_err() {
-        drop(std::fs::remove_file(&path));
-        if let Some(hot_path) = hot_path {
-            drop(std::fs::remove_file(hot_path));
+        for path in [Some(&path), hot_path.as_ref()].into_iter().flatten() {
+            drop(storage.remove(&path.with_extension(PARTIAL)));
+            drop(storage.remove(path));
         }
     }
     made
 }
 
-fn make(path: &Path, hot_path: Option<&Path>, header: &SegmentHeader) -> io::Result<Prepared> {
+fn make<S: Storage>(storage: &S, path: &Path, hot_path: Option<&Path>, header: &SegmentHeader) -> io::Result<Prepared> {
     let len = header.segment_bytes as usize;
-    let partial = path.with_extension("prep");
-    let file = create(&partial, header.segment_bytes)?;
+    let partial = path.with_extension(PARTIAL);
+    let file = storage.create(&partial, header.segment_bytes)?;
     // Page by page: a larger write would make pages that the kernel later syncs as one.
     let zeros = [0; PAGE];
     let mut at = PAGE;
     while at < len {
-        file.write_all_at(&zeros, at as u64)?;
+        file.write_at(&zeros, at as u64)?;
         at = at.saturating_add(PAGE);
+        if at.is_multiple_of(PACE_BYTES) {
+            // In small portions: the sync thread's syncs queue behind what this one writes.
+            file.sync()?;
+        }
     }
-    file.write_all_at(&header.to_bytes(), 0)?;
-    file.sync_all()?;
+    file.write_at(&header.to_bytes(), 0)?;
+    file.sync()?;
     let map = match hot_path {
-        None => Map::open(&file, len)?,
+        None => file.map(len)?,
         Some(hot_path) => {
-            let hot = create(hot_path, header.segment_bytes)?;
-            hot.write_all_at(&header.to_bytes(), 0)?;
-            Map::open(&hot, len)?
+            // Named when its header stands, so that no reader finds half of it.
+            let hot_partial = hot_path.with_extension(PARTIAL);
+            let hot = storage.create(&hot_partial, header.segment_bytes)?;
+            hot.write_at(&header.to_bytes(), 0)?;
+            let map = hot.map(len)?;
+            storage.rename(&hot_partial, hot_path)?;
+            map
         }
     };
     map.populate()?;
-    // Only now may a start find it.
-    std::fs::rename(&partial, path)?;
-    sync_dir_of(path)?;
-    Ok(Prepared { header: *header, map, file, is_hot: hot_path.is_some() })
+    storage.rename(&partial, path)?;
+    storage.sync_dir(dir_of(path))?;
+    Ok(Prepared { header: *header, map })
 }
 
-fn create(path: &Path, len: u64) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len)?;
-    Ok(file)
-}
-
-/// Syncs the directory that holds `path`, so that its entry survives.
-///
-/// # Errors
-/// As `fsync(2)`.
-pub fn sync_dir_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+/// Takes a segment away that was never written: a later start makes its own. Best effort.
+pub(crate) fn remove_unused<S: Storage>(storage: &S, dir: &Path, hot_dir: Option<&Path>, unused: &Prepared) {
+    drop(storage.remove(&path_of(dir, unused.header.segno)));
+    if let Some(hot_dir) = hot_dir {
+        drop(storage.remove(&hot_path_of(hot_dir, unused.header.segno)));
+    }
 }

@@ -1,28 +1,50 @@
 //! A number that survives a torn write: two checksummed slots, written in turn.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use crate::record::crc32c;
+use crate::storage::{Storage, StorageFile, dir_of};
 
 const SLOT_BYTES: usize = 512;
 const FILE_BYTES: u64 = 1024;
 
 /// A file with one number.
 #[derive(Debug)]
-pub(crate) struct Slots {
-    file: File,
+pub(crate) struct Slots<F> {
+    file: F,
     turn: u64,
     value: u64,
 }
 
-impl Slots {
-    /// Opens the file, or makes it with the value 0.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.set_len(FILE_BYTES)?;
-        let newest = [0, 1].iter().filter_map(|slot| read_slot(&file, *slot)).max().unwrap_or((0, 0));
-        Ok(Self { file, turn: newest.0, value: newest.1 })
+impl<F: StorageFile> Slots<F> {
+    /// Opens the file, or makes it with the value 0; its room is allocated before it has a name.
+    pub(crate) fn open<S: Storage<File = F>>(storage: &S, path: &Path) -> io::Result<Self> {
+        let file = match storage.open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let partial = path.with_extension("partial");
+                let file = storage.create(&partial, FILE_BYTES)?;
+                // Zeros on the disk: later writes then need no room and no new extent.
+                file.write_at(&[0; FILE_BYTES as usize], 0)?;
+                file.sync()?;
+                storage.rename(&partial, path)?;
+                storage.sync_dir(dir_of(path))?;
+                file
+            }
+            Err(error) => return Err(error),
+        };
+        let (turn, value) = newest(&file);
+        Ok(Self { file, turn, value })
+    }
+
+    /// The number in a file, 0 when there is none; makes nothing.
+    pub(crate) fn peek<S: Storage<File = F>>(storage: &S, path: &Path) -> io::Result<u64> {
+        match storage.open(path) {
+            Ok(file) => Ok(newest(&file).1),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) const fn value(&self) -> u64 {
@@ -40,22 +62,26 @@ impl Slots {
             *number = value.to_le_bytes();
             *sum = checksum(self.turn, value).to_le_bytes();
         }
-        self.file.write_all_at(&slot, (self.turn % 2).saturating_mul(SLOT_BYTES as u64))
+        self.file.write_at(&slot, (self.turn % 2).saturating_mul(SLOT_BYTES as u64))
     }
 
     /// Makes what was written survive power loss.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+        self.file.sync()
     }
 }
 
 fn checksum(turn: u64, value: u64) -> u64 {
-    u64::from(crc32c::crc32c_append(crc32c::crc32c(&turn.to_le_bytes()), &value.to_le_bytes()))
+    u64::from(crc32c(&turn.to_le_bytes(), &value.to_le_bytes()))
 }
 
-fn read_slot(file: &File, slot: u64) -> Option<(u64, u64)> {
+fn newest(file: &impl StorageFile) -> (u64, u64) {
+    [0, 1].iter().filter_map(|slot| read_slot(file, *slot)).max().unwrap_or((0, 0))
+}
+
+fn read_slot(file: &impl StorageFile, slot: u64) -> Option<(u64, u64)> {
     let mut bytes = [0; 24];
-    file.read_exact_at(&mut bytes, slot.saturating_mul(SLOT_BYTES as u64)).ok()?;
+    file.read_at(&mut bytes, slot.saturating_mul(SLOT_BYTES as u64)).ok()?;
     let (words, _) = bytes.as_chunks::<8>();
     let [turn, value, sum] = words else {
         return None;

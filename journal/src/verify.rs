@@ -1,9 +1,192 @@
 //! What a journal is, read only: for tools.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::hot::open_newest;
 use crate::reader::{ReadError, Reader, Until};
-use crate::segment::list;
+use crate::record::{HEADER_BYTES, Slot};
+use crate::scan::{Found, found_at, slot_at};
+use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, list, path_of};
+use crate::slots::Slots;
+use crate::start::removed_path;
+use crate::storage::Disk;
+
+/// What can be wrong at a place of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// A segment that should be there is not.
+    Missing,
+    /// The segment's header is none, or not of this segment.
+    Header,
+    /// A record or group that is not the expected one.
+    Record,
+    /// Bytes behind the end of a segment that has ended, or behind a seal.
+    BehindEnd,
+    /// Bytes behind the last group: a torn tail, or a group that a live writer is making.
+    Tail,
+}
+
+/// A place where a journal is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The segment.
+    pub segment: PathBuf,
+    /// Where, bytes.
+    pub offset: u64,
+    /// The record that should stand there, or come next.
+    pub next_seq: u64,
+    /// What is wrong.
+    pub flaw: Flaw,
+}
+
+/// What a check of every bit found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Segments that were read.
+    pub segments: u64,
+    /// Whole groups.
+    pub groups: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Last sequence number before the first flaw; 0 when there is none.
+    pub last_seq: u64,
+    /// True when the journal ends with the seal of a clean stop.
+    pub is_sealed: bool,
+    /// The first flaw; what lies behind it cannot be judged.
+    pub finding: Option<Finding>,
+}
+
+/// Where a check of segments, one after the other, stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Check {
+    pub(crate) groups: u64,
+    pub(crate) records: u64,
+    /// `None` while the first record has yet to say where the numbering starts.
+    pub(crate) next_seq: Option<u64>,
+    pub(crate) is_sealed: bool,
+    has_ended: bool,
+}
+
+impl Check {
+    pub(crate) const fn new(next_seq: Option<u64>) -> Self {
+        Self { groups: 0, records: 0, next_seq, is_sealed: false, has_ended: true }
+    }
+
+    /// Checks every bit of a segment: where, and what is wrong.
+    pub(crate) fn segment(&mut self, bytes: &[u8], segno: u64) -> Result<(), (usize, Flaw)> {
+        let header = match SegmentHeader::from_bytes(bytes) {
+            Ok(header) if header.segno == segno && header.segment_bytes == bytes.len() as u64 => header,
+            Ok(_) | Err(BadHeader::Damaged | BadHeader::TooNew(_)) => return Err((0, Flaw::Header)),
+        };
+        if !self.has_ended {
+            // Prepared ahead: nothing may stand in it before the one before it has ended.
+            return check_zeros(bytes, SEGMENT_HEADER_BYTES, Flaw::Tail);
+        }
+        self.has_ended = false;
+        let mut at = SEGMENT_HEADER_BYTES;
+        let mut is_sealed_here = false;
+        loop {
+            if self.next_seq.is_none()
+                && let Slot::Record(first, _) = slot_at(bytes, at, header.salt)
+                && first.seq > 0
+            {
+                self.next_seq = Some(first.seq);
+            }
+            match found_at(bytes, header.salt, at, self.next_seq.unwrap_or(1)) {
+                Found::Group { end, last_seq, records, .. } => {
+                    if is_sealed_here {
+                        return Err((at, Flaw::BehindEnd));
+                    }
+                    at = end;
+                    self.is_sealed = false;
+                    self.groups = self.groups.saturating_add(1);
+                    self.records = self.records.saturating_add(records);
+                    self.next_seq = Some(last_seq.saturating_add(1));
+                }
+                Found::Seal { end } => {
+                    at = end;
+                    is_sealed_here = true;
+                    self.is_sealed = true;
+                }
+                Found::End => {
+                    self.has_ended = true;
+                    let end = at.saturating_add(HEADER_BYTES);
+                    return check_zeros(bytes, end, Flaw::BehindEnd);
+                }
+                Found::Free if is_sealed_here => return check_zeros(bytes, at, Flaw::BehindEnd),
+                Found::Free => return check_zeros(bytes, at, Flaw::Tail),
+                Found::Bad => return Err((at, Flaw::Record)),
+            }
+        }
+    }
+}
+
+fn check_zeros(bytes: &[u8], from: usize, flaw: Flaw) -> Result<(), (usize, Flaw)> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let rest = bytes.get(from..).unwrap_or_default();
+    for (nth, chunk) in rest.chunks(ZEROS.len()).enumerate() {
+        if Some(chunk) != ZEROS.get(..chunk.len()) {
+            return Err((from.saturating_add(nth.saturating_mul(ZEROS.len())), flaw));
+        }
+    }
+    Ok(())
+}
+
+/// Checks every bit of every segment: headers, records, order, and that what is free is zero. Read only, and
+/// safe on a live journal, where only a `Tail` may come from the writer being at work.
+///
+/// # Errors
+/// When a file cannot be read; what is wrong inside is in the report.
+pub fn verify(dir: &Path) -> Result<VerifyReport, ReadError> {
+    let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
+    let removed = Slots::peek(&Disk, &removed_path(dir)).map_err(io_error)?;
+    let mut check = Check::new((removed == 0).then_some(1));
+    let mut segments: u64 = 0;
+    let mut expected = None;
+    let mut finding = None;
+    for segno in list(dir).map_err(io_error)? {
+        let first_max = removed.saturating_add(1);
+        let missing = match expected {
+            None => (segno > first_max).then_some(first_max),
+            Some(expected) => (segno != expected).then_some(expected),
+        };
+        let (segno, result) = match missing {
+            Some(missing) => (missing, Err((0, Flaw::Missing))),
+            None => {
+                let bytes = read(dir, segno)?;
+                segments = segments.saturating_add(1);
+                (segno, check.segment(&bytes, segno))
+            }
+        };
+        if let Err((at, flaw)) = result {
+            let next_seq = check.next_seq.unwrap_or(0);
+            finding = Some(Finding { segment: path_of(dir, segno), offset: at as u64, next_seq, flaw });
+            break;
+        }
+        expected = Some(segno.saturating_add(1));
+    }
+    Ok(VerifyReport {
+        segments,
+        groups: check.groups,
+        records: check.records,
+        last_seq: if check.records == 0 { 0 } else { check.next_seq.unwrap_or(1).saturating_sub(1) },
+        is_sealed: check.is_sealed,
+        finding,
+    })
+}
+
+/// A segment's newest bytes.
+fn read(dir: &Path, segno: u64) -> Result<Vec<u8>, ReadError> {
+    let path = path_of(dir, segno);
+    let read = || {
+        let (mut file, _) = open_newest(dir, segno)?.ok_or(io::ErrorKind::NotFound)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(|source| ReadError::Io { path, source })
+}
 
 /// What a walk over the whole journal found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +219,9 @@ pub struct Stat {
 ///
 /// # Errors
 /// `Damaged` at the first place that is no whole group.
-pub fn stat(dir: &Path, hot_dir: Option<&Path>) -> Result<Stat, ReadError> {
+pub fn stat(dir: &Path) -> Result<Stat, ReadError> {
     let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
-    let segments = list(dir, "jnl").map_err(io_error)?;
+    let segments = list(dir).map_err(io_error)?;
     let mut segment_bytes: u64 = 0;
     for segno in &segments {
         let metadata = std::fs::metadata(crate::segment::path_of(dir, *segno)).map_err(io_error)?;
@@ -57,8 +240,8 @@ pub fn stat(dir: &Path, hot_dir: Option<&Path>) -> Result<Stat, ReadError> {
         first_ts_ns: 0,
         last_ts_ns: 0,
     };
-    let mut reader = Reader::open(dir, hot_dir, 1, Until::Journaled).or_else(|error| match error {
-        ReadError::Gone { .. } => first_reader(dir, hot_dir),
+    let mut reader = Reader::open(dir, 1, Until::Journaled).or_else(|error| match error {
+        ReadError::Gone { .. } => first_reader(dir),
         other => Err(other),
     })?;
     while let Some(group) = reader.next_group()? {
@@ -77,7 +260,7 @@ pub fn stat(dir: &Path, hot_dir: Option<&Path>) -> Result<Stat, ReadError> {
     Ok(stat)
 }
 
-fn first_reader(dir: &Path, hot_dir: Option<&Path>) -> Result<Reader, ReadError> {
+fn first_reader(dir: &Path) -> Result<Reader, ReadError> {
     // The first record that is left says where a shortened journal starts.
-    Reader::open(dir, hot_dir, u64::MAX, Until::Journaled)
+    Reader::open(dir, u64::MAX, Until::Journaled)
 }

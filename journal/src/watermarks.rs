@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use crate::map::Map;
+use crate::storage::{Storage, StorageFile};
 
 const FILE_BYTES: usize = 4096;
 // A cache line each: the writer's and the sync thread's stores do not disturb each other.
@@ -27,15 +28,18 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
-    /// Makes the file anew, at these numbers.
-    ///
-    /// # Errors
-    /// When the file cannot be written or mapped.
-    pub fn create(dir: &Path, last_seq: u64, epoch: u32) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path_of(dir))?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, FILE_BYTES as u64)?;
-        let this = Self { map: Map::open(&file, FILE_BYTES)? };
-        this.store(FAILED_AT, 0);
+    /// Makes the file, or takes the one that readers have mapped, and sets it to these numbers.
+    pub(crate) fn create<S: Storage>(storage: &S, dir: &Path, last_seq: u64, epoch: u32) -> io::Result<Self> {
+        let path = path_of(dir);
+        let file = match storage.open(&path) {
+            Ok(file) if file.len()? == FILE_BYTES as u64 => file,
+            Ok(_) => storage.create(&path, FILE_BYTES as u64)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => storage.create(&path, FILE_BYTES as u64)?,
+            Err(error) => return Err(error),
+        };
+        // A store into a page without room would be a SIGBUS: it is written once before it is mapped.
+        file.write_at(&[0; FILE_BYTES], 0)?;
+        let this = Self { map: file.map(FILE_BYTES)? };
         this.store(SYNCED_AT, last_seq);
         this.store(JOURNALED_AT, last_seq);
         this.store(EPOCH_AT, u64::from(epoch));

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::record::{FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, crc, offset, stored_bytes};
+use crate::record::{
+    FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, crc, offset, own_record, stored_bytes,
+};
 use crate::segment::{Prepared, SEGMENT_HEADER_BYTES};
 use crate::watermarks::Watermarks;
 
-/// Bytes at the end of a segment that only its end record may use.
-pub(crate) const END_RECORD_BYTES: usize = HEADER_BYTES;
+/// Bytes at the end of a segment for its seal and its end record, and nothing else.
+pub(crate) const END_RECORD_BYTES: usize = 2 * HEADER_BYTES;
 
 /// Records that one group may hold.
 pub const GROUP_RECORDS_MAX: usize = 256;
@@ -121,12 +123,15 @@ impl Writer {
     }
 
     /// Adds a record to the group: `fill` gets exactly `payload_len` zeroed bytes, 16-aligned. Its sequence
-    /// number. The caller has asked `can_append` for the whole group.
+    /// number. The caller has asked `can_append` for the whole group; one that has not, and finds no room,
+    /// is our own broken invariant, and the process stops.
     pub fn append(&mut self, kind: u16, version: u8, payload_len: usize, fill: impl FnOnce(&mut [u8])) -> u64 {
         let stored = stored_bytes(HEADER_BYTES.saturating_add(payload_len));
         if self.room() < stored {
             self.move_group_to_next_segment();
         }
+        assert!(self.room() >= stored, "append without can_append: no room for {stored} bytes");
+        assert!(self.group_records < GROUP_RECORDS_MAX, "a group of more than {GROUP_RECORDS_MAX} records");
         let at = self.tail;
         self.last_seq = self.last_seq.saturating_add(1);
         let header = RecordHeader {
@@ -139,12 +144,10 @@ impl Writer {
             flags: FLAG_MORE,
             durable_lag: self.durable_lag(),
         };
-        // The length word stays zero: readers see nothing of the group yet.
-        let mut bytes = header.to_bytes();
-        if let Some(len) = bytes.get_mut(..offset::SEQ) {
-            len.fill(0);
-        }
-        self.current.map.bytes_mut(at, HEADER_BYTES).copy_from_slice(&bytes);
+        // The length word is not touched: readers load it, and see nothing of the group yet.
+        let bytes = header.to_bytes();
+        let behind_len = bytes.get(offset::CRC..).unwrap_or_default();
+        self.current.map.bytes_mut(at.saturating_add(offset::CRC), behind_len.len()).copy_from_slice(behind_len);
         fill(self.current.map.bytes_mut(at.saturating_add(HEADER_BYTES), payload_len));
         if let Some(len) = self.group_lens.get_mut(self.group_records) {
             *len = header.len;
@@ -194,6 +197,7 @@ impl Writer {
     /// The rest of the segment is too short for the group: ends it, and copies what is staged to the next.
     fn move_group_to_next_segment(&mut self) {
         let Some(next) = self.next.take().or_else(|| self.prepared.pop()) else {
+            // The assertion of `append` says what is wrong.
             return;
         };
         let staged_len = self.tail.saturating_sub(self.group_start);
@@ -209,33 +213,31 @@ impl Writer {
     }
 
     fn end_segment(&self, mut old: Prepared, at: usize, staged_len: usize) -> Prepared {
-        old.map.bytes_mut(at, staged_len).fill(0);
-        self.write_own(&mut old, at, KIND_END);
+        // All but the group's first length word, which is zero: no reader looks behind it.
+        old.map.bytes_mut(at.saturating_add(offset::CRC), staged_len.saturating_sub(offset::CRC)).fill(0);
+        write_own(&mut old, at, KIND_END, self.last_ts_ns, self.durable_lag());
         old
     }
 
-    /// Writes one of the journal's own records: it has no payload and takes no sequence number.
-    fn write_own(&self, segment: &mut Prepared, at: usize, kind: u16) {
-        write_own(segment, at, kind, self.last_ts_ns, self.durable_lag());
+    /// The segment that was taken in ahead of time, if it was not begun.
+    pub(crate) fn take_unused(&mut self) -> Option<Prepared> {
+        self.next.take()
     }
 
-    /// A clean stop: writes the seal. The sync thread makes it durable before it ends.
+    /// A clean stop: writes the seal, and the end that leads tailers to what the next start writes. The sync
+    /// thread makes both durable before it ends.
     pub(crate) fn write_seal(&mut self) {
-        let at = self.tail;
         let (ts_ns, lag) = (self.last_ts_ns, self.durable_lag());
-        write_own(&mut self.current, at, KIND_SEAL, ts_ns, lag);
-        self.tail = at.saturating_add(HEADER_BYTES);
+        for kind in [KIND_SEAL, KIND_END] {
+            write_own(&mut self.current, self.tail, kind, ts_ns, lag);
+            self.tail = self.tail.saturating_add(HEADER_BYTES);
+        }
     }
 }
 
-pub(crate) fn write_own(segment: &mut Prepared, at: usize, kind: u16, ts_ns: u64, durable_lag: u32) {
-    let len = HEADER_BYTES as u32;
-    let mut header = RecordHeader { len, crc: 0, seq: 0, ts_ns, kind, version: 1, flags: 0, durable_lag };
-    let bytes = header.to_bytes();
-    header.crc = crc(len, segment.header.salt, bytes.get(offset::SEQ..).unwrap_or_default());
-    let bytes = header.to_bytes();
-    if let (Some(from), to) = (bytes.get(4..), segment.map.bytes_mut(at.saturating_add(4), HEADER_BYTES - 4)) {
-        to.copy_from_slice(from);
-    }
-    segment.map.publish(at, len);
+fn write_own(segment: &mut Prepared, at: usize, kind: u16, ts_ns: u64, durable_lag: u32) {
+    let record = own_record(kind, segment.header.salt, ts_ns, durable_lag);
+    let behind_len = record.get(offset::CRC..).unwrap_or_default();
+    segment.map.bytes_mut(at.saturating_add(offset::CRC), behind_len.len()).copy_from_slice(behind_len);
+    segment.map.publish(at, HEADER_BYTES as u32);
 }

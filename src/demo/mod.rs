@@ -173,7 +173,7 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
         }
         if started.elapsed() >= next_line {
             next_line = next_line.saturating_add(Duration::from_secs(1));
-            if let Ok(stat) = tradecore_journal::stat(&dir.join("data/journal"), None) {
+            if let Ok(stat) = tradecore_journal::stat(&dir.join("data/journal")) {
                 say(&format!("{:>5.1?}  {} events journaled", started.elapsed(), stat.last_seq));
             }
         }

@@ -71,7 +71,7 @@ fn journaled(dir: &Path) -> Result<BTreeMap<u64, Journaled>, Failure> {
             order.broker_execs.push(broker_exec);
         }
     };
-    let mut reader = tradecore_journal::Reader::open(dir, None, 1, tradecore_journal::Until::Journaled)
+    let mut reader = tradecore_journal::Reader::open(dir, 1, tradecore_journal::Until::Journaled)
         .map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
     while let Some(group) = reader.next_group().map_err(|error| (Exit::JournalDamaged, error.to_string()))? {
         for record in group.records() {
@@ -162,10 +162,10 @@ fn compare_venue(log: &[crate::venue::log::LoggedOrder], orders: &BTreeMap<u64, 
 
 fn print_table(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> Result<(), Failure> {
     let journal = dir.join("data/journal");
-    let stat = tradecore_journal::stat(&journal, None).map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
+    let stat = tradecore_journal::stat(&journal).map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
     let mut state = State::new(tradecore_domain::Limits::default());
     let started = std::time::Instant::now();
-    let events = crate::recovery::replay(&journal, None, &mut state, &mut |_| {})
+    let events = crate::recovery::replay(&journal, &mut state, &mut |_| {})
         .map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
     let replayed = started.elapsed();
     println!();

@@ -124,8 +124,6 @@ impl ReplayLink {
 pub struct Source {
     /// The journal.
     pub dir: PathBuf,
-    /// Its hot directory, if it has one.
-    pub hot_dir: Option<PathBuf>,
     /// `Durability` class of the core.
     pub durability: u8,
 }
@@ -291,7 +289,7 @@ fn is_wanted(event: &Event, number: u64, request: &FillsRequest) -> bool {
 impl Source {
     fn reader(&self, from_seq: u64) -> Result<Reader, ReadError> {
         let until = if self.durability == Durability::Journaled.raw() { Until::Journaled } else { Until::Synced };
-        Reader::open(&self.dir, self.hot_dir.as_deref(), from_seq, until)
+        Reader::open(&self.dir, from_seq, until)
     }
 
     /// Calls `visit` with the events from `from_seq` to `to_seq`, while it returns true.

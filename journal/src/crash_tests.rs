@@ -1,0 +1,357 @@
+//! Recovery against a model, at every step of a workload, over several crashes in a row.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::record::KIND_END;
+use crate::recovery::Outcome;
+use crate::scan::{Found, found_at, slot_at};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::simulation::{Crash, Dice, Simulated};
+use crate::slots::Slots;
+use crate::start::{Started, start};
+use crate::storage::{Storage, StorageFile, numbered};
+use crate::verify::Check;
+use crate::{Config, OpenError, Space};
+
+const DIR: &str = "/journal";
+
+fn config(is_hot: bool) -> Config {
+    Config {
+        hot_dir: is_hot.then(|| PathBuf::from("/hot")),
+        first_segment_bytes: 64 << 10,
+        max_segment_bytes: 64 << 10,
+        reserve_bytes: 4 << 10,
+        ..Config::new(DIR)
+    }
+}
+
+/// What was written, as somebody outside remembers it.
+#[derive(Debug, Default)]
+struct Model {
+    /// Groups in order: number and payload of each record.
+    groups: Vec<Vec<(u64, Vec<u8>)>>,
+    /// Acknowledged as surviving power loss.
+    synced: u64,
+    /// Acknowledged as surviving the process.
+    journaled: u64,
+    epoch: u32,
+    /// Content of every identity that was ever acknowledged in any class.
+    given: BTreeMap<(u32, u64), Vec<u8>>,
+}
+
+/// Appends, rolls over, syncs and prepares in an order that the dice choose, until the disk fails.
+fn work(
+    disk: &Simulated,
+    started: &mut Started<Simulated>,
+    model: &mut Model,
+    dice: &mut Dice,
+    groups: u64,
+) -> io::Result<()> {
+    for _ in 0..groups {
+        match dice.below(8) {
+            0 if !started.prepared.is_full() => drop(started.prepared.push(started.maker.make()?)),
+            0 | 1 => {
+                started.syncer.sync_once()?;
+                model.synced = started.watermarks.synced();
+            }
+            _ => {}
+        }
+        while let Some(old) = started.retired.pop() {
+            drop(old);
+        }
+        let records = 1 + dice.below(4);
+        let payload_len = 16 + dice.below(3000) as usize;
+        if !started.writer.can_append((payload_len + 64) * records as usize, records as usize, Space::Normal) {
+            continue;
+        }
+        disk.step()?;
+        let mut group = Vec::new();
+        started.writer.begin(1);
+        for nth in 0..records {
+            let payload: Vec<u8> = (0..payload_len).map(|_| dice.below(256) as u8).collect();
+            let seq = started.writer.append(64, 1, payload.len(), |out| out.copy_from_slice(&payload));
+            group.push((seq, payload));
+            if nth == 1 {
+                // The process may die with a group half made.
+                disk.step()?;
+            }
+        }
+        started.writer.commit();
+        for (seq, payload) in &group {
+            assert!(model.given.insert((model.epoch, *seq), payload.clone()).is_none(), "identity {seq} given twice");
+        }
+        model.journaled = started.writer.last_seq();
+        model.groups.push(group);
+    }
+    Ok(())
+}
+
+/// Reads a disk's journal as recovery would, without judging: the records of whole groups, by group.
+fn read_groups(disk: &Simulated) -> Vec<Vec<(u64, Vec<u8>)>> {
+    let mut groups = Vec::new();
+    let mut next_seq = 1;
+    for segno in numbered(disk, Path::new(DIR), "jnl").expect("listed") {
+        let file = disk.open(&crate::segment::path_of(Path::new(DIR), segno)).expect("listed");
+        let bytes = file.read_all().expect("readable");
+        let salt = SegmentHeader::from_bytes(&bytes).expect("a header").salt;
+        let mut at = SEGMENT_HEADER_BYTES;
+        loop {
+            match found_at(bytes.as_slice(), salt, at, next_seq) {
+                Found::Group { end, last_seq, .. } => {
+                    let group = crate::Group { bytes: &bytes[at..end], start: at, segment: segno };
+                    groups.push(group.records().map(|record| (record.seq, record.payload.to_vec())).collect());
+                    (at, next_seq) = (end, last_seq + 1);
+                }
+                Found::Seal { end } => at = end,
+                Found::End | Found::Free => break,
+                Found::Bad => panic!("segment {segno} is bad at {at} after recovery"),
+            }
+        }
+    }
+    groups
+}
+
+/// Nothing is left of what recovery cut.
+fn check_every_bit(disk: &Simulated, last_seq: u64, context: &str) {
+    let mut check = Check::new(Some(1));
+    for segno in numbered(disk, Path::new(DIR), "jnl").expect("listed") {
+        let file = disk.open(&crate::segment::path_of(Path::new(DIR), segno)).expect("listed");
+        let result = check.segment(&file.read_all().expect("readable"), segno);
+        assert_eq!(result, Ok(()), "{context}: segment {segno}");
+    }
+    assert_eq!(check.next_seq, Some(last_seq + 1), "{context}");
+}
+
+/// A life after a crash: recovers, checks against the model, forgets what was lost.
+fn recover(
+    disk: &Simulated,
+    config: &Config,
+    boot_id: &str,
+    crash: Crash,
+    model: &mut Model,
+    context: &str,
+) -> Started<Simulated> {
+    let started = match start(disk, config, boot_id, 0) {
+        Ok(started) => started,
+        Err(error) => panic!("{context}: refused: {error}"),
+    };
+    let last_seq = started.report.last_seq;
+    let must_keep = if crash == Crash::Process { model.journaled } else { model.synced };
+    assert!(last_seq >= must_keep, "{context}: {must_keep} was acknowledged, {last_seq} is left");
+    let found = read_groups(disk);
+    assert!(found.len() <= model.groups.len(), "{context}: more than was written");
+    for (found, written) in found.iter().zip(&model.groups) {
+        assert_eq!(found, written, "{context}: not a prefix of what was written");
+    }
+    check_every_bit(disk, last_seq, context);
+    assert_eq!(found.last().map_or(0, |group| group.last().expect("not empty").0), last_seq, "{context}");
+    assert!(started.report.epoch > model.epoch, "{context}: epoch {} was given before", started.report.epoch);
+    assert_ne!(started.report.outcome, Outcome::Damaged);
+    model.groups.truncate(found.len());
+    model.epoch = started.report.epoch;
+    // What was found was synced while it was read.
+    (model.journaled, model.synced) = (last_seq, last_seq);
+    started
+}
+
+/// Lives until the crash at step `crash_at`, then a second crash during recovery or soon after, then a last life.
+fn check_crash_at(seed: u64, crash_at: u64, is_hot: bool, crash: Crash) -> bool {
+    let context = format!("seed {seed}, step {crash_at}, hot {is_hot}, {crash:?}");
+    let config = config(is_hot);
+    let mut dice = Dice::new(seed);
+    let mut model = Model::default();
+    let mut disk = Simulated::default();
+    disk.crash_after(crash_at);
+    let mut has_crashed = false;
+    if let Ok(mut started) = start(&disk, &config, "boot 0", 0) {
+        model.epoch = started.report.epoch;
+        has_crashed = work(&disk, &mut started, &mut model, &mut dice, 60).is_err();
+    }
+    has_crashed |= model.epoch == 0;
+    let boot_id = |life: u64| if crash == Crash::Power { format!("boot {life}") } else { "boot 0".to_owned() };
+    let mut chaos = Dice::new(seed ^ (crash_at << 20));
+    for life in 1..3 {
+        disk = disk.survivor(crash, &mut chaos);
+        // The machine may go down again in the middle of recovery: the next one starts over.
+        disk.crash_after(chaos.below(40));
+        if let Ok(started) = start(&disk, &config, &boot_id(life * 2), 0) {
+            // It came up and gave an epoch: that one is never given again either.
+            assert!(started.report.epoch > model.epoch, "{context}: an epoch was given twice");
+            model.epoch = started.report.epoch;
+        }
+        disk = disk.survivor(crash, &mut chaos);
+        let mut started = recover(&disk, &config, &boot_id(life * 2 + 1), crash, &mut model, &context);
+        disk.crash_after(chaos.below(400));
+        drop(work(&disk, &mut started, &mut model, &mut dice, 30));
+    }
+    has_crashed
+}
+
+/// Every step of the workload, until it ends before the crash.
+fn check_every_step(seed: u64, is_hot: bool, crash: Crash, stride: u64) {
+    let mut crash_at = seed % stride;
+    while check_crash_at(seed, crash_at, is_hot, crash) {
+        crash_at += stride;
+    }
+    assert!(crash_at > 60, "seed {seed}: the workload has {crash_at} steps only");
+}
+
+#[test]
+fn power_loss_at_any_step_keeps_what_was_synced_and_whole_groups_when_segments_are_mapped() {
+    (1..=4).for_each(|seed| check_every_step(seed, false, Crash::Power, 4));
+}
+
+#[test]
+fn power_loss_at_any_step_keeps_what_was_synced_and_whole_groups_when_segments_are_hot() {
+    (11..=14).for_each(|seed| check_every_step(seed, true, Crash::Power, 4));
+}
+
+#[test]
+fn a_kill_at_any_step_keeps_every_committed_group_when_segments_are_mapped() {
+    (21..=22).for_each(|seed| check_every_step(seed, false, Crash::Process, 4));
+}
+
+#[test]
+fn a_kill_at_any_step_keeps_every_committed_group_when_segments_are_hot() {
+    (31..=32).for_each(|seed| check_every_step(seed, true, Crash::Process, 4));
+}
+
+/// A synced journal of at least `groups` groups.
+fn synced_journal(is_hot: bool, groups: u64) -> (Simulated, Started<Simulated>, Model) {
+    let disk = Simulated::default();
+    let mut started = start(&disk, &config(is_hot), "boot", 0).expect("starts");
+    let mut model = Model { epoch: started.report.epoch, ..Model::default() };
+    work(&disk, &mut started, &mut model, &mut Dice::new(5), groups).expect("no crash");
+    while started.syncer.sync_once().expect("syncs") {}
+    model.synced = started.watermarks.synced();
+    assert_eq!(model.synced, model.journaled);
+    (disk, started, model)
+}
+
+#[test]
+fn damage_of_what_was_synced_is_refused_and_nothing_is_changed() {
+    let (disk, _started, model) = synced_journal(false, 12);
+    let mut dice = Dice::new(77);
+    let path = PathBuf::from("/journal/0000000001.jnl");
+    let used = disk.content()[&path].iter().rposition(|byte| *byte != 0).expect("used") as u64;
+    for _ in 0..200 {
+        let (at, bit) = (dice.below(used - 4096) + 4096, dice.below(8));
+        let copy = disk.survivor(Crash::Process, &mut dice);
+        copy.damage(&path, at, 1 << bit);
+        let before = copy.content();
+        match start(&copy, &config(false), "boot", 0) {
+            Err(OpenError::Damaged(damage)) => assert_eq!(damage.durable_seq, model.synced, "byte {at}"),
+            other => panic!("byte {at} bit {bit}: {other:?}"),
+        }
+        assert_eq!(copy.content(), before, "byte {at}: something was changed");
+    }
+}
+
+#[test]
+fn damage_is_known_by_later_records_when_the_durable_slots_are_lost() {
+    let (disk, _started, _) = synced_journal(false, 60);
+    let copy = disk.survivor(Crash::Process, &mut Dice::new(1));
+    copy.remove(Path::new("/journal/durable")).expect("there");
+    copy.damage(Path::new("/journal/0000000001.jnl"), 4096 + 40, 1);
+    assert!(matches!(start(&copy, &config(false), "boot", 0), Err(OpenError::Damaged(_))));
+}
+
+#[test]
+fn the_epoch_survives_power_loss_before_the_first_append() {
+    for seed in 0..20 {
+        let disk = Simulated::default();
+        let started = start(&disk, &config(false), "boot", 0).expect("starts");
+        let copy = disk.survivor(Crash::Power, &mut Dice::new(seed));
+        let epoch = Slots::peek(&copy, Path::new("/journal/epoch")).expect("readable");
+        assert_eq!(epoch, u64::from(started.report.epoch), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_lost_segment_is_refused() {
+    let (disk, _started, _) = synced_journal(false, 60);
+    for segno in numbered(&disk, Path::new(DIR), "jnl").expect("listed") {
+        let bytes = disk.content()[&crate::segment::path_of(Path::new(DIR), segno)].clone();
+        if bytes[SEGMENT_HEADER_BYTES..].iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        let copy = disk.survivor(Crash::Process, &mut Dice::new(1));
+        copy.remove(&crate::segment::path_of(Path::new(DIR), segno)).expect("there");
+        assert!(matches!(start(&copy, &config(false), "boot", 0), Err(OpenError::Damaged(_))), "segment {segno}");
+    }
+}
+
+#[test]
+fn a_missing_hot_copy_refuses_in_the_same_boot_and_is_power_loss_in_the_next() {
+    let (disk, _started, model) = synced_journal(true, 12);
+    let copy = disk.survivor(Crash::Process, &mut Dice::new(1));
+    copy.remove(Path::new("/hot/0000000001.hot")).expect("there");
+    let before = copy.content();
+    assert!(matches!(start(&copy, &config(true), "boot", 0), Err(OpenError::MissingHotSegment { .. })));
+    assert_eq!(copy.content(), before);
+    let next = start(&copy, &config(true), "another boot", 0).expect("what was synced is there");
+    assert_eq!(next.report.last_seq, model.synced);
+}
+
+#[test]
+fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room() {
+    let (disk, mut started, _) = synced_journal(false, 0);
+    disk.set_free_bytes(Some(0));
+    let error = started.maker.make().expect_err("full");
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(disk.content().keys().all(|path| path.extension() != Some("partial".as_ref())), "room is kept");
+    let append = |started: &mut Started<Simulated>, space| {
+        let fits = started.writer.can_append(512, 1, space);
+        if fits {
+            started.writer.begin(1);
+            started.writer.append(64, 1, 400, |out| out.fill(1));
+            started.writer.commit();
+        }
+        fits
+    };
+    while append(&mut started, Space::Normal) {}
+    let reserved = (0..).take_while(|_| append(&mut started, Space::Reserve)).count();
+    assert!((8..=10).contains(&reserved), "{reserved} records of 512 bytes in a reserve of 4 KiB");
+    disk.set_free_bytes(None);
+    drop(started.prepared.push(started.maker.make().expect("room again")));
+    assert!(append(&mut started, Space::Normal));
+}
+
+#[test]
+fn a_failed_sync_is_reported_and_tells_nobody_that_anything_is_durable() {
+    let (disk, mut started, model) = synced_journal(false, 4);
+    started.writer.begin(1);
+    started.writer.append(64, 1, 16, |out| out.fill(1));
+    started.writer.commit();
+    disk.crash_after(0);
+    started.syncer.sync_once().expect_err("the disk is gone");
+    assert_eq!(started.watermarks.synced(), model.synced);
+}
+
+#[test]
+fn a_full_segment_keeps_room_for_its_seal_and_its_end() {
+    let (disk, mut started, _) = synced_journal(false, 0);
+    while started.writer.room() >= 32 {
+        started.writer.begin(1);
+        started.writer.append(64, 1, 0, |_| {});
+        started.writer.commit();
+    }
+    started.writer.write_seal();
+    while started.syncer.sync_once().expect("syncs") {}
+    let last_seq = started.writer.last_seq();
+    for round in 0..3 {
+        let copy = disk.survivor(Crash::Process, &mut Dice::new(round));
+        let next = start(&copy, &config(false), "boot", 0).expect("starts");
+        assert_eq!((next.report.last_seq, next.report.is_sealed), (last_seq, true));
+        let bytes = copy.content()[&PathBuf::from("/journal/0000000001.jnl")].clone();
+        assert_eq!(bytes.len(), 64 << 10);
+        let salt = SegmentHeader::from_bytes(&bytes).expect("a header").salt;
+        let end = bytes.iter().rposition(|byte| *byte != 0).expect("used") / 32 * 32;
+        assert!(
+            matches!(slot_at(bytes.as_slice(), end, salt), crate::record::Slot::Record(header, _) if header.kind == KIND_END)
+        );
+    }
+}

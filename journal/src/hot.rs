@@ -1,0 +1,84 @@
+//! Hot segments: copies in memory that the writer stores into, and how everybody finds them.
+//!
+//! The file `hot` in the journal's directory says where they are. It is there before the first hot segment is,
+//! a hot copy has its name before its segment has, and keeps it until all of it is drained: so a segment
+//! without a hot copy is whole, or is written itself.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::segment::{hot_path_of, path_of};
+use crate::storage::{Disk, Storage, StorageFile, write_whole};
+
+/// What the file `hot` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marker {
+    /// Boot in which the copies were made.
+    pub(crate) boot_id: String,
+    /// Their directory, in memory.
+    pub(crate) dir: PathBuf,
+    /// The first segment that was kept there.
+    pub(crate) first_segno: u64,
+}
+
+/// Where it lies.
+pub(crate) fn marker_path(dir: &Path) -> PathBuf {
+    dir.join("hot")
+}
+
+impl Marker {
+    pub(crate) fn read<S: Storage>(storage: &S, dir: &Path) -> io::Result<Option<Self>> {
+        let file = match storage.open(&marker_path(dir)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bytes = file.read_all()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines().map(str::to_owned);
+        Ok(Some(Self {
+            boot_id: lines.next().unwrap_or_default(),
+            dir: PathBuf::from(lines.next().unwrap_or_default()),
+            first_segno: lines.next().and_then(|line| line.parse().ok()).unwrap_or(1),
+        }))
+    }
+
+    /// Demands hot segments from here on.
+    pub(crate) fn write<S: Storage>(&self, storage: &S, dir: &Path) -> io::Result<()> {
+        let text = format!("{}\n{}\n{}\n", self.boot_id, self.dir.display(), self.first_segno);
+        write_whole(storage, &marker_path(dir), text.as_bytes())
+    }
+
+    /// Takes the demand away.
+    pub(crate) fn remove<S: Storage>(storage: &S, dir: &Path) -> io::Result<()> {
+        match storage.remove(&marker_path(dir)) {
+            Ok(()) => storage.sync_dir(dir),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Opens the newest bytes of a segment, and says where they are; `None` when there is no such segment.
+pub(crate) fn open_newest(dir: &Path, segno: u64) -> io::Result<Option<(File, PathBuf)>> {
+    let open_hot = || match Marker::read(&Disk, dir)? {
+        Some(marker) => open_if_there(hot_path_of(&marker.dir, segno)),
+        None => Ok(None),
+    };
+    if let Some(hot) = open_hot()? {
+        return Ok(Some(hot));
+    }
+    let segment = open_if_there(path_of(dir, segno))?;
+    // A hot copy that is there now came between the two looks: while it is there, what it drains to is in
+    // the making.
+    Ok(if segment.is_some() { open_hot()?.or(segment) } else { None })
+}
+
+fn open_if_there(path: PathBuf) -> io::Result<Option<(File, PathBuf)>> {
+    match File::open(&path) {
+        Ok(file) => Ok(Some((file, path))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    }
+}

@@ -1,0 +1,136 @@
+//! The files as specified: the tables of `FORMAT.md`, a golden journal of format 1, every bit of a segment.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tradecore_journal::record::{self, RecordHeader};
+use tradecore_journal::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
+use tradecore_journal::{Flaw, Reader, Until, verify};
+
+fn crate_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn table(fields: &[(usize, usize, &str, &str)]) -> String {
+    let mut out = String::from("| offset | bytes | field | meaning |\n|---|---|---|---|\n");
+    for (offset, bytes, name, meaning) in fields {
+        let name = if name.is_empty() { String::new() } else { format!("`{name}`") };
+        out.push_str(&format!("| {offset} | {bytes} | {name} | {meaning} |\n"));
+    }
+    out
+}
+
+#[test]
+fn the_layout_tables_are_those_of_the_code() {
+    let path = crate_dir().join("FORMAT.md");
+    let text = fs::read_to_string(&path).expect("FORMAT.md");
+    let mut wanted = text.clone();
+    for (name, fields) in [("segment header", segment::FIELDS), ("record header", record::FIELDS)] {
+        let end_of_last = fields.iter().fold(0, |at, (offset, bytes, ..)| {
+            assert_eq!(*offset, at, "{name}: the fields lie side by side");
+            at + bytes
+        });
+        assert!(end_of_last == SEGMENT_HEADER_BYTES || end_of_last == record::HEADER_BYTES);
+        let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+        let from = wanted.find(&open).expect("the table's mark") + open.len();
+        let to = wanted.find(&close).expect("the table's end");
+        wanted.replace_range(from..to, &table(fields));
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, wanted).expect("written");
+    } else {
+        assert!(text == wanted, "FORMAT.md is behind the code: run with UPDATE_DOCS=1");
+    }
+}
+
+/// A journal of 8 KiB made without the writer, from the specification: three records in two groups, a seal.
+fn golden() -> Vec<u8> {
+    let header = SegmentHeader {
+        format: 1,
+        core: 3,
+        epoch: 9,
+        segno: 1,
+        segment_bytes: 8192,
+        salt: 0x0102_0304_0506_0708,
+        created_ns: 1_700_000_000_000_000_000,
+    };
+    let mut bytes = header.to_bytes().to_vec();
+    let records = [
+        (1_u64, 64_u16, record::FLAG_MORE, b"first of two".as_slice(), 1_u32),
+        (2, 65, 0, b"second of two, longer than a row of 32".as_slice(), 2),
+        (3, 70, 0, b"".as_slice(), 0),
+        (0, record::KIND_SEAL, 0, b"".as_slice(), 0),
+    ];
+    for (seq, kind, flags, payload, durable_lag) in records {
+        let mut header = RecordHeader {
+            len: (record::HEADER_BYTES + payload.len()) as u32,
+            crc: 0,
+            seq,
+            ts_ns: 1_700_000_000_000_000_001 + seq / 3,
+            kind,
+            version: 1,
+            flags,
+            durable_lag,
+        };
+        let behind: Vec<u8> = header.to_bytes()[8..].iter().chain(payload).copied().collect();
+        let mut covered = 0x0102_0304_0506_0708_u64.to_le_bytes().to_vec();
+        covered.extend_from_slice(&header.len.to_le_bytes());
+        covered.extend_from_slice(&behind);
+        header.crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&covered);
+        bytes.extend_from_slice(&header.to_bytes());
+        bytes.extend_from_slice(payload);
+        bytes.resize(bytes.len().next_multiple_of(32), 0);
+    }
+    bytes.resize(8192, 0);
+    bytes
+}
+
+fn golden_path() -> PathBuf {
+    crate_dir().join("golden/v1/0000000001.jnl")
+}
+
+#[test]
+fn the_golden_journal_of_format_1_stays_readable() {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(golden_path().parent().expect("a folder")).expect("made");
+        fs::write(golden_path(), golden()).expect("written");
+    }
+    assert_eq!(fs::read(golden_path()).expect("the golden file"), golden(), "the specification has moved");
+    let dir = golden_path().parent().expect("a folder").to_owned();
+    let mut reader = Reader::open(&dir, 1, Until::Journaled).expect("readable");
+    let mut seen = Vec::new();
+    reader
+        .for_each(|r| seen.push((r.seq, r.kind, r.version, r.segment, r.offset, r.payload.to_vec())))
+        .expect("undamaged");
+    assert_eq!(
+        seen,
+        [
+            (1, 64, 1, 1, 4096, b"first of two".to_vec()),
+            (2, 65, 1, 1, 4160, b"second of two, longer than a row of 32".to_vec()),
+            (3, 70, 1, 1, 4256, Vec::new()),
+        ]
+    );
+    let report = verify(&dir).expect("readable");
+    assert_eq!((report.groups, report.records, report.last_seq, report.is_sealed), (2, 3, 3, true));
+    assert_eq!(report.finding, None);
+}
+
+#[test]
+fn every_flipped_bit_of_a_sealed_segment_is_found() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().join("0000000001.jnl");
+    let whole = golden();
+    fs::write(&path, &whole).expect("written");
+    assert_eq!(verify(root.path()).expect("readable").finding, None);
+    let file = fs::OpenOptions::new().write(true).open(&path).expect("opens");
+    for bit in 0..whole.len() * 8 {
+        use std::os::unix::fs::FileExt;
+        let (at, mask) = (bit / 8, 1_u8 << (bit % 8));
+        file.write_all_at(&[whole[at] ^ mask], at as u64).expect("written");
+        let finding = verify(root.path()).expect("readable").finding;
+        let finding = finding.unwrap_or_else(|| panic!("byte {at}, mask {mask:#04x}: not found"));
+        assert_eq!(finding.flaw == Flaw::Header, at < SEGMENT_HEADER_BYTES, "byte {at}: {finding:?}");
+        file.write_all_at(&[whole[at]], at as u64).expect("written");
+    }
+}
