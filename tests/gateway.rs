@@ -34,6 +34,7 @@ fn config(extra: &str) -> String {
 id = 1
 environment = "virtual"
 data_dir = "data"
+hot_dir = "hot"
 durability = "journaled"
 idle = "park"
 
@@ -297,7 +298,8 @@ fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
     }
     gateway.child.kill().expect("killed");
     gateway.child.wait().expect("gone");
-    let segment: PathBuf = gateway.dir.path().join("data/journal/0000000001.jnl");
+    // The newest bytes are those in memory.
+    let segment: PathBuf = gateway.dir.path().join("hot/0000000001.hot");
     let mut bytes = std::fs::read(&segment).expect("readable");
     bytes[4096 + 40] ^= 1;
     std::fs::write(&segment, &bytes).expect("written");
