@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tradecore_domain::command::Command;
 use tradecore_domain::market::Market;
 use tradecore_domain::{Limits, State};
+use tradecore_journal::SyncPolicy;
 use tradecore_protocol::fields::{Durability, Environment, InstrumentId, Role, SessionId};
 use tradecore_protocol::layout::Text;
 use tradecore_protocol::session::ServerConfig;
@@ -215,6 +216,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
         first_segment_bytes: config.journal.first_segment_mib << 20,
         max_segment_bytes,
         reserve_bytes: reserve_bytes(&limits),
+        sync: sync_policy(durability),
         on_sync_failure: sync_failed,
         ..tradecore_journal::Config::new(&dir)
     })?;
@@ -322,6 +324,15 @@ fn reserve_bytes(limits: &Limits) -> u64 {
             .iter()
             .fold(0_u64, |sum, (count, events)| sum.saturating_add(u64::from(*count).saturating_mul(*events)));
     events.saturating_mul(LONGEST_RECORD_BYTES)
+}
+
+/// In class `journaled` nobody waits for a sync: it comes often enough to bound what power loss takes, and leaves
+/// the CPU to the loop in between.
+fn sync_policy(durability: Durability) -> SyncPolicy {
+    match durability {
+        Durability::Journaled => SyncPolicy { interval_min_ns: 1_000_000, idle_poll_ns: 1_000_000 },
+        Durability::Synced | Durability::Replicated => SyncPolicy::default(),
+    }
 }
 
 /// The longest event with the header and padding of its record.

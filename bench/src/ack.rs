@@ -1,0 +1,187 @@
+//! Order to the gateway's own acceptance, against an echo of the same frame sizes, run by run in turn.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use tradecore_protocol::fields::{ClOrdId, OrdType, Px, Qty, Side, Tif};
+use tradecore_protocol::frame::Frame;
+use tradecore_protocol::messages::{ExecReport, NewOrder, RequestReject};
+use tradecore_protocol::wire::{I64, U32, U64};
+
+use crate::Failure;
+use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
+use crate::host::{self, Gateway};
+use crate::peer::{self, Peer};
+use crate::timing::{RoundTrips, Schedule, judge_ratio, median, print_run, round_trips, since};
+
+/// p50 of the gateway, at most, as a share of the echo's, %.
+const BOUND_PERCENT: u64 = 130;
+
+/// True when the promise was kept.
+pub(crate) fn measure(rate: u64, seconds: u64, runs: usize) -> Result<bool, Failure> {
+    println!("order to acceptance, class journaled, {rate} orders/s, loopback TCP, busy polling on both sides");
+    println!("frames: {REQUEST_BYTES} bytes to the server, {REPLY_BYTES} bytes back");
+    let orders = rate.saturating_mul(seconds);
+    let (mut echo_p50, mut gateway_p50) = (Vec::new(), Vec::new());
+    for run in 0..=runs {
+        let echo = {
+            let (_process, address) = host::start_echo()?;
+            let mut stream = peer::connect(&address)?;
+            host::pinned(|| echo_run(&mut stream, rate, orders).map_err(|error| error.to_string()))?
+        };
+        let gateway = {
+            let gateway = Gateway::start(1)?;
+            let mut active = [Active::log_on(&gateway.address, 1)?];
+            wait_until_trading(&mut active)?;
+            order_run(&mut active, rate, orders)?
+        };
+        // The first of each is warm-up.
+        if run > 0 {
+            print_run(&format!("echo, run {run}"), &echo);
+            print_run(&format!("gateway, run {run}"), &gateway);
+            echo_p50.push(echo.value_at_quantile(0.5));
+            gateway_p50.push(gateway.value_at_quantile(0.5));
+        }
+    }
+    Ok(judge_ratio("median p50 of the gateway", median(gateway_p50), median(echo_p50), BOUND_PERCENT))
+}
+
+fn echo_run(stream: &mut TcpStream, rate: u64, requests: u64) -> Result<RoundTrips, Failure> {
+    let mut times = round_trips();
+    let mut waiting = VecDeque::new();
+    let mut schedule = Schedule::new(rate);
+    let mut reply = [0; REPLY_BYTES];
+    let mut filled: usize = 0;
+    let mut sent: u64 = 0;
+    while times.len() < requests {
+        if sent < requests
+            && let Some(planned) = schedule.due()
+        {
+            stream.write_all(&[1; REQUEST_BYTES])?;
+            waiting.push_back(planned);
+            sent = sent.saturating_add(1);
+        }
+        match stream.read(reply.get_mut(filled..).unwrap_or_default()) {
+            Ok(0) => return Err("the echo closed".into()),
+            Ok(count) => filled = filled.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if filled == REPLY_BYTES {
+            filled = 0;
+            if let Some(planned) = waiting.pop_front() {
+                times.record(since(planned))?;
+            }
+        }
+    }
+    Ok(times)
+}
+
+/// A session that sends orders, and what it waits for.
+pub(crate) struct Active {
+    peer: Peer,
+    next_counter: u64,
+    waiting: VecDeque<(u64, Instant)>,
+}
+
+impl Active {
+    /// Logs on.
+    pub(crate) fn log_on(address: &str, session_id: u32) -> Result<Self, Failure> {
+        let peer = Peer::log_on(address, session_id)?;
+        // Every order takes a number, so ids that are made of them are not taken.
+        let next_counter = peer.last_client_seq().saturating_add(1);
+        Ok(Self { peer, next_counter, waiting: VecDeque::with_capacity(1024) })
+    }
+
+    /// Sends an order that the market will not take.
+    fn send(&mut self, planned: Instant) -> Result<(), Failure> {
+        let cl_ord_id = ClOrdId::new(1, self.next_counter).0;
+        self.next_counter = self.next_counter.saturating_add(1);
+        self.waiting.push_back((cl_ord_id, planned));
+        self.peer.send(&NewOrder {
+            cl_ord_id: U64::new(cl_ord_id),
+            px: I64::new(Px(10_000 * 1_000_000_000).0),
+            qty: I64::new(Qty(1_000_000).0),
+            instrument_id: U32::new(1),
+            account_id: U32::new(1),
+            side: Side::Buy.raw(),
+            ord_type: OrdType::Limit.raw(),
+            tif: Tif::Ioc.raw(),
+            ..NewOrder::default()
+        })
+    }
+
+    /// Takes in reports; the first of each order is its acceptance.
+    fn poll(&mut self, times: &mut RoundTrips) -> Result<Option<u16>, Failure> {
+        let waiting = &mut self.waiting;
+        let mut refused = None;
+        self.peer.poll(&mut |frame: &Frame<'_>| match frame.header.template_id {
+            ExecReport::TEMPLATE_ID => {
+                let Ok(report) = frame.read::<ExecReport>() else { return };
+                if waiting.front().is_some_and(|(id, _)| *id == report.cl_ord_id.get())
+                    && let Some((_, planned)) = waiting.pop_front()
+                {
+                    // Out of the histogram's range is ten seconds: counted as that.
+                    times.saturating_record(since(planned));
+                }
+            }
+            RequestReject::TEMPLATE_ID => {
+                if let Ok(reject) = frame.read::<RequestReject>() {
+                    waiting.retain(|(id, _)| *id != reject.cl_ord_id.get());
+                    refused = Some(reject.reason.get());
+                }
+            }
+            _ => {}
+        })?;
+        Ok(refused)
+    }
+}
+
+/// Tries until the gateway takes an order: the broker is up and the market is there.
+pub(crate) fn wait_until_trading(active: &mut [Active]) -> Result<(), Failure> {
+    let mut times = round_trips();
+    let Some(first) = active.first_mut() else { return Ok(()) };
+    let started = Instant::now();
+    let mut refused = None;
+    while times.is_empty() {
+        if first.waiting.is_empty() {
+            first.send(Instant::now())?;
+        }
+        refused = first.poll(&mut times)?.or(refused);
+        if started.elapsed().as_secs() > 20 {
+            return Err(format!("no order was accepted; the last refusal has reason {refused:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Sends `orders` orders in turn, at a fixed rate, and times each from when it should have left.
+pub(crate) fn order_run(active: &mut [Active], rate: u64, orders: u64) -> Result<RoundTrips, Failure> {
+    host::pinned(|| send_and_time(active, rate, orders).map_err(|error| error.to_string()))
+}
+
+fn send_and_time(active: &mut [Active], rate: u64, orders: u64) -> Result<RoundTrips, Failure> {
+    let mut times = round_trips();
+    let mut schedule = Schedule::new(rate);
+    let mut sent: u64 = 0;
+    let mut turn: usize = 0;
+    while times.len() < orders {
+        if sent < orders
+            && let Some(planned) = schedule.due()
+        {
+            turn = turn.saturating_add(1).checked_rem(active.len()).unwrap_or(0);
+            if let Some(one) = active.get_mut(turn) {
+                one.send(planned)?;
+            }
+            sent = sent.saturating_add(1);
+        }
+        for one in active.iter_mut() {
+            if let Some(reason) = one.poll(&mut times)? {
+                return Err(format!("an order was refused: reason {reason}").into());
+            }
+        }
+    }
+    Ok(times)
+}

@@ -1,0 +1,190 @@
+//! Processes under measurement: how they are configured, started and ended.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Failure;
+
+/// The key of every session.
+pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub(crate) const KEY_ID: &str = "bench";
+
+/// A child that goes with its owner.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A running gateway, and its files.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    process: Process,
+    /// Where it listens.
+    pub(crate) address: String,
+    _dir: TempDir,
+    _hot: TempDir,
+}
+
+/// What the measured processes and the measuring thread are pinned to, where there are CPUs to choose from.
+fn cpus() -> (Option<usize>, Option<usize>) {
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if count >= 2 { (Some(count.saturating_sub(1)), Some(0)) } else { (None, None) }
+}
+
+/// Runs `measure` on a thread with a CPU of its own: children, which inherit what their parent is pinned to, are
+/// started by the main thread.
+pub(crate) fn pinned<T: Send>(measure: impl FnOnce() -> Result<T, String> + Send) -> Result<T, Failure> {
+    let cpu = cpus().1;
+    let measured = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if let Some(cpu) = cpu {
+                tradecore::affinity::pin(cpu).map_err(|error| error.to_string())?;
+            }
+            measure()
+        });
+        thread.join().unwrap_or_else(|_| Err("the measuring thread panicked".to_owned()))
+    });
+    Ok(measured?)
+}
+
+/// Runs the gateway of a configuration in this process.
+pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
+    let config = tradecore::config::Config::load(config, std::env::vars())?;
+    tradecore::daemon::run(&config, &tradecore::daemon::Stop::default())?;
+    Ok(())
+}
+
+impl Gateway {
+    /// Starts one with `sessions` sessions, in class `journaled`, busy.
+    pub(crate) fn start(sessions: u32) -> Result<Self, Failure> {
+        let dir = tempfile::tempdir()?;
+        let hot = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+        std::fs::create_dir_all(dir.path().join("data"))?;
+        std::fs::write(dir.path().join("key"), SECRET)?;
+        std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600))?;
+        std::fs::write(dir.path().join("btcusdt.gz"), include_bytes!("../../tests/data/btcusdt.gz"))?;
+        let config_path = dir.path().join("gateway.toml");
+        std::fs::write(&config_path, config(sessions, dir.path(), hot.path()))?;
+        let child = Command::new(std::env::current_exe()?)
+            .arg("serve")
+            .arg(&config_path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let process = Process(child);
+        let deadline = Instant::now().checked_add(Duration::from_secs(30));
+        loop {
+            if let Some(address) = tradecore::daemon::listening(&dir.path().join("data")).into_iter().next() {
+                let address = address.trim_start_matches("tcp:").to_owned();
+                return Ok(Self { process, address, _dir: dir, _hot: hot });
+            }
+            if deadline.is_none_or(|deadline| Instant::now() > deadline) {
+                return Err("the gateway did not start".into());
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Resident memory of its own, mapped files aside, bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("no RssAnon")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib.saturating_mul(1024))
+    }
+}
+
+/// Starts an echo; its address.
+pub(crate) fn start_echo() -> Result<(Process, String), Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("echo").stdin(Stdio::null()).stdout(Stdio::piped());
+    if let Some(cpu) = cpus().0 {
+        command.arg(cpu.to_string());
+    }
+    let mut process = Process(command.spawn()?);
+    let stdout = process.0.stdout.take().ok_or("no output")?;
+    let mut address = String::new();
+    BufReader::new(stdout).read_line(&mut address)?;
+    Ok((process, address.trim().to_owned()))
+}
+
+fn config(sessions: u32, dir: &Path, hot: &Path) -> String {
+    let cpu = cpus().0.map_or(String::new(), |cpu| format!("cpu = {cpu}"));
+    let capture = dir.join("btcusdt.gz");
+    let mut text = format!(
+        r#"[core]
+id = 1
+environment = "virtual"
+data_dir = "data"
+hot_dir = "{hot}"
+durability = "journaled"
+idle = "busy"
+ids_max = 2000000
+{cpu}
+
+[listen]
+tcp = "127.0.0.1:0"
+connections_max = {connections_max}
+heartbeat_max_ms = 600000
+
+[session]
+throttle_rate = 0
+
+[broker]
+kind = "paper"
+
+[venue]
+listen = []
+log_dir = "venue"
+
+[venue.capture]
+paths = ["{capture}"]
+speed = "1x"
+loop = true
+
+[venue.exchange]
+instruments = [{{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }}]
+
+[[instruments]]
+id = 1
+symbol = "BTCUSDT"
+currency = "USDT"
+tick_size = "0.01"
+lot_size = "0.00001"
+qty_min = "0.00001"
+order_qty_max = "10"
+order_notional_max = "10000000"
+collar_ppm = 900000
+quote_age_max_ms = 60000
+
+[[accounts]]
+id = 1
+currency = "USDT"
+initial_cash = "1000000000"
+position_max = "100000"
+open_orders_max = 100000
+"#,
+        connections_max = sessions.saturating_add(16),
+        capture = capture.display(),
+        hot = hot.display(),
+    );
+    for id in 1..=sessions {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n[[sessions]]\nid = {id}\nkey_id = \"{KEY_ID}\"\nsecret_file = \"key\"\nrole = \"trade\"\naccounts = [1]\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,109 @@
+//! Measurements of the gateway against baselines in the same run. Each prints what it measured and the figure
+//! that is promised; the exit code is 1 when a promise is not kept.
+//!
+//! Loads are open: every order has the time at which it should leave, and is timed from there, so that a stall
+//! counts for all whom it delays.
+
+mod ack;
+mod echo;
+mod host;
+mod peer;
+mod recovery;
+mod sessions;
+mod timing;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about = "Measures the gateway against baselines in the same run")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Order to the gateway's own acceptance, class `journaled`, against a TCP echo of the same frame sizes.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- ack --rate 1000 --seconds 3")]
+    Ack {
+        /// Orders a second.
+        #[arg(long, default_value_t = 1000)]
+        rate: u64,
+        /// Length of each run, s.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// Runs of each, one of the gateway after one of the echo.
+        #[arg(long, default_value_t = 7)]
+        runs: usize,
+    },
+    /// Ten active sessions alone, and among a thousand; and what an idle session costs in memory.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- sessions --sessions 1000")]
+    Sessions {
+        /// Sessions that are open at once.
+        #[arg(long, default_value_t = 1000)]
+        sessions: u32,
+        /// Orders a second of all active ones.
+        #[arg(long, default_value_t = 1000)]
+        rate: u64,
+        /// Length of each run, s.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// Runs of each.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
+    /// Events a second that a start replays into its state, on one core.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- recovery --orders 1000000")]
+    Recovery {
+        /// Orders in the journal; each makes four events.
+        #[arg(long, default_value_t = 1_000_000)]
+        orders: u64,
+        /// Replays.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
+    /// Everything above, with what is set by default.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- all")]
+    All,
+    /// A gateway, as the measurements start it.
+    #[command(hide = true)]
+    Serve { config: PathBuf },
+    /// The echo, as the measurements start it.
+    #[command(hide = true)]
+    Echo { cpu: Option<usize> },
+}
+
+/// Why a measurement could not be made.
+type Failure = Box<dyn Error>;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// True when every promise was kept.
+fn run(command: Command) -> Result<bool, Failure> {
+    match command {
+        Command::Ack { rate, seconds, runs } => ack::measure(rate, seconds, runs),
+        Command::Sessions { sessions, rate, seconds, runs } => sessions::measure(sessions, rate, seconds, runs),
+        Command::Recovery { orders, runs } => recovery::measure(orders, runs),
+        Command::All => {
+            let recovery = recovery::measure(1_000_000, 5)?;
+            let ack = ack::measure(1000, 3, 7)?;
+            let sessions = sessions::measure(1000, 1000, 3, 5)?;
+            Ok(recovery && ack && sessions)
+        }
+        Command::Serve { config } => host::serve(&config).map(|()| true),
+        Command::Echo { cpu } => echo::serve(cpu).map(|()| true),
+    }
+}

@@ -1,0 +1,165 @@
+//! A client that spins: the fastest way to see a reply, so that what is measured is the gateway.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use tradecore_protocol::Text;
+use tradecore_protocol::codes::{ReplayMode, TakeoverPolicy};
+use tradecore_protocol::fields::{CodMode, Environment, Role};
+use tradecore_protocol::frame::{Frame, next_frame};
+use tradecore_protocol::layout::Message;
+use tradecore_protocol::session::{ClientAction, ClientConfig, ClientPosition, ClientSession, Now, REPLY_BYTES_MAX};
+use tradecore_protocol::transcript::MacKey;
+
+use crate::Failure;
+use crate::host::{KEY_ID, SECRET};
+
+/// A session over a socket that never blocks.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    stream: TcpStream,
+    session: ClientSession,
+    bytes: Box<[u8]>,
+    filled: usize,
+    origin: Instant,
+    is_ready: bool,
+    numbers: Option<ClientPosition>,
+    last_client_seq: u64,
+}
+
+/// A connection that is set for spinning.
+pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+impl Peer {
+    /// Connects and logs on, as `session_id`, to whatever numbers hold.
+    pub(crate) fn log_on(address: &str, session_id: u32) -> Result<Self, Failure> {
+        let mut position = ClientPosition::default();
+        for _ in 0..2 {
+            let mut peer = Self::open(address, session_id, position)?;
+            let deadline = Instant::now().checked_add(Duration::from_secs(10));
+            while !peer.is_ready && peer.numbers.is_none() {
+                peer.poll(&mut |_| {})?;
+                if deadline.is_none_or(|deadline| Instant::now() > deadline) {
+                    return Err(format!("session {session_id}: no answer to the logon").into());
+                }
+            }
+            match peer.numbers {
+                None => return Ok(peer),
+                Some(numbers) => position = numbers,
+            }
+        }
+        Err(format!("session {session_id}: refused").into())
+    }
+
+    fn open(address: &str, session_id: u32, position: ClientPosition) -> Result<Self, Failure> {
+        let config = ClientConfig {
+            key_id: Text::new(KEY_ID),
+            session_id,
+            core: 1,
+            role: Role::Trade,
+            environment: Environment::Virtual,
+            heartbeat_ms: 300_000,
+            cod_mode: CodMode::None,
+            cod_window_ms: 0,
+            takeover: TakeoverPolicy::TakeOver,
+            replay_mode: ReplayMode::Replay,
+            logon_timeout_ns: 10_000_000_000,
+            app_name: Text::new("bench"),
+            app_version: Text::new("1"),
+        };
+        let key = MacKey::new(SECRET).ok_or("the key is too short")?;
+        // Nothing is at stake here that a fresh nonce would protect.
+        let nonce = [7; 32];
+        let origin = Instant::now();
+        let mut peer = Self {
+            stream: connect(address)?,
+            session: ClientSession::new(&config, &key, position, nonce, now(origin)),
+            bytes: vec![0; 64 << 10].into_boxed_slice(),
+            filled: 0,
+            origin,
+            is_ready: false,
+            numbers: None,
+            last_client_seq: 0,
+        };
+        let mut out = [0; REPLY_BYTES_MAX];
+        let written = peer.session.start(now(origin), &mut out)?;
+        peer.write(out.get(..written).unwrap_or_default())?;
+        Ok(peer)
+    }
+
+    /// Last number of a request that the gateway had before this connection: what ids can be made of.
+    pub(crate) const fn last_client_seq(&self) -> u64 {
+        self.last_client_seq
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.stream.write(rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message.
+    pub(crate) fn send<T: Message>(&mut self, block: &T) -> Result<(), Failure> {
+        let mut out = [0; 256];
+        let sent = self.session.send(now(self.origin), block, &mut out).map_err(|error| format!("{error:?}"))?;
+        self.write(out.get(..sent.written).unwrap_or_default())?;
+        Ok(())
+    }
+
+    /// Takes in what is there, and hands every report and answer to `each`.
+    pub(crate) fn poll(&mut self, each: &mut dyn FnMut(&Frame<'_>)) -> Result<(), Failure> {
+        match self.stream.read(self.bytes.get_mut(self.filled..).unwrap_or_default()) {
+            Ok(0) => return Err("the gateway closed the connection".into()),
+            Ok(count) => self.filled = self.filled.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let mut taken: usize = 0;
+        let mut out = [0; REPLY_BYTES_MAX];
+        let bytes = std::mem::take(&mut self.bytes);
+        while let Some(frame) = next_frame(bytes.get(taken..self.filled).unwrap_or_default())
+            .map_err(|fault| format!("{:?}", fault.reason))?
+        {
+            taken = taken.saturating_add(frame.bytes.len());
+            let step = self.session.handle_frame(now(self.origin), &frame, &mut out);
+            match step.action {
+                ClientAction::Report(_) => {
+                    each(&frame);
+                    self.session.applied(frame.header.seq);
+                }
+                ClientAction::Answer(_) => each(&frame),
+                ClientAction::LoggedOn(ack) => self.last_client_seq = ack.last_client_seq.get(),
+                ClientAction::ReplayComplete { .. } => self.is_ready = true,
+                ClientAction::LogonRefused { reject, .. } => {
+                    self.numbers = Some(ClientPosition {
+                        session_epoch: reject.session_epoch.get(),
+                        next_expected_seq: reject.next_report_seq.get(),
+                        next_client_seq: reject.last_client_seq.get().saturating_add(1),
+                    });
+                }
+                _ => {}
+            }
+            self.write(out.get(..step.written).unwrap_or_default())?;
+        }
+        self.bytes = bytes;
+        self.bytes.copy_within(taken..self.filled, 0);
+        self.filled = self.filled.saturating_sub(taken);
+        Ok(())
+    }
+}
+
+fn now(origin: Instant) -> Now {
+    Now { mono_ns: u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX), utc_ns: tradecore::clock::utc_ns() }
+}

@@ -1,0 +1,65 @@
+//! Many sessions at once: what the idle ones cost the active ones, and the memory.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::Failure;
+use crate::ack::{Active, order_run, wait_until_trading};
+use crate::host::Gateway;
+use crate::peer::Peer;
+use crate::timing::{judge_ratio, median, print_run, word};
+
+/// Sessions that send.
+const ACTIVE: u32 = 10;
+/// p50 of the active ones among all, at most, as a share of their p50 alone, %.
+const BOUND_PERCENT: u64 = 150;
+/// Memory of an idle session beyond the pool, at most, bytes.
+const IDLE_BYTES_MAX: u64 = 4096;
+
+/// True when the promises were kept.
+pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Result<bool, Failure> {
+    println!("{ACTIVE} sessions that send {rate} orders/s together: alone, and among {sessions}");
+    allow_files(u64::from(sessions).saturating_mul(2).saturating_add(256))?;
+    // What is allocated ahead for sessions is theirs too: so a gateway for few is the baseline.
+    let few_bytes = {
+        let gateway = Gateway::start(ACTIVE)?;
+        let mut active = log_on(&gateway, 1, ACTIVE)?;
+        wait_until_trading(&mut active)?;
+        gateway.resident_bytes()?
+    };
+    let gateway = Gateway::start(sessions)?;
+    let mut active = log_on(&gateway, 1, ACTIVE)?;
+    wait_until_trading(&mut active)?;
+    let orders = rate.saturating_mul(seconds);
+    let (mut alone, mut among, mut idle_bytes) = (Vec::new(), Vec::new(), 0);
+    order_run(&mut active, rate, orders)?;
+    for run in 1..=runs {
+        let times = order_run(&mut active, rate, orders)?;
+        print_run(&format!("alone, run {run}"), &times);
+        alone.push(times.value_at_quantile(0.5));
+        let idle =
+            (ACTIVE + 1..=sessions).map(|id| Peer::log_on(&gateway.address, id)).collect::<Result<Vec<_>, _>>()?;
+        if run == 1 {
+            let grown = gateway.resident_bytes()?.saturating_sub(few_bytes);
+            idle_bytes = grown.checked_div(idle.len() as u64).unwrap_or(0);
+        }
+        let times = order_run(&mut active, rate, orders)?;
+        print_run(&format!("among {sessions}, run {run}"), &times);
+        among.push(times.value_at_quantile(0.5));
+    }
+    let is_small = idle_bytes <= IDLE_BYTES_MAX;
+    println!("an idle session: {idle_bytes} bytes resident; promised: at most {IDLE_BYTES_MAX}: {}", word(is_small));
+    Ok(judge_ratio("median p50 among all", median(among), median(alone), BOUND_PERCENT) && is_small)
+}
+
+fn log_on(gateway: &Gateway, first: u32, last: u32) -> Result<Vec<Active>, Failure> {
+    (first..=last).map(|id| Active::log_on(&gateway.address, id)).collect()
+}
+
+/// Raises the limit of open files; the children inherit it.
+fn allow_files(count: u64) -> Result<(), Failure> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < count) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum: limit.maximum })?;
+    }
+    Ok(())
+}

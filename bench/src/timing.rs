@@ -1,0 +1,90 @@
+//! Open-loop pacing, histograms, and how they are compared.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+/// Round trips, ns.
+pub(crate) type RoundTrips = Histogram<u64>;
+
+/// An empty one: up to ten seconds, three digits.
+pub(crate) fn round_trips() -> RoundTrips {
+    Histogram::new_with_bounds(1, 10_000_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are in order"))
+}
+
+/// The times at which something should happen: evenly, whatever happened before.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    start: Instant,
+    interval: Duration,
+    next: u32,
+}
+
+impl Schedule {
+    /// So many a second, from now on.
+    pub(crate) fn new(rate: u64) -> Self {
+        let interval = Duration::from_nanos(1_000_000_000_u64.checked_div(rate).unwrap_or(1_000_000_000));
+        Self { start: Instant::now(), interval, next: 0 }
+    }
+
+    /// The time of the next one, when it has come.
+    pub(crate) fn due(&mut self) -> Option<Instant> {
+        let planned = self.start.checked_add(self.interval.saturating_mul(self.next))?;
+        (Instant::now() >= planned).then(|| {
+            self.next = self.next.saturating_add(1);
+            planned
+        })
+    }
+}
+
+/// Nanoseconds since `planned`.
+pub(crate) fn since(planned: Instant) -> u64 {
+    u64::try_from(planned.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+/// One run's line.
+pub(crate) fn print_run(name: &str, run: &RoundTrips) {
+    let at = |quantile| micros(run.value_at_quantile(quantile));
+    println!(
+        "  {name:<26} p50 {:>9}  p99 {:>9}  p99.9 {:>9}  max {:>9} µs   n={}",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        micros(run.max()),
+        run.len()
+    );
+}
+
+/// Microseconds with one decimal, from nanoseconds.
+pub(crate) fn micros(ns: u64) -> String {
+    format!("{}.{}", ns / 1000, (ns % 1000) / 100)
+}
+
+/// Prints `value` as a multiple of `baseline`; true when it is at most `bound_percent` of it.
+pub(crate) fn judge_ratio(what: &str, value: u64, baseline: u64, bound_percent: u64) -> bool {
+    let percent = value.saturating_mul(100).checked_div(baseline).unwrap_or(u64::MAX);
+    let kept = percent <= bound_percent;
+    println!(
+        "{what}: {} × the baseline; promised: at most {} ×: {}",
+        hundredths(percent),
+        hundredths(bound_percent),
+        word(kept)
+    );
+    kept
+}
+
+/// `123` as `1.23`.
+pub(crate) fn hundredths(value: u64) -> String {
+    format!("{}.{:02}", value / 100, value % 100)
+}
+
+/// How a promise stands.
+pub(crate) const fn word(kept: bool) -> &'static str {
+    if kept { "kept" } else { "NOT KEPT" }
+}
