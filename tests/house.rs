@@ -153,16 +153,23 @@ fn the_time_is_asked_for_in_named_places_only() {
 #[test]
 fn the_loop_has_no_log_no_lock_and_no_sleep() {
     let banned = ["tracing::", "println!", "Mutex", "RwLock", "thread::sleep", ".unwrap()", "HashMap", "std::fs"];
-    for folder in ["src/ingress", "src/outbox", "src/session/pool.rs", "src/egress/gate.rs"] {
+    for folder in [
+        "src/ingress",
+        "src/outbox",
+        "src/gateway",
+        "src/gateway.rs",
+        "src/session",
+        "src/egress/gate.rs",
+        "src/queries.rs",
+    ] {
         let files = if folder.ends_with(".rs") {
             vec![(PathBuf::from(folder), fs::read_to_string(root().join(folder)).expect("a text"))]
         } else {
             sources(folder)
         };
-        assert_none(&violations(&files, &banned, &[]), "the loop is sacred");
+        // A listener takes its file away when it goes, which is after the loop.
+        assert_none(&violations(&files, &banned, &["src/session/socket.rs"]), "the loop is sacred");
     }
-    let gateway = fs::read_to_string(root().join("src/gateway.rs")).expect("a text");
-    assert_none(&violations(&[(PathBuf::from("src/gateway.rs"), gateway)], &banned, &[]), "the loop is sacred");
 }
 
 #[test]

@@ -96,17 +96,23 @@ impl Reader {
             at: SEGMENT_HEADER_BYTES,
             next_seq: 1,
         };
-        let first_seqs: Vec<(u64, u64)> = segments
-            .iter()
-            .filter_map(|segno| first_seq(dir, *segno).transpose().map(|seq| seq.map(|seq| (*segno, seq))))
-            .collect::<Result<_, _>>()?;
         let wanted = from_seq.max(1);
-        match first_seqs.iter().rev().find(|(_, first_seq)| *first_seq <= wanted) {
-            Some((segno, first_seq)) => (this.segno, this.next_seq) = (*segno, *first_seq),
-            None if first_seqs.is_empty() => {}
-            None => {
+        // From the end: what is asked for is most often new.
+        let mut oldest = None;
+        for segno in segments.iter().rev() {
+            if let Some(first_seq) = first_seq(dir, *segno)? {
+                oldest = Some((*segno, first_seq));
+                if first_seq <= wanted {
+                    break;
+                }
+            }
+        }
+        match oldest {
+            Some((_, first_seq)) if first_seq > wanted => {
                 return Err(ReadError::Gone { dir: dir.to_owned(), seq: wanted });
             }
+            Some((segno, first_seq)) => (this.segno, this.next_seq) = (segno, first_seq),
+            None => {}
         }
         this.segment = open_segment(dir, this.segno)?;
         this.skip_to(wanted)?;

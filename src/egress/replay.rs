@@ -1,8 +1,9 @@
 //! Old reports, read from the journal on a thread of their own and handed to the loop in blocks.
 //!
-//! The loop asks for a range of a stream's reports up to a number that it knows, and goes on from there.
-//! The thread reads only what is durable in the core's class, so a replayed report can never be lost
-//! again. Both ways are bounded rings; blocks are allocated once and go round.
+//! The loop asks for one block at a time, when its connection has room for it; a block says where the next
+//! goes on. So a peer that does not read holds up nobody, and long answers take turns. The thread reads only
+//! what is durable in the core's class: a replayed report can never be lost again. Both ways are bounded rings;
+//! blocks are allocated once and go round.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +24,10 @@ use super::gate::ConnectionId;
 use super::report::{self, REPORT_BYTES_MAX, ReportPlace};
 
 /// Bytes of one block.
-pub const BLOCK_BYTES: usize = 32 * 1024;
+pub const BLOCK_BYTES: usize = 16 * 1024;
+
+/// Records that one block's making looks at, at most: then it is another's turn.
+const RECORDS_PER_BLOCK: u64 = 65_536;
 
 /// One in so many reports of a stream has an entry in the index.
 const INDEX_STRIDE: u64 = 64;
@@ -64,13 +68,28 @@ pub struct Ask {
     pub journal_seq: u64,
     /// Time for the headers, ns UTC.
     pub send_ts_ns: u64,
+    /// Where the answer has come to.
+    pub progress: Progress,
+}
+
+/// How far an answer has come; the default is its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Journal sequence number to go on from; 0 for the start.
+    from_seq: u64,
+    /// Fills that were sent.
+    fills: u32,
+    /// The last report of the stream that was passed.
+    last_number: u64,
+    /// There are more fills than one answer may hold.
+    is_cut: bool,
 }
 
 /// Frames of an answer.
 #[derive(Debug)]
 pub struct Block {
-    /// Who gets them.
-    pub connection: ConnectionId,
+    /// What it answers; to go on, ask this.
+    pub ask: Ask,
     /// How many bytes of `bytes` are used.
     pub len: usize,
     /// True when the answer ends with this block.
@@ -90,12 +109,12 @@ pub struct ReplayLink {
     pub blocks: ArrayQueue<Block>,
     /// Loop → thread: used blocks go home.
     pub free: ArrayQueue<Block>,
-    /// Set by the loop when a connection with an answer under way is gone.
+    /// Set when the thread should end.
     pub stop: AtomicBool,
 }
 
 impl ReplayLink {
-    /// Rings for `asks_max` questions and `blocks_max` blocks of 32 KiB.
+    /// Rings for `asks_max` questions and `blocks_max` blocks of 16 KiB.
     #[must_use]
     pub fn new(asks_max: usize, blocks_max: usize) -> Self {
         let link = Self {
@@ -107,13 +126,15 @@ impl ReplayLink {
         for _ in 0..blocks_max {
             let bytes = Box::new([0; BLOCK_BYTES]);
             // The ring was made for exactly so many.
-            drop(link.free.push(Block {
+            let ask = Ask {
                 connection: ConnectionId::default(),
-                len: 0,
-                last: false,
-                last_number: 0,
-                bytes,
-            }));
+                stream: Stream::DropCopy,
+                question: Question::Reports { from: 1, to: 0 },
+                journal_seq: 0,
+                send_ts_ns: 0,
+                progress: Progress::default(),
+            };
+            drop(link.free.push(Block { ask, len: 0, last: false, last_number: 0, bytes }));
         }
         link
     }
@@ -151,7 +172,7 @@ impl Index {
     }
 }
 
-/// The thread's own state: an index that follows the journal, and the answer under way.
+/// The thread's own state: an index that follows the journal.
 pub struct Replayer {
     source: Source,
     link: Arc<ReplayLink>,
@@ -215,54 +236,54 @@ impl Replayer {
         Ok(moved)
     }
 
+    /// Makes one block of an answer.
     fn answer(&mut self, ask: &Ask) -> Result<(), ReadError> {
-        let mut out = BlockWriter { link: &self.link, ask, block: None };
-        match ask.question {
-            Question::Reports { from, to } => {
-                let start = self.indices.get(&ask.stream).map_or(1, |index| index.start_of(from));
-                if from <= to {
-                    self.source.scan(start, ask.journal_seq, |record, event| {
-                        let number = number_in(ask.stream, event);
-                        if (from..=to).contains(&number) {
-                            out.report(event, record, number, frame_flags::REPLAY, &self.source);
-                        }
-                        number < to
-                    })?;
-                }
+        let Some(block) = self.empty_block() else { return Ok(()) };
+        let mut out = BlockWriter { source: &self.source, block: Block { ask: *ask, last: true, ..block } };
+        let from_seq = match (ask.progress.from_seq, ask.question) {
+            (0, Question::Reports { from, .. }) => {
+                self.indices.get(&ask.stream).map_or(1, |index| index.start_of(from))
             }
-            Question::Fills(request) => {
-                let mut count: u32 = 0;
-                let mut last_report = 0;
-                let count_max = match request.count_max.get() {
-                    0 => FILLS_MAX,
-                    wanted => wanted.min(FILLS_MAX),
-                };
-                let mut cut = false;
-                self.source.scan(1, ask.journal_seq, |record, event| {
-                    let number = number_in(ask.stream, event);
-                    last_report = number.max(last_report);
-                    if number != 0 && is_wanted(event, number, &request) {
-                        if count == count_max {
-                            cut = true;
-                            return false;
-                        }
-                        count = count.saturating_add(1);
-                        out.report(event, record, 0, 0, &self.source);
+            (0, Question::Fills(_)) => 1,
+            (from_seq, _) => from_seq,
+        };
+        let mut looked_at: u64 = 0;
+        self.source.scan(from_seq, ask.journal_seq, |record, event| {
+            if looked_at == RECORDS_PER_BLOCK || !out.has_room() {
+                out.goes_on_from(record.seq);
+                return false;
+            }
+            looked_at = looked_at.saturating_add(1);
+            let number = number_in(ask.stream, event);
+            match ask.question {
+                Question::Reports { from, to } => {
+                    if (from..=to).contains(&number) {
+                        out.report(event, record, number, frame_flags::REPLAY);
                     }
-                    true
-                })?;
-                let mut end = QueryEnd { request_id: request.request_id, ..QueryEnd::default() };
-                end.as_of_seq.set(ask.journal_seq);
-                end.report_seq.set(last_report);
-                end.count.set(count);
-                end.ref_template.set(FillsRequest::INFO.template_id);
-                end.reason.set(if cut { tradecore_protocol::Reason::ResendLimit.raw() } else { 0 });
-                let envelope = Envelope { flags: frame_flags::LAST, send_ts_ns: ask.send_ts_ns, ..Envelope::default() };
-                out.frame(|bytes| encode(bytes, envelope, &end).unwrap_or(0));
+                    number < to
+                }
+                Question::Fills(request) => out.fill(event, record, number, &request),
             }
+        })?;
+        if let (true, Question::Fills(request)) = (out.block.last, ask.question) {
+            out.end_of_fills(&request);
         }
-        out.finish();
+        // There are as many places in the ring as blocks.
+        drop(self.link.blocks.push(out.block));
         Ok(())
+    }
+
+    /// Waits for a block to come home; `None` when the thread should end.
+    fn empty_block(&self) -> Option<Block> {
+        loop {
+            if let Some(block) = self.link.free.pop() {
+                return Some(Block { len: 0, last_number: 0, ..block });
+            }
+            if self.link.stop.load(Ordering::Acquire) {
+                return None;
+            }
+            std::thread::park_timeout(Duration::from_micros(200));
+        }
     }
 }
 
@@ -305,6 +326,9 @@ impl Source {
                 if record.seq > to_seq {
                     return Ok(());
                 }
+                if record.seq < from_seq {
+                    continue;
+                }
                 if let Ok(event) = Event::from_archive(record.kind, record.version, record.payload)
                     && !visit(&record, &event)
                 {
@@ -316,67 +340,78 @@ impl Source {
     }
 }
 
-/// Fills blocks and hands them to the loop; waits for empty ones to come home.
+/// Fills one block.
 struct BlockWriter<'a> {
-    link: &'a ReplayLink,
-    ask: &'a Ask,
-    block: Option<Block>,
+    source: &'a Source,
+    block: Block,
 }
 
 impl BlockWriter<'_> {
-    fn report(&mut self, event: &Event, record: &Record<'_>, number: u64, flags: u8, source: &Source) {
-        let envelope = Envelope { flags, seq: number, ack_seq: 0, send_ts_ns: self.ask.send_ts_ns };
-        let is_copy = self.ask.stream == Stream::DropCopy;
+    /// Room for one more frame, and for the one that ends the answer.
+    fn has_room(&self) -> bool {
+        self.block.len.saturating_add(2 * REPORT_BYTES_MAX) <= BLOCK_BYTES
+    }
+
+    /// The answer is not at its end: the next block begins with this record.
+    const fn goes_on_from(&mut self, journal_seq: u64) {
+        self.block.last = false;
+        self.block.ask.progress.from_seq = journal_seq;
+    }
+
+    fn report(&mut self, event: &Event, record: &Record<'_>, number: u64, flags: u8) {
+        let ask = &self.block.ask;
+        let envelope = Envelope { flags, seq: number, ack_seq: 0, send_ts_ns: ask.send_ts_ns };
         let place = ReportPlace {
             envelope,
             journal_seq: record.seq,
             transact_time_ns: record.ts_ns,
-            durability: source.durability,
-            er_flags: if is_copy { er_flags::DROP_COPY } else { 0 },
+            durability: self.source.durability,
+            er_flags: if ask.stream == Stream::DropCopy { er_flags::DROP_COPY } else { 0 },
         };
         if let Some(report) = report::of(event, &place) {
             self.frame(|bytes| report.encode(bytes, envelope).unwrap_or(0));
-            if let Some(block) = &mut self.block {
-                block.last_number = block.last_number.max(number);
-            }
+            self.block.last_number = self.block.last_number.max(number);
         }
+    }
+
+    /// Takes an event in if it is a wanted fill; false when there are as many as are allowed.
+    fn fill(&mut self, event: &Event, record: &Record<'_>, number: u64, request: &FillsRequest) -> bool {
+        let is_wanted = number != 0 && is_wanted(event, number, request);
+        let progress = &mut self.block.ask.progress;
+        progress.is_cut = is_wanted && progress.fills == fills_max(request);
+        if progress.is_cut {
+            return false;
+        }
+        progress.last_number = progress.last_number.max(number);
+        if is_wanted {
+            progress.fills = progress.fills.saturating_add(1);
+            self.report(event, record, 0, 0);
+        }
+        true
+    }
+
+    fn end_of_fills(&mut self, request: &FillsRequest) {
+        let Ask { journal_seq, send_ts_ns, progress, .. } = self.block.ask;
+        let mut end = QueryEnd { request_id: request.request_id, ..QueryEnd::default() };
+        end.as_of_seq.set(journal_seq);
+        end.report_seq.set(progress.last_number);
+        end.count.set(progress.fills);
+        end.ref_template.set(FillsRequest::INFO.template_id);
+        end.reason.set(if progress.is_cut { tradecore_protocol::Reason::ResendLimit.raw() } else { 0 });
+        let envelope = Envelope { flags: frame_flags::LAST, send_ts_ns, ..Envelope::default() };
+        self.frame(|bytes| encode(bytes, envelope, &end).unwrap_or(0));
     }
 
     fn frame(&mut self, write: impl FnOnce(&mut [u8]) -> usize) {
-        let is_full = self.block.as_ref().is_some_and(|block| block.len.saturating_add(REPORT_BYTES_MAX) > BLOCK_BYTES);
-        if is_full {
-            self.send(false);
-        }
-        let Some(mut block) = self.block.take().or_else(|| self.empty_block()) else { return };
+        let block = &mut self.block;
         let written = write(block.bytes.get_mut(block.len..).unwrap_or_default());
         block.len = block.len.saturating_add(written);
-        self.block = Some(block);
     }
+}
 
-    fn empty_block(&self) -> Option<Block> {
-        loop {
-            if let Some(block) = self.link.free.pop() {
-                return Some(Block { connection: self.ask.connection, len: 0, last: false, last_number: 0, ..block });
-            }
-            if self.link.stop.load(Ordering::Acquire) {
-                return None;
-            }
-            std::thread::park_timeout(Duration::from_micros(200));
-        }
-    }
-
-    fn send(&mut self, last: bool) {
-        if let Some(mut block) = self.block.take() {
-            block.last = last;
-            // There are as many places in the ring as blocks.
-            drop(self.link.blocks.push(block));
-        }
-    }
-
-    fn finish(mut self) {
-        if self.block.is_none() {
-            self.block = self.empty_block();
-        }
-        self.send(true);
+fn fills_max(request: &FillsRequest) -> u32 {
+    match request.count_max.get() {
+        0 => FILLS_MAX,
+        wanted => wanted.min(FILLS_MAX),
     }
 }

@@ -3,7 +3,9 @@
 //! Must not know why an order may live. Everything is allocated at start: a connection is a slot of a
 //! table, its bytes are chunks of one pool.
 
+pub mod connection;
 pub mod directory;
+pub mod places;
 pub mod pool;
 pub mod socket;
 pub mod throttle;
@@ -11,14 +13,16 @@ pub mod throttle;
 use std::io;
 
 use mio::{Events, Poll, Token};
-use tradecore_protocol::fields::{CodMode, Role};
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{Now, ServerConfig, ServerSession};
 
 use crate::egress::gate::{ConnectionId, Gate};
 use crate::egress::replay::Block;
+use connection::{Answers, InstrumentSet};
+pub use connection::{Connection, LoggedOnAs, OpenOrdersCursor};
+use places::Places;
 use pool::{ByteQueue, Pool};
-use socket::{Listener, Stream, Transfer};
+use socket::{Listener, Transfer};
 use throttle::Throttle;
 
 /// Longest frame that a client may send, bytes. Every client message is far shorter; a longer announcement
@@ -34,114 +38,6 @@ const CLOSE_LINGER_NS: u64 = 1_000_000_000;
 /// Bytes read from a socket at once.
 pub const READ_BYTES: usize = 16 * 1024;
 
-/// A session that a connection speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoggedOnAs {
-    /// The session.
-    pub session_id: u32,
-    /// Its role.
-    pub role: Role,
-    /// Cancel-on-disconnect mode in force.
-    pub cod_mode: CodMode,
-}
-
-/// Instruments, a bit each.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct InstrumentSet([u64; 4]);
-
-impl InstrumentSet {
-    fn bit(instrument_id: u32) -> (usize, u64) {
-        ((instrument_id / 64) as usize, 1_u64.wrapping_shl(instrument_id % 64))
-    }
-
-    /// Adds or removes an instrument; false when it is beyond `SUBSCRIPTIONS_MAX`.
-    pub fn set(&mut self, instrument_id: u32, present: bool) -> bool {
-        let (word, bit) = Self::bit(instrument_id);
-        self.0.get_mut(word).is_some_and(|word| {
-            *word = if present { *word | bit } else { *word & !bit };
-            true
-        })
-    }
-
-    /// True when the instrument is in the set.
-    #[must_use]
-    pub fn has(&self, instrument_id: u32) -> bool {
-        let (word, bit) = Self::bit(instrument_id);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    /// Takes the lowest instrument out.
-    pub fn take_first(&mut self) -> Option<u32> {
-        let (index, word) = self.0.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
-        let bit = word.trailing_zeros();
-        *word &= word.wrapping_sub(1);
-        Some((index as u32).saturating_mul(64).saturating_add(bit))
-    }
-}
-
-/// One connection.
-#[derive(Debug)]
-pub struct Connection {
-    /// Who it is, also to rings that outlive it.
-    pub id: ConnectionId,
-    /// The rules.
-    pub session: ServerSession,
-    /// What it speaks for, once it is logged on.
-    pub logged_on: Option<LoggedOnAs>,
-    /// Frames per second, orders.
-    pub throttle: Throttle,
-    /// Frames per second, cancels and queries.
-    pub cancel_throttle: Throttle,
-    /// Refusals by the throttle in a row.
-    pub strikes: u32,
-    /// Subscribed instruments.
-    pub subscribed: InstrumentSet,
-    /// Subscribed instruments with a quote that has not been sent.
-    pub stale_quotes: InstrumentSet,
-    /// A block of a replay that waits for room.
-    pub block: Option<Block>,
-    /// First report that has not been asked of the replay thread; 0 when no replay is under way.
-    pub replay_next: u64,
-    /// An open-orders query under way.
-    pub open_orders: Option<OpenOrdersCursor>,
-    stream: Stream,
-    out: ByteQueue,
-    closing: Option<(Reason, u64)>,
-    readable: bool,
-    writable: bool,
-    partial_len: usize,
-    partial: [u8; CLIENT_FRAME_BYTES_MAX],
-}
-
-/// How far an open-orders query has come.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenOrdersCursor {
-    /// The client's id of the query.
-    pub request_id: u64,
-    /// Only this account; 0 for all.
-    pub account_id: u32,
-    /// Only this instrument; 0 for all.
-    pub instrument_id: u32,
-    /// Where to go on in the order table.
-    pub position: usize,
-    /// Frames sent.
-    pub count: u32,
-}
-
-impl Connection {
-    /// True once the connection is on its way out: nothing more is read or queued.
-    #[must_use]
-    pub const fn is_closing(&self) -> bool {
-        self.closing.is_some()
-    }
-
-    /// Bytes that wait to be written.
-    #[must_use]
-    pub const fn queued_bytes(&self) -> usize {
-        self.out.len()
-    }
-}
-
 /// Every connection, and the places where new ones come in.
 pub struct Connections {
     poll: Poll,
@@ -150,6 +46,14 @@ pub struct Connections {
     slots: Vec<Option<Connection>>,
     free: Vec<u32>,
     active: Vec<u32>,
+    /// Those that may have something to read.
+    to_read: Places,
+    /// Those that may be written to, or are on their way out.
+    to_write: Places,
+    /// Those that `Connection::needs_attention`.
+    to_attend: Places,
+    /// Where the search for passed deadlines goes on.
+    sweep_at: usize,
     pool: Pool,
     next_no: u32,
     outbound_bytes_max: usize,
@@ -191,6 +95,10 @@ impl Connections {
             slots,
             free: (0..bounds.connections_max).rev().collect(),
             active: Vec::with_capacity(count),
+            to_read: Places::new(count),
+            to_write: Places::new(count),
+            to_attend: Places::new(count),
+            sweep_at: 0,
             pool: Pool::new(bounds.pool_chunks),
             next_no: 1,
             outbound_bytes_max: bounds.outbound_bytes_max,
@@ -207,6 +115,12 @@ impl Connections {
     /// Refuses new connections from now on.
     pub fn stop_accepting(&mut self) {
         self.accepting = false;
+    }
+
+    /// Most connections that there can be.
+    #[must_use]
+    pub const fn connections_max(&self) -> usize {
+        self.slots.len()
     }
 
     /// Connections there are.
@@ -262,6 +176,12 @@ impl Connections {
             } else if let Some(Some(connection)) = self.slots.get_mut(token) {
                 connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
                 connection.writable |= event.is_writable();
+                if connection.readable {
+                    self.to_read.add(token as u32);
+                }
+                if connection.can_write() {
+                    self.to_write.add(token as u32);
+                }
             }
         }
         Ok(work)
@@ -303,7 +223,7 @@ impl Connections {
             strikes: 0,
             subscribed: InstrumentSet::default(),
             stale_quotes: InstrumentSet::default(),
-            block: None,
+            answers: Answers::default(),
             replay_next: 0,
             open_orders: None,
             stream,
@@ -316,13 +236,52 @@ impl Connections {
         };
         *self.slots.get_mut(index as usize)? = Some(connection);
         self.active.push(index);
+        self.to_read.add(index);
         Some(index)
     }
 
+    /// How many connections may have something to read.
+    #[must_use]
+    pub fn readable_count(&self) -> usize {
+        self.to_read.len()
+    }
+
+    /// The next connection that may have something to read.
+    pub fn next_readable(&mut self) -> Option<u32> {
+        self.to_read.take()
+    }
+
+    /// How many connections need attention.
+    #[must_use]
+    pub fn attention_count(&self) -> usize {
+        self.to_attend.len()
+    }
+
+    /// The next connection that needs attention; the caller `attend`s to it again if it still does.
+    pub fn next_to_attend(&mut self) -> Option<u32> {
+        self.to_attend.take()
+    }
+
+    /// Puts a connection in line if it needs attention.
+    pub fn attend(&mut self, index: u32) {
+        if self.get(index).is_some_and(Connection::needs_attention) {
+            self.to_attend.add(index);
+        }
+    }
+
+    /// The next connection to be searched for passed deadlines, each in turn.
+    pub fn next_to_sweep(&mut self) -> Option<u32> {
+        self.sweep_at = self.sweep_at.saturating_add(1);
+        if self.sweep_at >= self.active.len() {
+            self.sweep_at = 0;
+        }
+        self.nth(self.sweep_at)
+    }
+
     /// Reads once from a connection that may have something: how many bytes of `scratch` are filled, what
-    /// was kept of an earlier read included.
+    /// was kept of an earlier read included. It stays in line while there may be more.
     pub fn read(&mut self, index: u32, scratch: &mut [u8]) -> Option<(usize, bool)> {
-        let connection = self.get_mut(index)?;
+        let connection = self.slots.get_mut(index as usize)?.as_mut()?;
         if !connection.readable || connection.closing.is_some() {
             return None;
         }
@@ -334,6 +293,9 @@ impl Connections {
             Transfer::Bytes(bytes) => {
                 // A short read has emptied the socket: readiness will tell of more.
                 connection.readable = bytes == room_bytes;
+                if connection.readable {
+                    self.to_read.add(index);
+                }
                 Some((kept.saturating_add(bytes), false))
             }
             Transfer::Later => {
@@ -380,6 +342,7 @@ impl Connections {
             None if behind_others => gate.hold(last_seq, connection.id, frame.len()),
             None => {
                 connection.out.release(frame.len());
+                self.to_write.add(index);
                 true
             }
         }
@@ -389,6 +352,7 @@ impl Connections {
     pub fn release(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.find_mut(id) {
             connection.out.release(bytes);
+            self.to_write.add(id.index);
         }
     }
 
@@ -405,6 +369,7 @@ impl Connections {
             && connection.closing.is_none()
         {
             connection.closing = Some((reason, now.mono_ns.saturating_add(CLOSE_LINGER_NS)));
+            self.to_write.add(index);
         }
     }
 
@@ -412,14 +377,11 @@ impl Connections {
     /// connections that were written to, and the block of a removed one, which must go home.
     pub fn flush(&mut self, now: Now, go_home: &mut dyn FnMut(Block)) -> usize {
         let mut work: usize = 0;
-        let mut nth = 0;
-        while let Some(index) = self.active.get(nth).copied() {
-            let Some(Some(connection)) = self.slots.get_mut(index as usize) else {
-                self.active.swap_remove(nth);
-                continue;
-            };
+        for _ in 0..self.to_write.len() {
+            let Some(index) = self.to_write.take() else { break };
+            let Some(Some(connection)) = self.slots.get_mut(index as usize) else { continue };
             let mut broken = false;
-            while connection.writable && connection.out.released() > 0 {
+            while connection.can_write() {
                 work = work.saturating_add(1);
                 let front = self.pool.front(&connection.out);
                 let wanted = front.len();
@@ -435,26 +397,30 @@ impl Connections {
                     }
                 }
             }
-            let done = connection
-                .closing
-                .is_some_and(|(_, deadline_ns)| connection.out.is_empty() || broken || now.mono_ns >= deadline_ns);
-            if broken && connection.closing.is_none() {
-                // The reader finds the end of the stream and ends the session.
-                connection.readable = true;
-                self.pool.clear(&mut connection.out);
+            let Some((_, deadline_ns)) = connection.closing else {
+                if broken {
+                    // The reader finds the end of the stream and ends the session.
+                    connection.readable = true;
+                    self.to_read.add(index);
+                    self.pool.clear(&mut connection.out);
+                }
+                // A socket that is full says when it is not; bytes that are held are put in line when released.
+                continue;
+            };
+            if !connection.out.is_empty() && !broken && now.mono_ns < deadline_ns {
+                self.to_write.add(index);
+                continue;
             }
-            if done {
-                self.pool.clear(&mut connection.out);
-                if let Some(block) = connection.block.take() {
-                    go_home(block);
-                }
-                if let Some(slot) = self.slots.get_mut(index as usize) {
-                    *slot = None;
-                }
-                self.free.push(index);
+            self.pool.clear(&mut connection.out);
+            if let Some(block) = connection.answers.block.take() {
+                go_home(block);
+            }
+            if let Some(slot) = self.slots.get_mut(index as usize) {
+                *slot = None;
+            }
+            self.free.push(index);
+            if let Some(nth) = self.active.iter().position(|active| *active == index) {
                 self.active.swap_remove(nth);
-            } else {
-                nth = nth.saturating_add(1);
             }
         }
         work

@@ -1,0 +1,98 @@
+//! What comes from the broker, and work that is stepped from state.
+
+use tradecore_domain::command::{Command, Origin};
+use tradecore_protocol::fields::{BrokerStatus, UnixNanos};
+use tradecore_protocol::session::Now;
+
+use super::{FACT_BYTES, FACT_RECORDS, FRAMES_PER_READ, Gateway, STEPS_PER_TURN};
+use crate::brokers::{Inbound, Instruction};
+use tradecore_journal::Space;
+
+impl Gateway {
+    pub(super) fn take_facts(&mut self, now: Now) -> usize {
+        let mut work: usize = 0;
+        while let Some((instrument_id, mut quote)) = self.link.quotes.pop() {
+            quote.time_ns = now.utc_ns;
+            self.market.set(instrument_id, quote);
+            self.counters.quotes.add(1);
+            work = work.saturating_add(1);
+            for nth in 0..self.connections.len() {
+                if let Some(index) = self.connections.nth(nth)
+                    && let Some(connection) = self.connections.get_mut(index)
+                    && connection.subscribed.has(instrument_id.0)
+                {
+                    connection.stale_quotes.set(instrument_id.0, true);
+                    self.connections.attend(index);
+                }
+            }
+            if work >= self.settings.commands_per_turn_max {
+                break;
+            }
+        }
+        let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
+        let room = FRAMES_PER_READ;
+        for _ in 0..self.settings.commands_per_turn_max {
+            // A fact is taken only when all that follows from it has room: it waits in its ring otherwise.
+            if self.gate.room() < room || !self.journal.can_append(FACT_BYTES, FACT_RECORDS, Space::Reserve) {
+                break;
+            }
+            let Some(inbound) = self.link.inbound.pop() else { break };
+            work = work.saturating_add(1);
+            let command = match inbound {
+                Inbound::Status { status, connection_no } => {
+                    self.queries_from = (status == BrokerStatus::Syncing).then_some((connection_no, 0));
+                    Command::BrokerStatus { status, connection_no }
+                }
+                Inbound::Fact(fact) => {
+                    self.counters.broker_facts.add(1);
+                    Command::BrokerFact(fact)
+                }
+                Inbound::Failed { order_id, kind, failure, reason } => {
+                    Command::EffectFailed { order_id, kind, failure, reason }
+                }
+            };
+            // A fact is never refused.
+            let _ = self.execute(&origin, &command, now);
+        }
+        work
+    }
+
+    pub(super) fn step(&mut self, now: Now) -> usize {
+        let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
+        let mut work: usize = 0;
+        while work < STEPS_PER_TURN
+            && self.state.has_pending_step(UnixNanos(now.utc_ns))
+            && self.gate.room() >= FRAMES_PER_READ
+            && self.outbox.has_room_for_cancels(FRAMES_PER_READ)
+        {
+            if self.execute(&origin, &Command::Step, now).is_err() {
+                break;
+            }
+            work = work.saturating_add(1);
+        }
+        work.saturating_add(self.ask_broker())
+    }
+
+    /// After a reconnect: asks the broker for every order in doubt, some a turn, then says that it was all.
+    pub(super) fn ask_broker(&mut self) -> usize {
+        let Some((connection_no, position)) = self.queries_from else { return 0 };
+        if self.state.has_doubts_to_note() {
+            return 0;
+        }
+        let mut position = position;
+        let mut work: usize = 0;
+        while self.outbox.has_room_for_cancels(2) && work < STEPS_PER_TURN {
+            work = work.saturating_add(1);
+            match self.state.next_in_doubt(&mut position) {
+                Some(order_id) => self.outbox.offer(0, 0, Instruction::Query { order_id }),
+                None => {
+                    self.outbox.offer(0, 0, Instruction::EndOfQueries { connection_no });
+                    self.queries_from = None;
+                    return work;
+                }
+            }
+        }
+        self.queries_from = Some((connection_no, position));
+        work
+    }
+}

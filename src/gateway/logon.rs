@@ -1,0 +1,96 @@
+//! Who may log on, and as what.
+
+use tradecore_domain::command::{Command, Origin};
+use tradecore_protocol::Text;
+use tradecore_protocol::fields::{Role, SessionId};
+use tradecore_protocol::reason::Reason;
+use tradecore_protocol::session::{
+    GatewayFacts, LoggedOn, LogonAnswer, LogonQuery, Now, REPLY_BYTES_MAX, ServerAction, SessionFacts,
+};
+
+use super::Gateway;
+use crate::session::LoggedOnAs;
+use crate::session::throttle::Throttle;
+
+impl Gateway {
+    pub(super) fn check_logon(&mut self, index: u32, query: &LogonQuery, now: Now) {
+        let mut reply = [0; REPLY_BYTES_MAX];
+        let facts = self.session_facts(query.session_id, query.role);
+        let gateway = GatewayFacts {
+            trading_state: self.state.trading_state(),
+            kill_state: self.state.kill_state(),
+            durability: self.settings.durability,
+            broker_status: self.state.broker_status(),
+            throttle_rate: self.settings.throttle_rate,
+            throttle_burst: self.settings.throttle_burst,
+            core_epoch: self.state.epoch(),
+            ids_max: self.settings.ids_max,
+        };
+        let answer = match (self.directory.get(query.session_id), &facts) {
+            _ if self.draining => LogonAnswer::Refused { reason: Reason::Shutdown, retry_after_ms: 1000 },
+            (Some(entry), Some(session)) if entry.key_id == query.key_id => {
+                LogonAnswer::Known { key: &entry.key, session, gateway: &gateway }
+            }
+            (Some(_) | None, Some(_) | None) => LogonAnswer::Unknown,
+        };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let step = connection.session.answer_logon(now, answer, &mut reply);
+        if !matches!(step.action, ServerAction::LoggedOn(_)) {
+            self.counters.logons_refused.add(1);
+        }
+        self.obey(index, None, step, &reply, now);
+    }
+
+    pub(super) fn session_facts(&self, session_id: u32, role: Role) -> Option<SessionFacts> {
+        let entry = self.directory.get(session_id)?;
+        let session = self.state.session(SessionId(session_id))?;
+        let next_report_seq = match role {
+            Role::DropCopy => self.state.next_report_no(),
+            Role::Trade | Role::Admin => session.next_report_seq,
+            Role::MarketData => 1,
+        };
+        Some(SessionFacts {
+            session_epoch: session.session_epoch,
+            last_client_seq: session.last_client_seq,
+            next_report_seq,
+            oldest_report_seq: next_report_seq.saturating_sub(self.settings.replay_window).max(1),
+            roles: entry.roles,
+            is_connected: entry.connection.is_some(),
+            served_at: Text::EMPTY,
+        })
+    }
+
+    pub(super) fn logged_on(&mut self, index: u32, logged_on: &LoggedOn, now: Now) {
+        let session_id = logged_on.session_id;
+        let old = self.directory.get(session_id).and_then(|entry| entry.connection);
+        if let Some(old) = old
+            && self.connections.find_mut(old).is_some()
+        {
+            self.end_connection(old.index, Reason::TakenOver, "another connection has the session", now);
+        }
+        self.counters.logons.add(1);
+        let settings = self.settings;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.logged_on = Some(LoggedOnAs { session_id, role: logged_on.role, cod_mode: logged_on.cod_mode });
+        connection.throttle = Throttle::new(settings.throttle_rate, settings.throttle_burst, now.mono_ns);
+        connection.cancel_throttle = connection.throttle;
+        let id = connection.id;
+        if logged_on.role == Role::DropCopy {
+            self.drop_copies.push(id);
+        }
+        if let Some(entry) = self.directory.get_mut(session_id) {
+            entry.connection = Some(id);
+        }
+        self.connection_no = self.connection_no.saturating_add(1);
+        let command = Command::LogOn {
+            connection_no: self.connection_no,
+            cod_mode: logged_on.cod_mode,
+            cod_window_ms: logged_on.cod_window_ms,
+        };
+        let origin = Origin { session_id: SessionId(session_id), client_seq: 0, recv_time_ns: now.utc_ns };
+        // A logon is never refused by the domain; without room in the journal the old state stands.
+        let _ = self.execute(&origin, &command, now);
+        let to = logged_on.next_report_seq.saturating_sub(1);
+        self.ask_replay(index, logged_on.replay_from_seq, to, now);
+    }
+}

@@ -1,0 +1,204 @@
+//! What comes from sockets, and what becomes of connections.
+
+use tradecore_domain::command::{Command, Origin};
+use tradecore_protocol::fields::SessionId;
+use tradecore_protocol::frame::{Frame, encode, next_frame};
+use tradecore_protocol::reason::Reason;
+use tradecore_protocol::session::{Now, REPLY_BYTES_MAX, ServerAction, Step};
+
+use super::{FRAMES_PER_READ, Gateway, REPORTS_PER_FRAME};
+use crate::egress::report::REPORT_BYTES_MAX;
+use crate::queries;
+use crate::session::Connection;
+
+/// Connections whose deadlines are looked at in one turn: with a thousand of them, each every 63rd turn.
+const DEADLINES_PER_TURN: usize = 16;
+
+impl Gateway {
+    pub(super) fn take_frames(&mut self, now: Now) -> usize {
+        let mut work: usize = 0;
+        while let Some(_index) = self.connections.accept(&self.server, self.nonce, now) {
+            self.counters.accepted.add(1);
+            work = work.saturating_add(1);
+        }
+        let room_needed = FRAMES_PER_READ.saturating_mul(REPORTS_PER_FRAME);
+        for _ in 0..self.connections.readable_count() {
+            // Named behaviour of a full gate: clients wait in their sockets.
+            if self.gate.room() < room_needed || !self.outbox.has_room_for_cancels(FRAMES_PER_READ) {
+                break;
+            }
+            let Some(index) = self.connections.next_readable() else { break };
+            work = work.saturating_add(usize::from(self.serve(index, now)));
+        }
+        work
+    }
+
+    pub(super) fn serve(&mut self, index: u32, now: Now) -> bool {
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let read = self.connections.read(index, &mut scratch);
+        if let Some((filled, ended)) = read {
+            let mut rest = scratch.get(..filled).unwrap_or_default();
+            loop {
+                if self.connections.get(index).is_none_or(Connection::is_closing) {
+                    rest = &[];
+                }
+                match next_frame(rest) {
+                    Ok(Some(frame)) => {
+                        rest = rest.get(frame.bytes.len()..).unwrap_or_default();
+                        self.handle_frame(index, &frame, now);
+                    }
+                    Ok(None) if self.connections.keep(index, rest) => break,
+                    Ok(None) => {
+                        self.end_connection(index, Reason::FrameSize, "a client frame has at most 1024 bytes", now);
+                        break;
+                    }
+                    Err(fault) => {
+                        let mut reply = [0; REPLY_BYTES_MAX];
+                        if let Some(connection) = self.connections.get_mut(index) {
+                            let step = connection.session.handle_frame_error(now, fault, &mut reply);
+                            self.obey(index, None, step, &reply, now);
+                        }
+                        break;
+                    }
+                }
+            }
+            if ended {
+                self.lose(index, Reason::ConnectionLost, now);
+            }
+        }
+        self.scratch = scratch;
+        read.is_some()
+    }
+
+    pub(super) fn handle_frame(&mut self, index: u32, frame: &Frame<'_>, now: Now) {
+        let mut reply = [0; REPLY_BYTES_MAX];
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let step = connection.session.handle_frame(now, frame, &mut reply);
+        self.obey(index, Some(frame), step, &reply, now);
+    }
+
+    /// Does what the session rules say.
+    pub(super) fn obey(
+        &mut self,
+        index: u32,
+        frame: Option<&Frame<'_>>,
+        step: Step<ServerAction>,
+        reply: &[u8],
+        now: Now,
+    ) {
+        let written = reply.get(..step.written).unwrap_or_default();
+        let has_room = self.queue(index, written, None, now);
+        match step.action {
+            ServerAction::None | ServerAction::Duplicate => {}
+            ServerAction::Refused(_) => self.counters.refusals.add(1),
+            ServerAction::CheckLogon(query) => self.check_logon(index, &query, now),
+            ServerAction::LoggedOn(logged_on) => self.logged_on(index, &logged_on, now),
+            ServerAction::Command(_) | ServerAction::Query(_) => {
+                if let Some(frame) = frame {
+                    self.request(index, frame, now);
+                }
+            }
+            ServerAction::Resend { from_seq, count } => {
+                let to = from_seq.saturating_add(u64::from(count)).saturating_sub(1);
+                self.ask_replay(index, from_seq, to, now);
+            }
+            ServerAction::Close { reason, .. } => self.lose(index, reason, now),
+        }
+        if !has_room {
+            self.slow_consumer(index, now);
+        }
+    }
+
+    /// Goes on with long answers and quotes, and looks for passed deadlines.
+    pub(super) fn attend(&mut self, now: Now) -> usize {
+        let mut work: usize = 0;
+        for _ in 0..self.connections.attention_count() {
+            let Some(index) = self.connections.next_to_attend() else { break };
+            work = work.saturating_add(self.go_on_with_answers(index, now));
+            work = work.saturating_add(queries::go_on(
+                &mut self.connections,
+                index,
+                &self.state,
+                &mut self.gate,
+                &queries::Place { now, journal_seq: self.journal.last_seq(), durability: self.settings.durability },
+            ));
+            work = work.saturating_add(self.send_quotes(index, now));
+            self.connections.attend(index);
+        }
+        let mut reply = [0; REPLY_BYTES_MAX];
+        for _ in 0..self.connections.len().min(DEADLINES_PER_TURN) {
+            let Some(index) = self.connections.next_to_sweep() else { break };
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            let is_due = connection.session.poll_timeout().is_some_and(|deadline_ns| deadline_ns <= now.mono_ns);
+            if is_due && !connection.is_closing() {
+                let step = connection.session.handle_timeout(now, &mut reply);
+                self.obey(index, None, step, &reply, now);
+                work = work.saturating_add(1);
+            }
+        }
+        work
+    }
+
+    /// Sends the newest quotes of a connection whose earlier bytes are all gone: a slow reader misses those between.
+    pub(super) fn send_quotes(&mut self, index: u32, now: Now) -> usize {
+        let mut work: usize = 0;
+        while let Some(connection) = self.connections.get_mut(index) {
+            if connection.queued_bytes() > 0 || connection.is_closing() {
+                break;
+            }
+            let Some(instrument_id) = connection.stale_quotes.take_first() else { break };
+            let mut frame = [0; REPORT_BYTES_MAX];
+            let envelope = connection.session.envelope(now, 0, 0);
+            if let Some(quote) = queries::quote(&self.market, instrument_id)
+                && let Ok(len) = encode(&mut frame, envelope, &quote)
+            {
+                let _ = self.queue(index, frame.get(..len).unwrap_or_default(), None, now);
+                work = work.saturating_add(1);
+            }
+        }
+        work
+    }
+
+    /// The session rules or the peer have ended the connection.
+    pub(super) fn lose(&mut self, index: u32, reason: Reason, now: Now) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.is_closing() {
+            return;
+        }
+        let (id, logged_on) = (connection.id, connection.logged_on.take());
+        self.drop_copies.retain(|copy| *copy != id);
+        self.connections.close(index, reason, now);
+        let Some(logged_on) = logged_on else { return };
+        if let Some(entry) = self.directory.get_mut(logged_on.session_id)
+            && entry.connection == Some(id)
+        {
+            entry.connection = None;
+        }
+        let origin = Origin { session_id: SessionId(logged_on.session_id), client_seq: 0, recv_time_ns: now.utc_ns };
+        // Without room in the journal the session counts as connected: its orders stay, as after a crash.
+        let _ = self.execute(&origin, &Command::EndSession { reason }, now);
+    }
+
+    /// We end the connection.
+    pub(super) fn end_connection(&mut self, index: u32, reason: Reason, text: &str, now: Now) {
+        let mut reply = [0; REPLY_BYTES_MAX];
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let step = connection.session.terminate(now, reason, text, &mut reply);
+        let written = reply.get(..step.written).unwrap_or_default();
+        // A slow consumer may have no room for the goodbye; it is closed all the same.
+        let _ = self.queue(index, written, None, now);
+        self.lose(index, reason, now);
+    }
+
+    pub(super) fn slow_consumer(&mut self, index: u32, now: Now) {
+        if self.connections.get(index).is_some_and(|connection| !connection.is_closing()) {
+            self.counters.slow_consumers.add(1);
+            self.end_connection(index, Reason::SlowConsumer, "read faster; reports are replayed at logon", now);
+        }
+    }
+
+    pub(super) fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>, _now: Now) -> bool {
+        let last_seq = self.journal.last_seq();
+        self.connections.queue(index, frame, journal_seq, last_seq, &mut self.gate)
+    }
+}
