@@ -20,7 +20,7 @@ use tradecore_protocol::transcript::MacKey;
 use crate::brokers::Link;
 use crate::brokers::virtual_venue::{VirtualBroker, VirtualConfig};
 use crate::clock::Clock;
-use crate::config::{BrokerKind, Config, ConfigError, Idle, roles_of};
+use crate::config::{BrokerKind, Code, Config, ConfigError, Idle, roles_of};
 use crate::counters::Counters;
 use crate::egress::gate::Gate;
 use crate::egress::replay::{ReplayLink, Replayer, Source};
@@ -85,7 +85,7 @@ impl DaemonError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(ConfigError::Secret { .. }) => Exit::Credential,
+            Self::Config(error) if error.code == Code::Secret => Exit::Credential,
             Self::Config(_) | Self::Definition { .. } => Exit::Config,
             Self::Journal(error) => Exit::from(error),
             Self::Replay(_) | Self::Read(_) => Exit::JournalDamaged,
