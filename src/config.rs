@@ -37,6 +37,7 @@ pub use keys::{Account, Broker, Core, Instrument, Journal, Listen, Session, Sess
 pub use names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName};
 pub use overrides::{ENV_PREFIX, environment, variable};
 pub use reference::{markdown, sample};
+pub use show::{check_command, show_command};
 
 /// A longer file is no configuration.
 const FILE_BYTES_MAX: u64 = 4 << 20;

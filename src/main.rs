@@ -191,20 +191,14 @@ fn run(command: Command) -> Result<(), Failure> {
             }
             tradecore::venue::run(&venue, &stop).map_err(|error| (Exit::Unavailable, error.to_string()))
         }
-        Command::Config(ConfigCommand::Check { config, json }) => {
-            let checked = Config::load(&config, tradecore::config::environment());
-            match (&checked, json) {
-                (Ok(_), false) => println!("ok"),
-                (Ok(_), true) => println!("{{\"ok\":true}}"),
-                (Err(error), true) => println!("{}", error.to_json()),
-                (Err(_), false) => {}
-            }
-            checked.map(|_| ()).map_err(|error| (Exit::Config, error.to_string()))
-        }
-        Command::Config(ConfigCommand::Show { config, json }) => {
-            let config = load(&config)?;
-            println!("{}", if json { format!("{:#}", config.to_json()) } else { config.show() });
-            Ok(())
+        Command::Config(command) => {
+            use tradecore::config::{check_command, show_command};
+            let mut out = std::io::stdout().lock();
+            let result = match command {
+                ConfigCommand::Check { config, json } => check_command(&config, json, &mut out),
+                ConfigCommand::Show { config, json } => show_command(&config, json, &mut out),
+            };
+            result.map_err(|error| (Exit::Config, error.to_string()))
         }
         Command::Journal(command) => journal(command),
     }

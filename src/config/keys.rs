@@ -68,8 +68,8 @@ section! {
     Session "session" Shape::Table => {
         /// Reports of a session that can be replayed; older ones are answered by queries.
         replay_window: u64 = [65_536] in Allowed::Integer(1, 16_777_216), "reports";
-        /// Bytes that may wait for a slow reader; beyond, the session ends with `SlowConsumer` and replays at its
-        /// next logon.
+        /// Bytes that may wait for a slow reader, by default 22,000 reports of 184 bytes; beyond, the session ends
+        /// with `SlowConsumer` and replays at its next logon.
         outbound_bytes_max: usize = [4 << 20] in Allowed::Integer(65_536, 1_073_741_824), "bytes";
         /// Frames a second of a session; 0: no bound. What adds no risk, like cancels, has as many again.
         throttle_rate: u32 = [0] in Allowed::Integer(0, 10_000_000), "frames/s";

@@ -30,9 +30,10 @@ pub(super) fn lay_over(table: &mut Table, places: &mut Places, name: &str, text:
     let keys = || sections().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
     let Some((section, key)) = keys().find(|(section, key)| variable(section, key.name) == name) else {
         let settable = keys().filter(|(section, _)| !section.is_list());
-        let near = nearest(name, settable.map(|(section, key)| variable(section, key.name)));
-        let problem = match near {
-            Some(near) => format!("no such variable, the nearest is {near}"),
+        // Without the prefix, which is alike in all.
+        let names = settable.map(|(section, key)| variable(section, key.name).split_off(ENV_PREFIX.len()));
+        let problem = match nearest(name.strip_prefix(ENV_PREFIX).unwrap_or(name), names) {
+            Some(near) => format!("no such variable, the nearest is {ENV_PREFIX}{near}"),
             None => "no such variable".to_owned(),
         };
         return Err(refused(places, name, None, problem));

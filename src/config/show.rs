@@ -1,14 +1,47 @@
 //! What is in force, and where it comes from.
 
+use std::io::Write;
+use std::path::Path;
+
 use serde_json::json;
 use toml::{Table, Value};
 
 use super::declare::{Key, Section};
-use super::error::Place;
+use super::error::{ConfigError, Place};
+use super::overrides::environment;
 use super::{Config, sections};
 
 /// Column at which the origin of a value begins.
 const ORIGIN_COLUMN: usize = 48;
+
+/// `tradecore config check`: says `ok`, or as JSON the error too.
+///
+/// # Errors
+/// As `Config::load`.
+pub fn check_command(file: &Path, json: bool, out: &mut impl Write) -> Result<(), ConfigError> {
+    let checked = Config::load(file, environment()).map(|_| ());
+    let line = match (&checked, json) {
+        (Ok(()), false) => "ok".to_owned(),
+        (Ok(()), true) => json!({"ok": true}).to_string(),
+        (Err(error), true) => error.to_json().to_string(),
+        (Err(_), false) => return checked,
+    };
+    // The reader of a pipe may have gone.
+    let _ = writeln!(out, "{line}");
+    checked
+}
+
+/// `tradecore config show`: what is in force.
+///
+/// # Errors
+/// As `Config::load`.
+pub fn show_command(file: &Path, json: bool, out: &mut impl Write) -> Result<(), ConfigError> {
+    let config = Config::load(file, environment())?;
+    let text = if json { format!("{:#}\n", config.to_json()) } else { config.show() };
+    // The reader of a pipe has seen enough.
+    let _ = out.write_all(text.as_bytes());
+    Ok(())
+}
 
 /// A value in force: its key `core.id` or `instruments[0].symbol`, and where it was written; none: the default.
 struct Row<'a> {

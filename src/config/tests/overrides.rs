@@ -111,12 +111,22 @@ fn a_misspelled_section_of_a_variable_names_the_nearest() {
 }
 
 #[test]
-fn a_variable_without_a_key_is_refused() {
+fn a_variable_like_none_names_none() {
     check_variable_refused(
-        "TRADECORE__SOMETHING_ELSE_ALTOGETHER",
+        "TRADECORE__FOO__BAR",
         "1",
         Code::UnknownKey,
-        &format!("gateway.toml: TRADECORE__SOMETHING_ELSE_ALTOGETHER: no such variable; {ALLOWED}"),
+        &format!("gateway.toml: TRADECORE__FOO__BAR: no such variable; {ALLOWED}"),
+    );
+}
+
+#[test]
+fn a_variable_in_small_letters_is_refused() {
+    check_variable_refused(
+        "TRADECORE__core__id",
+        "2",
+        Code::UnknownKey,
+        &format!("gateway.toml: TRADECORE__core__id: no such variable; {ALLOWED}"),
     );
 }
 

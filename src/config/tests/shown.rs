@@ -56,6 +56,28 @@ fn the_json_has_every_value_and_where_it_comes_from() {
 }
 
 #[test]
+fn the_commands_print_and_a_reader_that_has_gone_does_not_matter() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (good, bad) = (dir.path().join("good.toml"), dir.path().join("bad.toml"));
+    std::fs::write(&good, TEXT).expect("written");
+    std::fs::write(&bad, "[core]\n").expect("written");
+    let printed = |print: &dyn Fn(&mut Vec<u8>) -> Result<(), ConfigError>| {
+        let mut out = Vec::new();
+        let result = print(&mut out);
+        (String::from_utf8(out).expect("text"), result.map_err(|error| error.code))
+    };
+    assert_eq!(printed(&|out| check_command(&good, false, out)), ("ok\n".to_owned(), Ok(())));
+    assert_eq!(printed(&|out| check_command(&good, true, out)), ("{\"ok\":true}\n".to_owned(), Ok(())));
+    assert_eq!(printed(&|out| check_command(&bad, false, out)), (String::new(), Err(Code::MissingKey)));
+    let (error, _) = printed(&|out| check_command(&bad, true, out));
+    let error: serde_json::Value = serde_json::from_str(&error).expect("JSON");
+    assert_eq!((&error["code"], &error["line"]), (&json!("missing_key"), &json!(1)));
+    assert!(printed(&|out| show_command(&good, false, out)).0.starts_with("[core]\nid = 1 "));
+    assert!(printed(&|out| show_command(&good, true, out)).0.starts_with("{\n"));
+    assert!(show_command(&good, false, &mut [].as_mut_slice()).is_ok(), "no room is no error");
+}
+
+#[test]
 fn an_error_as_json_has_its_parts() {
     let error = parse(&with("id = 1\nenvironment", "id = 0\nenvironment")).expect_err("refused");
     assert_eq!(
