@@ -106,7 +106,8 @@ mod tests {
         key(&path, 0o644, KEY);
         let credentials = dir.path().join("credentials");
         fs::create_dir(&credentials).expect("made");
-        for named in [path.as_path(), Path::new("../key")] {
+        key(&credentials.join("sub"), 0o440, KEY);
+        for named in [path.as_path(), Path::new("../key"), Path::new("sub/key")] {
             assert!(
                 message(read(named, path.clone(), Some(&credentials))).contains("chmod 600"),
                 "{}",

@@ -18,13 +18,13 @@ fn the_environment_wins_over_the_file() {
 #[test]
 fn text_stays_text_and_empty_is_none() {
     let env = [
-        ("TRADECORE__BROKER__CLIENT", "007"),
+        ("TRADECORE__BROKER__CLIENT", "7"),
         ("TRADECORE__LISTEN__UNIX", "a.sock"),
         ("TRADECORE__LISTEN__TCP", ""),
         ("TRADECORE__CORE__HOT_DIR", ""),
     ];
     let config = parse_with(TEXT, &env).expect("accepted");
-    assert_eq!((config.broker.client.as_str(), config.listen.tcp, &config.core.hot_dir), ("007", None, &None));
+    assert_eq!((config.broker.client.as_str(), config.listen.tcp, &config.core.hot_dir), ("7", None, &None));
     assert_eq!(config.listen.unix.as_deref(), Some(Path::new("a.sock")));
 }
 
