@@ -22,7 +22,7 @@ use tradecore_protocol::transcript::MacKey;
 use crate::brokers::Link;
 use crate::brokers::virtual_venue::{VirtualBroker, VirtualConfig};
 use crate::clock::Clock;
-use crate::config::{BrokerKind, Config, ConfigError, Idle, roles_of};
+use crate::config::{BrokerKind, Code, Config, ConfigError, Idle, roles_of};
 use crate::counters::Counters;
 use crate::egress::gate::Gate;
 use crate::egress::replay::{ReplayLink, Replayer, Source};
@@ -87,7 +87,7 @@ impl DaemonError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(ConfigError::Secret { .. }) => Exit::Credential,
+            Self::Config(error) if error.code == Code::Secret => Exit::Credential,
             Self::Config(_) | Self::Definition { .. } => Exit::Config,
             Self::Journal(error) => Exit::from(error),
             Self::Replay(_) | Self::Read(_) => Exit::JournalDamaged,
@@ -208,14 +208,15 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     let durability = Durability::from(config.core.durability);
     let limits = Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() };
 
-    let max_segment_bytes = config.journal.max_segment_mib << 20;
+    let reserve_bytes = reserve_bytes(&limits);
+    let max_segment_bytes = (config.journal.max_segment_mib << 20).max(reserve_bytes.saturating_mul(2));
     let opened = tradecore_journal::open(&tradecore_journal::Config {
         hot_dir: hot_dir(config, &dir, max_segment_bytes)
             .map_err(|source| tradecore_journal::OpenError::Io { path: dir.clone(), source })?,
         core: config.core.id,
         first_segment_bytes: config.journal.first_segment_mib << 20,
         max_segment_bytes,
-        reserve_bytes: reserve_bytes(&limits),
+        reserve_bytes,
         sync: sync_policy(durability),
         on_sync_failure: sync_failed,
         ..tradecore_journal::Config::new(&dir)

@@ -69,8 +69,11 @@ enum ConfigCommand {
     Check {
         #[arg(long)]
         config: PathBuf,
+        /// Prints the error as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
-    /// Prints the configuration in force, overrides included; secrets are never part of it.
+    /// Prints every value in force and where it comes from; secrets are never part of it.
     #[command(after_help = "Example: tradecore config show --config gateway.toml --json")]
     Show {
         #[arg(long)]
@@ -154,7 +157,7 @@ fn main() -> ExitCode {
 type Failure = (Exit, String);
 
 fn load(path: &std::path::Path) -> Result<Config, Failure> {
-    Config::load(path, std::env::vars()).map_err(|error| (Exit::Config, error.to_string()))
+    Config::load(path, tradecore::config::environment()).map_err(|error| (Exit::Config, error.to_string()))
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -185,23 +188,14 @@ fn run(command: Command) -> Result<(), Failure> {
             }
             tradecore::venue::run(&venue, &stop).map_err(|error| (Exit::Unavailable, error.to_string()))
         }
-        Command::Config(ConfigCommand::Check { config }) => {
-            let config = load(&config)?;
-            if config.venue.is_some() {
-                config.venue().map_err(|error| (Exit::Config, error.to_string()))?;
-            }
-            println!("ok");
-            Ok(())
-        }
-        Command::Config(ConfigCommand::Show { config, json }) => {
-            let config = load(&config)?;
-            let text = if json {
-                serde_json::to_string_pretty(&config).map_err(|error| error.to_string())
-            } else {
-                toml::to_string_pretty(&config).map_err(|error| error.to_string())
+        Command::Config(command) => {
+            use tradecore::config::{check_command, show_command};
+            let mut out = std::io::stdout().lock();
+            let result = match command {
+                ConfigCommand::Check { config, json } => check_command(&config, json, &mut out),
+                ConfigCommand::Show { config, json } => show_command(&config, json, &mut out),
             };
-            println!("{}", text.map_err(|error| (Exit::Internal, error))?);
-            Ok(())
+            result.map_err(|error| (Exit::Config, error.to_string()))
         }
         Command::Journal(command) => journal(command),
     }

@@ -1,0 +1,115 @@
+//! What single values cannot tell: that they agree with each other.
+
+use std::collections::BTreeMap;
+
+use super::Config;
+use super::error::ConfigError;
+use super::keys::Instrument;
+use super::names::BrokerKind;
+use crate::market_data::decimal::parse_units;
+
+/// The first two values that do not agree.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    check_listen(config)?;
+    check_bounds(config)?;
+    check_broker(config)?;
+    if config.venue.is_some() {
+        config.venue()?;
+    }
+    let instruments = &config.instruments;
+    unique(config, "instruments", "id", instruments.iter().map(|entry| entry.id.to_string()))?;
+    unique(config, "instruments", "symbol", instruments.iter().map(|entry| entry.symbol.clone()))?;
+    unique(config, "accounts", "id", config.accounts.iter().map(|entry| entry.id.to_string()))?;
+    unique(config, "sessions", "id", config.sessions.iter().map(|entry| entry.id.to_string()))?;
+    instruments.iter().enumerate().try_for_each(|(index, entry)| check_instrument(config, index, entry))?;
+    config.sessions.iter().enumerate().try_for_each(|(index, session)| {
+        match session.accounts.iter().find(|id| !config.accounts.iter().any(|known| known.id == **id)) {
+            None => Ok(()),
+            Some(id) => {
+                let known: Vec<String> = config.accounts.iter().map(|account| account.id.to_string()).collect();
+                let problem = format!("there is no account {id}");
+                let allowed = format!("ids of [[accounts]]: {}", known.join(", "));
+                Err(config.disagreement(&format!("sessions[{index}].accounts"), problem, allowed))
+            }
+        }
+    })
+}
+
+fn check_listen(config: &Config) -> Result<(), ConfigError> {
+    let listen = &config.listen;
+    match listen.tcp {
+        Some(address) if !address.ip().is_loopback() && !listen.i_accept_plaintext_on_a_network => Err(config
+            .disagreement(
+                "listen.tcp",
+                "on a network orders can be read and changed on their way",
+                "a loopback address; any other with listen.i_accept_plaintext_on_a_network = true, on a network that \
+                 you trust with your orders",
+            )),
+        None if listen.unix.is_none() => Err(config.disagreement(
+            "listen.tcp",
+            "nobody can connect",
+            "an address, or \"\" when listen.unix is a path",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Bounds of which one is the other's least.
+fn check_bounds(config: &Config) -> Result<(), ConfigError> {
+    let (core, listen, journal, broker) = (&config.core, &config.listen, &config.journal, &config.broker);
+    let pairs = [
+        ("core.ids_max", core.ids_max.into(), "core.orders_max", core.orders_max.into()),
+        (
+            "listen.heartbeat_max_ms",
+            listen.heartbeat_max_ms.into(),
+            "listen.heartbeat_min_ms",
+            listen.heartbeat_min_ms.into(),
+        ),
+        ("journal.max_segment_mib", journal.max_segment_mib, "journal.first_segment_mib", journal.first_segment_mib),
+        ("broker.backoff_max_ms", broker.backoff_max_ms, "broker.backoff_min_ms", broker.backoff_min_ms),
+    ];
+    pairs.into_iter().find(|(_, upper, _, lower)| upper < lower).map_or(Ok(()), |(path, _, lower_path, lower)| {
+        let problem = format!("is below {lower_path} = {lower}");
+        Err(config.disagreement(path, problem, format!("{lower} or more")))
+    })
+}
+
+fn check_broker(config: &Config) -> Result<(), ConfigError> {
+    match config.broker.kind {
+        BrokerKind::Venue => {
+            let address = &config.broker.address;
+            let is_path = address.strip_prefix("unix:").is_some_and(|path| !path.is_empty());
+            let is_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
+            if is_path || address.rsplit_once(':').is_some_and(is_port) {
+                return Ok(());
+            }
+            let problem = "broker.kind = \"venue\" needs the address of a venue";
+            Err(config.disagreement("broker.address", problem, "host:port or unix:/path"))
+        }
+        BrokerKind::Paper if config.venue.is_none() => {
+            Err(config.disagreement("broker.kind", "there is no section [venue]", "\"paper\" with a section [venue]"))
+        }
+        BrokerKind::Paper => Ok(()),
+    }
+}
+
+fn check_instrument(config: &Config, index: usize, instrument: &Instrument) -> Result<(), ConfigError> {
+    let path = |name: &str| format!("instruments[{index}].{name}");
+    if parse_units(&instrument.order_qty_max).ok() < parse_units(&instrument.qty_min).ok() {
+        let problem = format!("is below qty_min = {:?}", instrument.qty_min);
+        return Err(config.disagreement(&path("order_qty_max"), problem, "qty_min or more"));
+    }
+    Ok(())
+}
+
+fn unique(config: &Config, section: &str, key: &str, values: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+    let mut seen = BTreeMap::new();
+    for (index, value) in values.enumerate() {
+        if let Some(first) = seen.insert(value, index) {
+            let problem = format!("is that of {section}[{first}] already");
+            let allowed = format!("one that no other of [[{section}]] has");
+            return Err(config.disagreement(&format!("{section}[{index}].{key}"), problem, allowed));
+        }
+    }
+    Ok(())
+}

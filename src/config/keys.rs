@@ -1,0 +1,180 @@
+//! Every key of the configuration, declared once: type, unit, default, what is allowed, meaning.
+//!
+//! The structs, the checks of `read`, `docs/config.md` and `systemd/tradecore.toml` come from this list and from
+//! that of `venue_keys`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::allowed::Allowed;
+use super::declare::{Key, Section, Shape, empty_is_none, section, to_value};
+use super::names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName};
+
+section! {
+    /// The core: one a broker.
+    Core "core" Shape::Table => {
+        /// Number of the core; part of every id that it gives.
+        id: u16 = [required 1] in Allowed::Integer(1, 65_535);
+        /// Whose money; a client that means another is refused.
+        environment: EnvironmentName = [required EnvironmentName::Virtual] in Allowed::Words(EnvironmentName::WORDS);
+        /// Directory of the journal and its files.
+        data_dir: PathBuf = [required "/var/lib/tradecore/virtual".into()] in Allowed::Path;
+        /// Directory in memory for hot segments, which must outlive the process;         /// Directory in memory for hot segments, which must outlive the process. Empty: the runtime directory of the
+        /// service, else one in `/dev/shm`; where memory is short, and with `off`, segments are mapped in
+        /// `data_dir`, and the loop is slower.
+        #[serde(default, deserialize_with = "empty_is_none::deserialize")]
+        hot_dir: Option<PathBuf> = [None] in Allowed::PathOrNone;
+        /// Durability class: what a report has survived when it is told, and an order before it leaves for the
+        /// broker.
+        durability: DurabilityName = [DurabilityName::Synced] in Allowed::Words(DurabilityName::WORDS);
+        /// CPU that the loop is pinned to; without it the system decides.
+        cpu: Option<usize> = [None] in Allowed::Integer(0, 1_023);
+        /// What the loop does when there is nothing to do.
+        idle: Idle = [Idle::Busy] in Allowed::Words(Idle::WORDS);
+        /// Open orders; further ones are refused with `OrdersMax`. Their memory is taken at start,
+        /// and the journal's reserve for them.
+        orders_max: u32 = [8_192] in Allowed::Integer(1, 4_194_304), "orders";
+        /// ClOrdIDs of the open client epochs; new orders beyond are refused with `IdsMax`. By default 32 an open
+        /// order, so that ids of closed orders are remembered.
+        ids_max: u32 = [262_144] in Allowed::Integer(1, 67_108_864), "ClOrdIDs";
+    }
+}
+
+section! {
+    /// Where clients connect.
+    Listen "listen" Shape::Table => {
+        /// TCP address; empty: no TCP. Port 0 takes a free one, which the file `listening` in `data_dir` names.
+        #[serde(default, deserialize_with = "empty_is_none::deserialize")]
+        tcp: Option<SocketAddr> = [Some(SocketAddr::from(([127, 0, 0, 1], 7400)))] in Allowed::Address;
+        /// Path of a unix socket; empty: none.
+        #[serde(default, deserialize_with = "empty_is_none::deserialize")]
+        unix: Option<PathBuf> = [None] in Allowed::PathOrNone;
+        /// Allows a TCP address that is not loopback: keys are safe there, orders can be read and changed on their
+        /// way.
+        i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
+        /// Connections at once; a further one is closed as it comes.
+        connections_max: u32 = [1_024] in Allowed::Integer(1, 65_535), "connections";
+        /// Time from connection to logon; then the connection ends with `LogonTimeout`.
+        logon_timeout_ms: u64 = [5_000] in Allowed::Integer(10, 600_000), "ms";
+        /// Shortest heartbeat interval that a client may ask for.
+        heartbeat_min_ms: u32 = [100] in Allowed::Integer(10, 600_000), "ms";
+        /// Longest heartbeat interval that a client may ask for.
+        heartbeat_max_ms: u32 = [60_000] in Allowed::Integer(10, 600_000), "ms";
+    }
+}
+
+section! {
+    /// What sessions may do.
+    Session "session" Shape::Table => {
+        /// Reports of a session that can be replayed; older ones are answered by queries.
+        replay_window: u64 = [65_536] in Allowed::Integer(1, 16_777_216), "reports";
+        /// Bytes that may wait for a slow reader, by default 22,000 reports of 184 bytes; beyond, the session ends
+        /// with `SlowConsumer` and replays at its next logon.
+        outbound_bytes_max: usize = [4 << 20] in Allowed::Integer(65_536, 1_073_741_824), "bytes";
+        /// Frames a second of a session; 0: no bound. What adds no risk, like cancels, has as many again.
+        throttle_rate: u32 = [0] in Allowed::Integer(0, 10_000_000), "frames/s";
+        /// Frames at once above the rate.
+        throttle_burst: u32 = [10_000] in Allowed::Integer(1, 10_000_000), "frames";
+        /// Refused frames in a row after which the session ends.
+        throttle_strikes: u32 = [1_000] in Allowed::Integer(1, 10_000_000), "frames";
+    }
+}
+
+section! {
+    /// The journal. Its reserve, which cancels and the broker's facts may use on a full disk, is derived from
+    /// `orders_max`.
+    Journal "journal" Shape::Table => {
+        /// Length of the first segment; later ones grow up to `max_segment_mib`.
+        first_segment_mib: u64 = [8] in Allowed::Integer(1, 2_048), "MiB";
+        /// Length of the longest segment.
+        max_segment_mib: u64 = [64] in Allowed::Integer(1, 2_048), "MiB";
+        /// Events journaled but not yet durable above which new orders are refused with `DurabilityLag`.
+        durability_lag_max: u64 = [1_000_000] in Allowed::Integer(1, 1_000_000_000), "events";
+    }
+}
+
+section! {
+    /// The broker.
+    Broker "broker" Shape::Table => {
+        /// Which broker. `paper` needs a `[venue]` section.
+        kind: BrokerKind = [required BrokerKind::Paper] in Allowed::Words(BrokerKind::WORDS);
+        /// `host:port` or `unix:/path` of the venue; for `kind = "venue"`.
+        address: String = [String::new()] in Allowed::Text(0, 128);
+        /// The gateway's name at the broker and to its clients.
+        client: String = ["tradecore".to_owned()] in Allowed::Text(1, 16);
+        /// First wait before a reconnect; it doubles from wait to wait.
+        backoff_min_ms: u64 = [20] in Allowed::Integer(1, 60_000), "ms";
+        /// Longest wait before a reconnect.
+        backoff_max_ms: u64 = [2_000] in Allowed::Integer(1, 600_000), "ms";
+    }
+}
+
+section! {
+    /// What may be traded.
+    Instrument "instruments" Shape::List => {
+        /// Number of the instrument on the wire.
+        id: u32 = [required 1] in Allowed::Integer(1, 256);
+        /// FIX Symbol (55), as the broker writes it.
+        symbol: String = [required "BTCUSDT".to_owned()] in Allowed::Text(1, 16);
+        /// FIX Currency (15) of the price.
+        currency: String = [required "USDT".to_owned()] in Allowed::Text(1, 8);
+        /// Price step.
+        tick_size: String = [required "0.01".to_owned()] in Allowed::Units, "currency";
+        /// Quantity step.
+        lot_size: String = [required "0.00001".to_owned()] in Allowed::Units;
+        /// Smallest order.
+        qty_min: String = [required "0.00001".to_owned()] in Allowed::Units;
+        /// Largest order.
+        order_qty_max: String = [required "10".to_owned()] in Allowed::Units;
+        /// Largest notional of an order, in `currency`.
+        order_notional_max: String = [required "1000000".to_owned()] in Allowed::Money { is_above_zero: true }, "currency";
+        /// Greatest distance of a price from the market: 50000 is 5 %.
+        collar_ppm: u32 = [required 50_000] in Allowed::Integer(0, 4_294_967_295), "ppm";
+        /// Greatest age of a market price that a check may use.
+        quote_age_max_ms: u64 = [required 5_000] in Allowed::Integer(1, 86_400_000), "ms";
+    }
+}
+
+section! {
+    /// For whom is traded.
+    Account "accounts" Shape::List => {
+        /// FIX Account (1), as a number.
+        id: u32 = [required 1] in Allowed::Integer(1, 64);
+        /// FIX Currency (15) of its cash.
+        currency: String = [required "USDT".to_owned()] in Allowed::Text(1, 8);
+        /// Cash when the account is new.
+        initial_cash: String = [required "1000000".to_owned()] in Allowed::Money { is_above_zero: false }, "currency";
+        /// Greatest absolute position.
+        position_max: String = [required "100".to_owned()] in Allowed::Units;
+        /// Open orders of the account; further ones are refused.
+        open_orders_max: u32 = [required 100] in Allowed::Integer(0, 4_194_304), "orders";
+        /// New orders and replaces in one second; 0: no bound.
+        rate_max: u32 = [0] in Allowed::Integer(0, 10_000_000), "requests/s";
+        /// User who owns it.
+        owner: u64 = [0] in Allowed::Integer(0, i64::MAX);
+    }
+}
+
+section! {
+    /// Who may log on.
+    SessionEntry "sessions" Shape::List => {
+        /// Number of the session.
+        id: u32 = [required 1] in Allowed::Integer(1, 1_024);
+        /// Names the key.
+        key_id: String = [required "algo1".to_owned()] in Allowed::Text(1, 16);
+        /// File with the key, readable by its owner only; a bare name is looked for in `$CREDENTIALS_DIRECTORY`
+        /// first, as it is and as `keys_NAME`.
+        secret_file: PathBuf = [required "algo1".into()] in Allowed::Path;
+        /// What it may do.
+        role: RoleName = [required RoleName::Trade] in Allowed::Words(RoleName::WORDS);
+        /// Accounts that it may use; empty: all.
+        accounts: Vec<u32> = [vec![]] in Allowed::Ids(64);
+        /// Which end of the session cancels its orders, unless the logon says otherwise; a flag of the order cancels
+        /// it in every mode.
+        cod_mode: CodModeName = [CodModeName::None] in Allowed::Words(CodModeName::WORDS);
+        /// Raised by an operator to reset the session's numbers.
+        epoch: u64 = [1] in Allowed::Integer(1, i64::MAX);
+    }
+}

@@ -1,0 +1,129 @@
+use super::*;
+
+#[test]
+fn a_listen_address_on_a_network_needs_the_flag() {
+    let text = format!("{TEXT}[listen]\ntcp = \"0.0.0.0:7400\"\n");
+    check_refused(
+        &text,
+        Code::Disagreement,
+        "gateway.toml:42: listen.tcp = \"0.0.0.0:7400\": on a network orders can be read and changed on their way; \
+         allowed: a loopback address; any other with listen.i_accept_plaintext_on_a_network = true, on a network that \
+         you trust with your orders",
+    );
+    assert!(parse(&format!("{text}i_accept_plaintext_on_a_network = true\n")).is_ok());
+}
+
+#[test]
+fn a_gateway_that_nobody_can_reach_is_refused() {
+    let text = format!("{TEXT}[listen]\ntcp = \"\"\n");
+    check_refused(
+        &text,
+        Code::Disagreement,
+        "gateway.toml:42: listen.tcp = \"\": nobody can connect; allowed: an address, or \"\" when listen.unix is a path",
+    );
+    assert!(parse(&format!("{text}unix = \"gateway.sock\"\n")).is_ok());
+}
+
+#[test]
+fn a_bound_below_the_one_that_it_holds_is_refused() {
+    check_refused(
+        &format!("{TEXT}[listen]\nheartbeat_max_ms = 50\n"),
+        Code::Disagreement,
+        "gateway.toml:42: listen.heartbeat_max_ms = 50: is below listen.heartbeat_min_ms = 100; allowed: 100 or more",
+    );
+}
+
+#[test]
+fn an_order_bound_below_the_smallest_order_is_refused() {
+    check_refused(
+        &with("order_qty_max = \"10\"", "order_qty_max = \"0.0001\""),
+        Code::Disagreement,
+        "gateway.toml:23: instruments[0].order_qty_max = \"0.0001\": is below qty_min = \"0.001\"; allowed: qty_min or \
+         more",
+    );
+}
+
+#[test]
+fn a_session_of_an_account_that_is_not_there_is_refused() {
+    check_refused(
+        &with("accounts = [1]", "accounts = [1, 7]"),
+        Code::Disagreement,
+        "gateway.toml:40: sessions[0].accounts = [1, 7]: there is no account 7; allowed: ids of [[accounts]]: 1",
+    );
+}
+
+/// `TEXT` with the section that begins at `header` twice.
+fn twice(header: &str) -> String {
+    let start = TEXT.find(header).expect("there");
+    let section = TEXT[start..].split("\n\n").next().unwrap_or_default();
+    format!("{TEXT}{section}\n")
+}
+
+#[test]
+fn an_instrument_id_that_is_used_twice_is_refused() {
+    check_refused(
+        &twice("[[instruments]]"),
+        Code::Disagreement,
+        "gateway.toml:42: instruments[1].id = 1: is that of instruments[0] already; allowed: one that no other of [[instruments]] has",
+    );
+}
+
+#[test]
+fn a_symbol_that_is_used_twice_is_refused() {
+    let text = twice("[[instruments]]");
+    let (before, after) = text.rsplit_once("id = 1\n").expect("there");
+    check_refused(
+        &format!("{before}id = 2\n{after}"),
+        Code::Disagreement,
+        "gateway.toml:43: instruments[1].symbol = \"BTCUSDT\": is that of instruments[0] already; allowed: one that no other of [[instruments]] has",
+    );
+}
+
+#[test]
+fn an_account_id_that_is_used_twice_is_refused() {
+    check_refused(
+        &twice("[[accounts]]"),
+        Code::Disagreement,
+        "gateway.toml:42: accounts[1].id = 1: is that of accounts[0] already; allowed: one that no other of [[accounts]] has",
+    );
+}
+
+#[test]
+fn a_session_id_that_is_used_twice_is_refused() {
+    check_refused(
+        &twice("[[sessions]]"),
+        Code::Disagreement,
+        "gateway.toml:42: sessions[1].id = 1: is that of sessions[0] already; allowed: one that no other of [[sessions]] has",
+    );
+}
+
+#[test]
+fn a_paper_broker_without_a_venue_is_refused() {
+    let (start, end) = (TEXT.find("[venue]").expect("there"), TEXT.find("[[instruments]]").expect("there"));
+    check_refused(
+        &format!("{}{}", &TEXT[..start], &TEXT[end..]),
+        Code::Disagreement,
+        "gateway.toml:7: broker.kind = \"paper\": there is no section [venue]; allowed: \"paper\" with a section [venue]",
+    );
+}
+
+#[test]
+fn a_venue_broker_without_an_address_is_refused() {
+    check_refused(
+        &with("kind = \"paper\"", "kind = \"venue\""),
+        Code::Disagreement,
+        "gateway.toml:6: broker.address = \"\": broker.kind = \"venue\" needs the address of a venue; allowed: \
+         host:port or unix:/path",
+    );
+}
+
+#[test]
+fn a_symbol_that_the_venue_has_twice_is_refused() {
+    let one = "{ symbol = \"BTCUSDT\", tick_size = \"0.01\", lot_size = \"0.00001\" }";
+    check_refused(
+        &with(one, &format!("{one}, {one}")),
+        Code::NotAllowed,
+        "gateway.toml:13: venue.exchange: instrument `BTCUSDT` is listed twice; allowed: a section [venue] as \
+         docs/config.md lists it",
+    );
+}
