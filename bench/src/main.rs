@@ -28,10 +28,10 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Order to the gateway's own acceptance, class `journaled`, against a TCP echo of the same frame sizes.
-    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- ack --rate 1000 --seconds 3")]
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- ack --rate 200 --seconds 3")]
     Ack {
         /// Orders a second.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 200)]
         rate: u64,
         /// Length of each run, s.
         #[arg(long, default_value_t = 3)]
@@ -99,7 +99,7 @@ fn run(command: Command) -> Result<bool, Failure> {
         Command::Recovery { orders, runs } => recovery::measure(orders, runs),
         Command::All => {
             let recovery = recovery::measure(1_000_000, 5)?;
-            let ack = ack::measure(1000, 3, 7)?;
+            let ack = ack::measure(200, 3, 7)?;
             let sessions = sessions::measure(1000, 1000, 3, 5)?;
             Ok(recovery && ack && sessions)
         }

@@ -26,6 +26,8 @@ pub(crate) struct Peer {
     is_ready: bool,
     numbers: Option<ClientPosition>,
     last_client_seq: u64,
+    next: [u8; 256],
+    next_len: usize,
 }
 
 /// A connection that is set for spinning.
@@ -44,7 +46,7 @@ impl Peer {
             let mut peer = Self::open(address, session_id, position)?;
             let deadline = Instant::now().checked_add(Duration::from_secs(10));
             while !peer.is_ready && peer.numbers.is_none() {
-                peer.poll(&mut |_| {})?;
+                peer.poll(&mut |_, _| {})?;
                 if deadline.is_none_or(|deadline| Instant::now() > deadline) {
                     return Err(format!("session {session_id}: no answer to the logon").into());
                 }
@@ -86,6 +88,8 @@ impl Peer {
             is_ready: false,
             numbers: None,
             last_client_seq: 0,
+            next: [0; 256],
+            next_len: 0,
         };
         let mut out = [0; REPLY_BYTES_MAX];
         let written = peer.session.start(now(origin), &mut out)?;
@@ -110,22 +114,29 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends a message.
-    pub(crate) fn send<T: Message>(&mut self, block: &T) -> Result<(), Failure> {
-        let mut out = [0; 256];
-        let sent = self.session.send(now(self.origin), block, &mut out).map_err(|error| format!("{error:?}"))?;
-        self.write(out.get(..sent.written).unwrap_or_default())?;
+    /// Makes the next message ready: what it costs the client to write it is not the gateway's.
+    pub(crate) fn prepare<T: Message>(&mut self, block: &T) -> Result<(), Failure> {
+        let sent = self.session.send(now(self.origin), block, &mut self.next).map_err(|error| format!("{error:?}"))?;
+        self.next_len = sent.written;
         Ok(())
     }
 
-    /// Takes in what is there, and hands every report and answer to `each`.
-    pub(crate) fn poll(&mut self, each: &mut dyn FnMut(&Frame<'_>)) -> Result<(), Failure> {
+    /// Sends what is ready.
+    pub(crate) fn send(&mut self) -> Result<(), Failure> {
+        let next = self.next;
+        self.write(next.get(..self.next_len).unwrap_or_default())?;
+        Ok(())
+    }
+
+    /// Takes in what is there, and hands every report and answer to `each`, with the time at which it was there.
+    pub(crate) fn poll(&mut self, each: &mut dyn FnMut(&Frame<'_>, Instant)) -> Result<(), Failure> {
         match self.stream.read(self.bytes.get_mut(self.filled..).unwrap_or_default()) {
             Ok(0) => return Err("the gateway closed the connection".into()),
             Ok(count) => self.filled = self.filled.saturating_add(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error.into()),
         }
+        let arrived = Instant::now();
         let mut taken: usize = 0;
         let mut out = [0; REPLY_BYTES_MAX];
         let bytes = std::mem::take(&mut self.bytes);
@@ -136,10 +147,10 @@ impl Peer {
             let step = self.session.handle_frame(now(self.origin), &frame, &mut out);
             match step.action {
                 ClientAction::Report(_) => {
-                    each(&frame);
+                    each(&frame, arrived);
                     self.session.applied(frame.header.seq);
                 }
-                ClientAction::Answer(_) => each(&frame),
+                ClientAction::Answer(_) => each(&frame, arrived),
                 ClientAction::LoggedOn(ack) => self.last_client_seq = ack.last_client_seq.get(),
                 ClientAction::ReplayComplete { .. } => self.is_ready = true,
                 ClientAction::LogonRefused { reject, .. } => {

@@ -37,9 +37,9 @@ impl Schedule {
     }
 }
 
-/// Nanoseconds since `planned`.
-pub(crate) fn since(planned: Instant) -> u64 {
-    u64::try_from(planned.elapsed().as_nanos()).unwrap_or(u64::MAX)
+/// Nanoseconds from `planned` to `arrived`.
+pub(crate) fn between(planned: Instant, arrived: Instant) -> u64 {
+    u64::try_from(arrived.saturating_duration_since(planned).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The middle one.
