@@ -1,0 +1,201 @@
+//! The loop allocates nothing after start: a counting allocator watches its thread over 100,000 orders.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tradecore::config::Config;
+use tradecore::daemon::{self, Stop};
+use tradecore_client::protocol::fields::{ExecType, Side, Tif};
+use tradecore_client::protocol::messages;
+use tradecore_client::{Address, Client, Event, NewOrder, Options, px, qty};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+/// Until everything that grows once has grown.
+const WARM_UP: u64 = 2_000;
+const ORDERS: u64 = 100_000;
+/// Orders on their way at once.
+const WINDOW: u64 = 200;
+
+/// Calls to the allocator by the thread that is watched.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+fn count() {
+    if IS_WATCHED.try_with(Cell::get).unwrap_or(false) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes on to the system's allocator, unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn config(dir: &Path) -> String {
+    format!(
+        r#"
+[core]
+id = 1
+environment = "virtual"
+data_dir = "data"
+hot_dir = "hot"
+durability = "journaled"
+idle = "yield"
+
+[listen]
+unix = "gateway.sock"
+tcp = ""
+
+[session]
+throttle_rate = 0
+
+[broker]
+kind = "paper"
+
+[venue]
+listen = []
+log_dir = "venue"
+
+[venue.capture]
+paths = ["{}"]
+loop = true
+
+[venue.exchange]
+instruments = [{{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }}]
+
+[[instruments]]
+id = 1
+symbol = "BTCUSDT"
+currency = "USDT"
+tick_size = "0.01"
+lot_size = "0.00001"
+qty_min = "0.00001"
+order_qty_max = "10"
+order_notional_max = "10000000"
+collar_ppm = 900000
+quote_age_max_ms = 60000
+
+[[accounts]]
+id = 1
+currency = "USDT"
+initial_cash = "1000000000"
+position_max = "100000"
+open_orders_max = 8000
+
+[[sessions]]
+id = 1
+key_id = "k"
+secret_file = "key"
+role = "trade"
+accounts = [1]
+"#,
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/btcusdt.gz").display()
+    )
+}
+
+/// Sends orders that fill, that rest and are canceled, and that the market does not take, until `total` have ended.
+/// How many of them were filled, and how many refused.
+fn trade(client: &mut Client, total: u64) -> (u64, u64) {
+    let (mut sent, mut ended, mut filled, mut refused) = (0_u64, 0_u64, 0, 0);
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while ended < total {
+        assert!(Instant::now() < deadline, "{ended} of {total} orders have ended");
+        while sent < total && sent - ended < WINDOW {
+            let size = qty("0.001").expect("exact");
+            let resting = NewOrder::limit(1, 1, Side::Buy, size, px("20000").expect("exact"));
+            let order = match sent % 4 {
+                0 => NewOrder { tif: Tif::Ioc, ..resting },
+                1 => NewOrder { tif: Tif::Ioc, px: None, side: Side::Sell, ..resting },
+                2 => NewOrder { tif: Tif::Ioc, px: None, ..resting },
+                _ => resting,
+            };
+            let id = client.new_order(&order).expect("sent");
+            if sent % 4 == 3 {
+                client.cancel(id).expect("sent");
+            }
+            sent += 1;
+        }
+        match client.poll(Duration::from_secs(30)).expect("connected").expect("an answer in time") {
+            Event::Exec(report) => {
+                let is_filled = report.exec_type == ExecType::Trade.raw() && report.leaves_qty.get() == 0;
+                let is_ended = [ExecType::Canceled, ExecType::Expired, ExecType::Rejected]
+                    .iter()
+                    .any(|end| report.exec_type == end.raw());
+                filled += u64::from(is_filled);
+                ended += u64::from(is_filled || is_ended);
+            }
+            Event::Reject(reject) if reject.ref_template.get() == messages::NewOrder::TEMPLATE_ID => {
+                refused += 1;
+                ended += 1;
+            }
+            _ => {}
+        }
+    }
+    (filled, refused)
+}
+
+#[test]
+fn the_loop_allocates_nothing_over_a_hundred_thousand_orders() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(dir.path().join("data")).expect("made");
+    std::fs::write(dir.path().join("gateway.toml"), config(dir.path())).expect("written");
+    std::fs::write(dir.path().join("key"), SECRET).expect("written");
+    std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600)).expect("set");
+    let config = Config::load(&dir.path().join("gateway.toml"), std::iter::empty()).expect("a configuration");
+    let stop = Stop::default();
+    let gateway = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            IS_WATCHED.set(true);
+            daemon::run(&config, &stop)
+        }
+    });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !dir.path().join("data/listening").exists() {
+        assert!(Instant::now() < deadline && !gateway.is_finished(), "the gateway starts");
+        std::thread::yield_now();
+    }
+    let address = Address::Unix(dir.path().join("gateway.sock"));
+    let mut client = Client::connect(Options::new(address.clone(), 1, "k", SECRET)).expect("logs on");
+    trade(&mut client, WARM_UP);
+    assert!(CALLS.load(Ordering::Relaxed) > 0, "the start was watched");
+    let before = CALLS.load(Ordering::Relaxed);
+    let (filled, refused) = trade(&mut client, ORDERS);
+    assert!(filled > ORDERS / 4 && refused < ORDERS / 10, "{filled} filled, {refused} refused");
+    // A connection that comes and goes costs nothing either.
+    client.logout();
+    let mut client = Client::connect(Options::new(address, 1, "k", SECRET)).expect("logs on again");
+    trade(&mut client, 10);
+    assert_eq!(CALLS.load(Ordering::Relaxed) - before, 0, "calls of the allocator on the loop");
+    stop.ask();
+    gateway.join().expect("no panic").expect("a clean stop");
+}
