@@ -433,7 +433,10 @@ fn run_loop(
     notifier: &Notifier,
 ) -> Result<(), DaemonError> {
     let addresses: Vec<String> = gateway.addresses();
-    write_listening(config, &addresses)?;
+    if let Err(error) = write_listening(config, &addresses) {
+        // A full disk must not keep a gateway down whose orders can still be canceled.
+        tracing::warn!(%error, "the addresses could not be written down");
+    }
     tracing::info!(?addresses, "ready");
     notifier.ready(&format!("listening on {}", addresses.join(", ")));
     if let Some(cpu) = config.core.cpu {

@@ -60,6 +60,7 @@ impl From<&tradecore_journal::OpenError> for Exit {
             E::FormatTooNew { .. } => Self::JournalTooNew,
             E::MissingHotSegment { .. } => Self::HotSegmentMissing,
             E::NoSpace { .. } => Self::JournalNoSpace,
+            E::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Self::JournalNoSpace,
             _ => Self::Io,
         }
     }

@@ -1,0 +1,312 @@
+//! A disk that fills: a small tmpfs under the journal. Needs root, to mount it.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tradecore_client::protocol::fields::{ClOrdId, ExecType, Px, Side, Tif};
+use tradecore_client::protocol::reason::Reason;
+use tradecore_client::{Address, Client, Event, NewOrder, Options, px, qty};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const DISK_MIB: u64 = 24;
+const BALLAST_MIB: usize = 8;
+const RESTING: i64 = 40;
+
+/// A small disk, and a gateway that has its journal there.
+struct Place {
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Place {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Self { dir, child: None };
+        std::fs::create_dir_all(place.disk()).expect("made");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={DISK_MIB}m"), "tmpfs"])
+            .arg(place.disk())
+            .status()
+            .expect("mount is there");
+        assert!(mounted.success(), "this test mounts a tmpfs: run it as root");
+        let path = place.dir.path();
+        std::fs::write(path.join("gateway.toml"), config()).expect("written");
+        std::fs::write(path.join("key"), SECRET).expect("written");
+        std::fs::set_permissions(path.join("key"), std::fs::Permissions::from_mode(0o600)).expect("set");
+        place
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.disk().join("ballast")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("gateway.sock")
+    }
+
+    fn spawn(&mut self) {
+        drop(std::fs::remove_file(self.disk().join("listening")));
+        let child = Command::new(env!("CARGO_BIN_EXE_tradecore"))
+            .args(["run", "--config"])
+            .arg(self.dir.path().join("gateway.toml"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        self.child = Some(child);
+    }
+
+    fn start(&mut self) {
+        self.spawn();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.disk().join("listening").exists() {
+            assert!(self.is_alive() && Instant::now() < deadline, "the gateway starts");
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("asked").is_none())
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        drop(Command::new("umount").arg("-l").arg(self.disk()).status());
+    }
+}
+
+fn config() -> String {
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/btcusdt.gz");
+    format!(
+        r#"
+[core]
+id = 1
+environment = "virtual"
+data_dir = "disk"
+hot_dir = "hot"
+durability = "synced"
+idle = "yield"
+orders_max = 256
+
+[listen]
+tcp = ""
+unix = "gateway.sock"
+
+[session]
+throttle_rate = 0
+
+[journal]
+first_segment_mib = 1
+max_segment_mib = 2
+
+[broker]
+kind = "paper"
+
+[venue]
+listen = []
+log_dir = "venue"
+
+[venue.capture]
+paths = ["{}"]
+speed = "10x"
+loop = true
+
+[venue.exchange]
+instruments = [{{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }}]
+
+[[instruments]]
+id = 1
+symbol = "BTCUSDT"
+currency = "USDT"
+tick_size = "0.01"
+lot_size = "0.00001"
+qty_min = "0.00001"
+order_qty_max = "10"
+order_notional_max = "10000000"
+collar_ppm = 900000
+quote_age_max_ms = 60000
+
+[[accounts]]
+id = 1
+currency = "USDT"
+initial_cash = "1000000000"
+position_max = "100000"
+open_orders_max = 200
+
+[[sessions]]
+id = 1
+key_id = "k"
+secret_file = "key"
+role = "trade"
+accounts = [1]
+"#,
+        capture.display()
+    )
+}
+
+/// What a trader saw.
+#[derive(Default)]
+struct Seen {
+    ask_px: i64,
+    open: Vec<u64>,
+    fills: u64,
+    canceled: u64,
+    refused: Option<Reason>,
+    answered: u64,
+}
+
+impl Seen {
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::Quote(quote) => self.ask_px = quote.ask_px.get(),
+            Event::Exec(report) => {
+                let is_fill = report.exec_type == ExecType::Trade.raw();
+                let is_canceled = report.exec_type == ExecType::Canceled.raw();
+                self.fills += u64::from(is_fill);
+                self.canceled += u64::from(is_canceled);
+                self.answered += u64::from(is_canceled || is_fill || report.exec_type == ExecType::Expired.raw());
+                let id = report.cl_ord_id.get();
+                if report.leaves_qty.get() == 0 {
+                    self.open.retain(|open| *open != id);
+                } else if !self.open.contains(&id) {
+                    self.open.push(id);
+                }
+            }
+            Event::Reject(reject) => {
+                self.refused = Reason::from_raw(reject.reason.get());
+                self.answered += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes events in until `done`.
+    fn wait(&mut self, client: &mut Client, what: &str, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !done(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}: fills {}, canceled {}, refused {:?}",
+                self.fills,
+                self.canceled,
+                self.refused
+            );
+            if let Some(event) = client.poll(Duration::from_millis(100)).expect("connected") {
+                self.take(&event);
+            }
+        }
+    }
+}
+
+fn ioc() -> NewOrder {
+    NewOrder {
+        tif: Tif::Ioc,
+        ..NewOrder::limit(1, 1, Side::Buy, qty("0.001").expect("exact"), px("20000").expect("exact"))
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_new_orders_journals_cancels_and_fills_and_recovers_when_there_is_room() {
+    let mut place = Place::new();
+    std::fs::write(place.ballast(), vec![1; BALLAST_MIB << 20]).expect("written");
+    place.start();
+    let options = Options::new(Address::Unix(place.socket()), 1, "k", SECRET);
+    let mut client = Client::connect(options.clone()).expect("logs on");
+    let mut seen = Seen::default();
+    client.subscribe(1).expect("sent");
+    seen.wait(&mut client, "a quote", |seen| seen.ask_px > 0);
+
+    // Orders that rest below the market: some will fill, the others are canceled later.
+    let tick = 10_000_000;
+    while seen.open.is_empty() {
+        for step in 1..=RESTING {
+            let price = Px(seen.ask_px - step * 200 * tick);
+            let order = NewOrder::limit(1, 1, Side::Buy, qty("0.001").expect("exact"), price);
+            client.new_order(&order).expect("sent");
+        }
+        // Refused, at first, while the broker is not ready.
+        let wanted = seen.answered;
+        seen.wait(&mut client, "resting orders", |seen| !seen.open.is_empty() || seen.answered > wanted);
+    }
+
+    // Until the disk is full.
+    let mut sent = 0_u64;
+    while seen.refused != Some(Reason::JournalFull) {
+        seen.refused = None;
+        for _ in 0..50 {
+            client.new_order(&ioc()).expect("sent");
+            sent += 1;
+        }
+        let wanted = seen.answered + 50;
+        seen.wait(&mut client, "orders that fill the disk", |seen| {
+            seen.answered >= wanted || seen.refused == Some(Reason::JournalFull)
+        });
+        assert!(sent < 1_000_000, "the disk does not fill");
+    }
+    assert!(place.is_alive());
+
+    // The market goes on: its fills are journaled; so are cancels.
+    let fills = seen.fills;
+    seen.wait(&mut client, "a fill on a full disk", |seen| seen.fills > fills);
+    let canceled = seen.canceled;
+    let open = seen.open.clone();
+    assert!(!open.is_empty(), "something is left to cancel");
+    for id in &open {
+        client.cancel(ClOrdId(*id)).expect("sent");
+    }
+    seen.wait(&mut client, "cancels on a full disk", |seen| seen.open.is_empty());
+    assert!(seen.canceled > canceled, "cancels were journaled and told");
+    assert!(place.is_alive(), "no SIGBUS, no exit");
+
+    // Room again.
+    std::fs::remove_file(place.ballast()).expect("removed");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "new orders pass again");
+        (seen.refused, seen.answered) = (None, 0);
+        client.new_order(&ioc()).expect("sent");
+        seen.wait(&mut client, "an answer", |seen| seen.answered > 0);
+        if seen.refused != Some(Reason::JournalFull) {
+            break;
+        }
+    }
+
+    // What was told survives, and every bit of it is whole.
+    place.kill();
+    let verified = tradecore_journal::verify(&place.disk().join("journal")).expect("readable");
+    assert!(verified.finding.is_none_or(|finding| finding.flaw == tradecore_journal::Flaw::Tail), "whole");
+    place.start();
+    let mut client = Client::connect(options).expect("logs on again");
+    let mut seen = Seen::default();
+    client.open_orders().expect("sent");
+    seen.wait(&mut client, "the answer", |seen| seen.refused.is_none());
+    drop(client);
+    place.kill();
+
+    // A first start without room says so. (A later one always finds what the last one did not use.)
+    std::fs::remove_dir_all(place.disk().join("journal")).expect("removed");
+    let mut ballast = std::fs::File::create(place.ballast()).expect("made");
+    while std::io::Write::write_all(&mut ballast, &[1; 4096]).is_ok() {}
+    place.spawn();
+    let output = place.child.take().expect("it runs").wait_with_output().expect("ended");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(83), "{message}");
+}
