@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn config(dir: &Path) -> String {
+fn config() -> String {
     format!(
         r#"
 [core]
@@ -167,7 +167,7 @@ fn the_loop_allocates_nothing_over_a_hundred_thousand_orders() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir_all(dir.path().join("data")).expect("made");
-    std::fs::write(dir.path().join("gateway.toml"), config(dir.path())).expect("written");
+    std::fs::write(dir.path().join("gateway.toml"), config()).expect("written");
     std::fs::write(dir.path().join("key"), SECRET).expect("written");
     std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600)).expect("set");
     let config = Config::load(&dir.path().join("gateway.toml"), std::iter::empty()).expect("a configuration");
