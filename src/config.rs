@@ -237,9 +237,13 @@ impl Config {
             return Err(self.places.error(Code::MissingKey, "venue", None, "is missing", allowed));
         };
         let refused = |problem: String| self.places.error(Code::NotAllowed, "venue.exchange", None, problem, allowed);
-        let venue: crate::venue::VenueConfig =
+        let mut venue: crate::venue::VenueConfig =
             table.clone().try_into().map_err(|error: toml::de::Error| refused(error.message().to_owned()))?;
         venue.exchange.check().map_err(refused)?;
+        venue.log_dir = self.beside(&venue.log_dir);
+        if let Some(capture) = &mut venue.capture {
+            capture.paths.iter_mut().for_each(|path| *path = self.beside(path));
+        }
         Ok(venue)
     }
 

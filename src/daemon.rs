@@ -348,7 +348,6 @@ fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> 
     if venue.listen.is_empty() {
         venue.listen.push("127.0.0.1:0".to_owned());
     }
-    venue.log_dir = config.beside(&venue.log_dir);
     let server = crate::venue::Server::bind(&venue).map_err(|error| DaemonError::Venue(error.to_string()))?;
     let address = server
         .tcp_addresses()

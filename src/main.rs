@@ -177,11 +177,7 @@ fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Venue { config } => {
             let config = load(&config)?;
-            let mut venue = config.venue().map_err(|error| (Exit::Config, error.to_string()))?;
-            venue.log_dir = config.beside(&venue.log_dir);
-            if let Some(capture) = &mut venue.capture {
-                capture.paths.iter_mut().for_each(|path| *path = config.beside(path));
-            }
+            let venue = config.venue().map_err(|error| (Exit::Config, error.to_string()))?;
             let stop = Arc::new(AtomicBool::new(false));
             for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
                 signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|e| (Exit::Internal, e.to_string()))?;
