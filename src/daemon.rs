@@ -3,7 +3,8 @@
 //! Start: configuration → journal lock and recovery → replay → definitions → side threads → listeners → READY.
 //! Stop: no new sessions → reports flushed → goodbye → journal sealed. A stop is never needed for safety.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+mod journal;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 use tradecore_domain::command::Command;
 use tradecore_domain::market::Market;
 use tradecore_domain::{Limits, State};
-use tradecore_journal::SyncPolicy;
 use tradecore_protocol::fields::{Durability, Environment, InstrumentId, Role, SessionId};
 use tradecore_protocol::layout::Text;
 use tradecore_protocol::session::ServerConfig;
@@ -129,50 +129,10 @@ fn nonce() -> [u8; 32] {
     bytes
 }
 
-fn sync_failed(error: &std::io::Error) {
-    // Nothing is durable any more, and nobody may be told that it is.
-    tracing::error!(%error, "a sync of the journal failed; stopping");
-    std::process::exit(i32::from(Exit::SyncFailed.code()));
-}
-
 /// The directory of the journal of a configuration.
 #[must_use]
 pub fn journal_dir(config: &Config) -> PathBuf {
     config.beside(&config.core.data_dir).join("journal")
-}
-
-/// The directory of its hot segments, in memory that survives the process: as configured; else the runtime
-/// directory that systemd preserves; else one in `/dev/shm`. `None`, when configured `off` or when memory is too
-/// small for the segments: they are mapped in the journal's directory then, and the loop pays for it
-/// (`journal/FORMAT.md`).
-///
-/// # Errors
-/// When the journal's directory cannot be made.
-fn hot_dir(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> std::io::Result<Option<PathBuf>> {
-    std::fs::create_dir_all(journal_dir)?;
-    match &config.core.hot_dir {
-        Some(dir) if dir.as_os_str() == "off" => return Ok(None),
-        Some(dir) => return Ok(Some(config.beside(dir))),
-        None => {}
-    }
-    let (memory, dir) = match std::env::var_os("RUNTIME_DIRECTORY") {
-        Some(dir) => (PathBuf::from(&dir), PathBuf::from(dir).join("hot")),
-        None => {
-            // One place for each journal of the host, the same after a restart.
-            let metadata = std::fs::metadata(journal_dir)?;
-            let name = format!("tradecore-{:x}-{:x}", metadata.dev(), metadata.ino());
-            (PathBuf::from("/dev/shm"), Path::new("/dev/shm").join(name))
-        }
-    };
-    // The segment that is written, the one ahead, and the one being drained.
-    let needed = segment_bytes_max.saturating_mul(3);
-    let free = rustix::fs::statvfs(&memory).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    if free < needed && !dir.exists() {
-        tracing::warn!(memory = %memory.display(), free, needed, "no room for hot segments; mapping them on the disk");
-        return Ok(None);
-    }
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir)?;
-    Ok(Some(dir))
 }
 
 struct Side {
@@ -208,19 +168,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     let durability = Durability::from(config.core.durability);
     let limits = Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() };
 
-    let reserve_bytes = reserve_bytes(&limits);
-    let max_segment_bytes = (config.journal.max_segment_mib << 20).max(reserve_bytes.saturating_mul(2));
-    let opened = tradecore_journal::open(&tradecore_journal::Config {
-        hot_dir: hot_dir(config, &dir, max_segment_bytes)
-            .map_err(|source| tradecore_journal::OpenError::Io { path: dir.clone(), source })?,
-        core: config.core.id,
-        first_segment_bytes: config.journal.first_segment_mib << 20,
-        max_segment_bytes,
-        reserve_bytes,
-        sync: sync_policy(durability),
-        on_sync_failure: sync_failed,
-        ..tradecore_journal::Config::new(&dir)
-    })?;
+    let opened = journal::open(config, &dir, &limits, durability)?;
     let (writer, report, watermarks, closer) = opened.into_parts();
     tracing::info!(?report.outcome, report.last_seq, report.durable_seq, report.epoch, "journal open");
     if let Some(kept_at) = &report.kept_at {
@@ -315,30 +263,6 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     tracing::info!("stopped; the journal is sealed");
     result
 }
-
-/// What must still be journaled when the disk is full: for every order that can be open a doubt, a cancel, its
-/// outcome and two fills; for every mass cancel, session and account a few changes of their state; each as long as
-/// the longest event.
-fn reserve_bytes(limits: &Limits) -> u64 {
-    let events =
-        [(limits.orders_max, 5), (limits.mass_cancels_max, 4), (limits.sessions_max, 2), (limits.accounts_max, 4)]
-            .iter()
-            .fold(0_u64, |sum, (count, events)| sum.saturating_add(u64::from(*count).saturating_mul(*events)));
-    events.saturating_mul(LONGEST_RECORD_BYTES)
-}
-
-/// In class `journaled` nobody waits for a sync: it comes often enough to bound what power loss takes, and leaves
-/// the CPU to the loop in between.
-fn sync_policy(durability: Durability) -> SyncPolicy {
-    match durability {
-        Durability::Journaled => SyncPolicy { interval_min_ns: 1_000_000, idle_poll_ns: 1_000_000 },
-        Durability::Synced | Durability::Replicated => SyncPolicy::default(),
-    }
-}
-
-/// The longest event with the header and padding of its record.
-const LONGEST_RECORD_BYTES: u64 =
-    (tradecore_domain::event::EVENT_BYTES_MAX + tradecore_journal::record::HEADER_BYTES).next_multiple_of(32) as u64;
 
 fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> {
     if config.broker.kind == BrokerKind::Venue {

@@ -207,3 +207,53 @@ fn every_document_has_one_title_and_names_files_that_exist() {
         assert!(path.exists(), "ARCHITECTURE.md names {room}");
     }
 }
+
+#[test]
+fn every_dependency_has_its_line_of_reason() {
+    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the map");
+    let table = map.split("## Dependencies").nth(1).expect("a section on dependencies");
+    let named: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|names| names.split(", "))
+        .collect();
+    let mut missing = Vec::new();
+    for manifest in [
+        "Cargo.toml",
+        "protocol/Cargo.toml",
+        "journal/Cargo.toml",
+        "src/domain/Cargo.toml",
+        "bench/Cargo.toml",
+        "clients/rust/Cargo.toml",
+    ] {
+        let text = fs::read_to_string(root().join(manifest)).expect(manifest);
+        let mut is_dependency = false;
+        for line in text.lines() {
+            if line.starts_with('[') {
+                is_dependency = matches!(line, "[dependencies]" | "[dev-dependencies]");
+            } else if is_dependency && line.contains('=') {
+                let name = line.split(['=', '.', ' ']).next().unwrap_or_default();
+                if !name.starts_with("tradecore") && !named.contains(&name) {
+                    missing.push(format!("{manifest}: {name}"));
+                }
+            }
+        }
+    }
+    assert_none(&missing, "ARCHITECTURE.md says why each dependency is there");
+}
+
+#[test]
+fn no_file_is_longer_than_an_afternoon_allows() {
+    // Straight lists, which read top to bottom: the wire's declarations, events, cases of tests.
+    let lists = ["src/domain/src/event.rs", "protocol/tests", "src/domain/tests", "tests", "clients/rust/tests"];
+    let mut long = Vec::new();
+    for folder in ["src", "protocol/src", "journal/src", "bench/src", "clients/rust/src"] {
+        for (path, text) in sources(folder) {
+            let lines = text.lines().count();
+            if lines > 500 && !lists.iter().any(|list| path.starts_with(list)) {
+                long.push(format!("{}: {lines} lines", path.display()));
+            }
+        }
+    }
+    assert_none(&long, "a file of more than 500 lines asks for a reason");
+}
