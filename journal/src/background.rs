@@ -12,7 +12,7 @@ use crossbeam::queue::ArrayQueue;
 use crate::map::Map;
 use crate::record::HEADER_BYTES;
 use crate::scan::{Found, found_at};
-use crate::segment::{self, Prepared, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of, path_of};
+use crate::segment::{self, Pace, Prepared, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of, path_of};
 use crate::slots::Slots;
 use crate::start::Started;
 use crate::storage::{Storage, StorageFile};
@@ -85,7 +85,7 @@ pub(crate) struct Maker<S> {
 
 impl<S: Storage> Maker<S> {
     /// Makes the next segment; each is twice as long as the last, up to the bound.
-    pub(crate) fn make(&mut self) -> io::Result<Prepared> {
+    pub(crate) fn make(&mut self, pace: Pace) -> io::Result<Prepared> {
         let header = SegmentHeader {
             format: segment::FORMAT_VERSION,
             core: self.core,
@@ -95,7 +95,7 @@ impl<S: Storage> Maker<S> {
             salt: fresh_salt(),
             created_ns: self.created_ns,
         };
-        let prepared = segment::prepare(&self.storage, &self.dir, self.hot_dir.as_deref(), header)?;
+        let prepared = segment::prepare(&self.storage, &self.dir, self.hot_dir.as_deref(), header, pace)?;
         self.next_segno = self.next_segno.saturating_add(1);
         self.next_bytes = self.next_bytes.saturating_mul(2).min(self.max_bytes);
         Ok(prepared)
@@ -145,7 +145,7 @@ fn prepare<S: Storage>(
             continue;
         }
         maker.created_ns = wall_clock_ns();
-        match maker.make() {
+        match maker.make(Pace::Gentle) {
             Ok(segment) => drop(prepared.push(segment)),
             // Named behaviour of a full disk: the writer refuses what adds risk, and this goes on trying.
             Err(_) => std::thread::park_timeout(RETRY_WHEN_FULL),

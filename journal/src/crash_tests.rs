@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::record::KIND_END;
 use crate::recovery::Outcome;
 use crate::scan::{Found, found_at, slot_at};
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::segment::{Pace, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::simulation::{Crash, Dice, Simulated};
 use crate::slots::Slots;
 use crate::start::{Started, start};
@@ -52,7 +52,7 @@ fn work(
 ) -> io::Result<()> {
     for _ in 0..groups {
         match dice.below(8) {
-            0 if !started.prepared.is_full() => drop(started.prepared.push(started.maker.make()?)),
+            0 if !started.prepared.is_full() => drop(started.prepared.push(started.maker.make(Pace::Gentle)?)),
             0 | 1 => {
                 started.syncer.sync_once()?;
                 model.synced = started.watermarks.synced();
@@ -300,7 +300,7 @@ fn a_missing_hot_copy_refuses_in_the_same_boot_and_is_power_loss_in_the_next() {
 fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room() {
     let (disk, mut started, _) = synced_journal(false, 0);
     disk.set_free_bytes(Some(0));
-    let error = started.maker.make().expect_err("full");
+    let error = started.maker.make(Pace::Gentle).expect_err("full");
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert!(disk.content().keys().all(|path| path.extension() != Some("partial".as_ref())), "room is kept");
     let append = |started: &mut Started<Simulated>, space| {
@@ -316,7 +316,7 @@ fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room
     let reserved = (0..).take_while(|_| append(&mut started, Space::Reserve)).count();
     assert!((8..=10).contains(&reserved), "{reserved} records of 512 bytes in a reserve of 4 KiB");
     disk.set_free_bytes(None);
-    drop(started.prepared.push(started.maker.make().expect("room again")));
+    drop(started.prepared.push(started.maker.make(Pace::Gentle).expect("room again")));
     assert!(append(&mut started, Space::Normal));
 }
 

@@ -147,6 +147,15 @@ pub fn list(dir: &Path) -> io::Result<Vec<u64>> {
     numbered(&Disk, dir, "jnl")
 }
 
+/// How a segment is zeroed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At once: nobody trades yet.
+    Fast,
+    /// In small portions: the sync thread's syncs queue behind what is written here.
+    Gentle,
+}
+
 /// A segment that is ready to be written.
 #[derive(Debug)]
 pub struct Prepared {
@@ -166,10 +175,11 @@ pub(crate) fn prepare<S: Storage>(
     dir: &Path,
     hot_dir: Option<&Path>,
     header: SegmentHeader,
+    pace: Pace,
 ) -> io::Result<Prepared> {
     let path = path_of(dir, header.segno);
     let hot_path = hot_dir.map(|hot_dir| hot_path_of(hot_dir, header.segno));
-    let made = make(storage, &path, hot_path.as_deref(), &header);
+    let made = make(storage, &path, hot_path.as_deref(), &header, pace);
     if made.is_err() {
         for path in [Some(&path), hot_path.as_ref()].into_iter().flatten() {
             drop(storage.remove(&path.with_extension(PARTIAL)));
@@ -179,7 +189,13 @@ pub(crate) fn prepare<S: Storage>(
     made
 }
 
-fn make<S: Storage>(storage: &S, path: &Path, hot_path: Option<&Path>, header: &SegmentHeader) -> io::Result<Prepared> {
+fn make<S: Storage>(
+    storage: &S,
+    path: &Path,
+    hot_path: Option<&Path>,
+    header: &SegmentHeader,
+    pace: Pace,
+) -> io::Result<Prepared> {
     let len = header.segment_bytes as usize;
     let partial = path.with_extension(PARTIAL);
     let file = storage.create(&partial, header.segment_bytes)?;
@@ -189,8 +205,7 @@ fn make<S: Storage>(storage: &S, path: &Path, hot_path: Option<&Path>, header: &
     while at < len {
         file.write_at(&zeros, at as u64)?;
         at = at.saturating_add(PAGE);
-        if at.is_multiple_of(PACE_BYTES) {
-            // In small portions: the sync thread's syncs queue behind what this one writes.
+        if pace == Pace::Gentle && at.is_multiple_of(PACE_BYTES) {
             file.sync()?;
         }
     }

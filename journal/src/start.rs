@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use crate::background::{Maker, Syncer};
 use crate::hot::Marker;
 use crate::recovery::{self, Known, RecoveryReport};
-use crate::segment::{PARTIAL, Prepared, SEGMENT_HEADER_BYTES};
+use crate::segment::{PARTIAL, Pace, Prepared, SEGMENT_HEADER_BYTES};
 use crate::slots::Slots;
 use crate::storage::Storage;
 use crate::watermarks::Watermarks;
@@ -96,7 +96,7 @@ pub(crate) fn start<S: Storage>(
         let marker = Marker { boot_id: boot_id.to_owned(), dir: hot_dir.clone(), first_segno: recovered.next_segno };
         marker.write(storage, dir).map_err(io_error)?;
     }
-    let current = maker.make().map_err(|source| match source.kind() {
+    let current = maker.make(Pace::Fast).map_err(|source| match source.kind() {
         io::ErrorKind::StorageFull => OpenError::NoSpace { dir: dir.to_owned(), bytes: first_bytes },
         _ => OpenError::io(dir, source),
     })?;

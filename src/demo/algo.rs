@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use tradecore_client::protocol::codes::er_flags;
 use tradecore_client::protocol::fields::{ClOrdId, ExecType, OrdStatus, Px, Qty, Side, Tif, exec_flags};
 use tradecore_client::protocol::messages::{ExecReport, Quote};
 use tradecore_client::{Address, Client, ClientError, Event, NewOrder, Options};
+
+use super::progress::Live;
 
 /// What an algo does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,7 @@ pub(super) struct Algo {
     sent: BTreeMap<u64, Instant>,
     open: BTreeMap<u64, ExecReport>,
     turn: u64,
+    live: Arc<Live>,
 }
 
 const INSTRUMENTS: [(u32, i64); 2] = [(1, 1_000_000), (2, 20_000_000)];
@@ -81,12 +85,21 @@ const FAR: u64 = 200_000_000;
 const AWAY: u64 = 40_000_000;
 
 impl Algo {
-    pub(super) fn new(session_id: u32, kind: Kind, socket: &Path, state: &Path, secret: &[u8]) -> Self {
-        let mut options = Options::new(Address::Unix(socket.to_owned()), session_id, "demo", secret);
+    pub(super) fn new(
+        session_id: u32,
+        kind: Kind,
+        address: &str,
+        state: &Path,
+        secret: &[u8],
+        live: Arc<Live>,
+    ) -> Self {
+        let mut options = Options::new(Address::Tcp(address.to_owned()), session_id, "demo", secret);
         options.state_path = Some(state.to_owned());
         options.app_name = kind.name().to_owned();
         options.heartbeat_ms = 500;
-        let round_trip_us = Histogram::new(3).unwrap_or_else(|_| unreachable!("3 digits are allowed"));
+        // Up to a minute: what is longer is recorded as that.
+        let round_trip_us =
+            Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are in order"));
         Self {
             options,
             seen: Seen {
@@ -106,6 +119,7 @@ impl Algo {
             sent: BTreeMap::new(),
             open: BTreeMap::new(),
             turn: 0,
+            live,
         }
     }
 
@@ -129,9 +143,15 @@ impl Algo {
                     allow_not_ready(client.subscribe(instrument_id))?;
                 }
             }
-            Event::Disconnected { .. } => self.seen.reconnects = self.seen.reconnects.saturating_add(1),
+            Event::Disconnected { .. } => {
+                self.seen.reconnects = self.seen.reconnects.saturating_add(1);
+                self.live.reconnects.fetch_add(1, Ordering::Relaxed);
+            }
             Event::Quote(quote) => drop(self.quotes.insert(quote.instrument_id.get(), *quote)),
-            Event::Reject(_) => self.seen.rejects = self.seen.rejects.saturating_add(1),
+            Event::Reject(_) => {
+                self.seen.rejects = self.seen.rejects.saturating_add(1);
+                self.live.rejects.fetch_add(1, Ordering::Relaxed);
+            }
             Event::Exec(report) => self.note(report),
             Event::Account(account) => self.seen.cash = account.cash.get(),
             Event::Position(position) => {
@@ -158,6 +178,7 @@ impl Algo {
         if report.exec_type == ExecType::Trade.raw() {
             let fill =
                 SeenFill { order_id: report.order_id.get(), px: report.last_px.get(), qty: report.last_qty.get() };
+            self.live.fills.fetch_add(1, Ordering::Relaxed);
             if self.seen.fills.insert(report.exec_id.get(), fill).is_some() {
                 self.seen.doubled_fills = self.seen.doubled_fills.saturating_add(1);
             }
@@ -249,9 +270,11 @@ impl Algo {
     }
 
     fn send(&mut self, client: &mut Client, order: &NewOrder) -> Result<Option<ClOrdId>, ClientError> {
+        let sent_at = Instant::now();
         match client.new_order(order) {
             Ok(id) => {
-                self.sent.insert(id.0, Instant::now());
+                self.live.orders.fetch_add(1, Ordering::Relaxed);
+                self.sent.insert(id.0, sent_at);
                 Ok(Some(id))
             }
             Err(ClientError::NotReady) => Ok(None),

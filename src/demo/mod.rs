@@ -1,6 +1,15 @@
 //! `tradecore demo`: venue, gateway and algos on a real market capture, a kill in the middle, and the proof.
 
+/// Prints a line; a reader that has gone is no failure of the demo.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod algo;
+mod progress;
 mod proof;
 
 use std::fs;
@@ -15,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
 use algo::{Algo, Kind};
+use progress::{Live, Progress};
 
 /// How a demo runs.
 #[derive(Clone, Debug)]
@@ -113,29 +123,27 @@ pub fn run(options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(), Failure>
 
 fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     let io = |error: std::io::Error| (Exit::Io, format!("{}: {error}", dir.display()));
-    write_files(dir).map_err(io)?;
-    let say = |text: &str| {
-        if !options.quiet {
-            println!("{text}");
-            drop(std::io::stdout().flush());
-        }
-    };
-    say("starting the venue, on a capture of BTCUSDT and ETHUSDT, and the gateway");
+    let address = free_address().map_err(io)?;
+    write_files(dir, &address).map_err(io)?;
+    let mut progress = Progress::new(options.quiet, options.seconds);
+    progress.say("starting the venue, on a capture of BTCUSDT and ETHUSDT, and the gateway");
     let mut venue = Process::start("venue", dir)?;
     wait_for(&dir.join("venue/listening"), stop)?;
     let mut gateway = Process::start("run", dir)?;
     wait_for(&dir.join("data/listening"), stop)?;
 
     let done = Arc::new(AtomicBool::new(false));
+    let live = Arc::new(Live::default());
     let algos: Vec<_> = ALGOS
         .iter()
         .map(|(session_id, kind)| {
             let algo = Algo::new(
                 *session_id,
                 *kind,
-                &dir.join("gateway.sock"),
+                &address,
                 &dir.join(format!("algo{session_id}.state")),
                 SECRET.as_bytes(),
+                Arc::clone(&live),
             );
             let done = Arc::clone(&done);
             std::thread::spawn(move || algo.run(&done))
@@ -148,21 +156,20 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
     let pause = span.checked_div(u32::try_from(kills).unwrap_or(1)).unwrap_or(span);
     let (mut killed, mut venue_killed) = (0, 0);
     let mut next_kill = pause;
-    let mut next_line = Duration::from_secs(1);
     while started.elapsed() < span && !stop.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(2));
         if started.elapsed() >= next_kill {
             next_kill = next_kill.saturating_add(pause);
             if venue_killed < options.venue_kills {
                 venue_killed = venue_killed.saturating_add(1);
-                say(&format!("{:>5.1?}  SIGKILL to the venue", started.elapsed()));
+                progress.say(&format!("{:>5.1?}  SIGKILL to the venue", started.elapsed()));
                 drop(fs::remove_file(dir.join("venue/listening")));
                 venue.kill();
                 venue = Process::start("venue", dir)?;
             }
             if killed < options.kills {
                 killed = killed.saturating_add(1);
-                say(&format!(
+                progress.say(&format!(
                     "{:>5.1?}  SIGKILL to the gateway, orders on their way; starting it again",
                     started.elapsed()
                 ));
@@ -171,14 +178,10 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
                 gateway = Process::start("run", dir)?;
             }
         }
-        if started.elapsed() >= next_line {
-            next_line = next_line.saturating_add(Duration::from_secs(1));
-            if let Ok(stat) = tradecore_journal::stat(&dir.join("data/journal")) {
-                say(&format!("{:>5.1?}  {} events journaled", started.elapsed(), stat.last_seq));
-            }
-        }
+        progress.show(started.elapsed(), &live);
     }
-    say("the algos cancel what is open and finish");
+    progress.finish();
+    progress.say("the algos cancel what is open and finish");
     done.store(true, Ordering::Release);
     let mut seen = Vec::new();
     for algo in algos {
@@ -216,7 +219,12 @@ const CAPTURES: [(&str, &[u8]); 2] = [
     ("ethusdt.gz", include_bytes!("../../tests/data/ethusdt.gz")),
 ];
 
-fn write_files(dir: &Path) -> std::io::Result<()> {
+/// An address for the gateway that stays the same over its lives.
+fn free_address() -> std::io::Result<String> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+fn write_files(dir: &Path, address: &str) -> std::io::Result<()> {
     fs::create_dir_all(dir.join("venue"))?;
     fs::create_dir_all(dir.join("data"))?;
     for (name, bytes) in CAPTURES {
@@ -231,10 +239,10 @@ fn write_files(dir: &Path) -> std::io::Result<()> {
         .mode(0o600)
         .open(&key)?
         .write_all(SECRET.as_bytes())?;
-    fs::write(dir.join("gateway.toml"), config(dir))
+    fs::write(dir.join("gateway.toml"), config(dir, address))
 }
 
-fn config(dir: &Path) -> String {
+fn config(dir: &Path, address: &str) -> String {
     let sessions: String = ALGOS
         .iter()
         .map(|(id, _)| format!("[[sessions]]\nid = {id}\nkey_id = \"demo\"\nsecret_file = \"key\"\nrole = \"trade\"\naccounts = [{id}]\n\n[[accounts]]\nid = {id}\ncurrency = \"USDT\"\ninitial_cash = \"100000000\"\nposition_max = \"1000\"\nopen_orders_max = 1000\n\n"))
@@ -247,9 +255,10 @@ id = 1
 environment = "virtual"
 data_dir = "data"
 idle = "park"
+orders_max = 1024
 
 [listen]
-tcp = "127.0.0.1:0"
+tcp = "{address}"
 unix = "gateway.sock"
 
 [broker]

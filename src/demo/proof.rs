@@ -36,15 +36,15 @@ pub(super) fn prove(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> 
     compare_venue(&log, &orders, &mut wrong);
     print_table(dir, seen, kills, venue_kills)?;
     let fills: usize = orders.values().map(|order| order.fills.len()).sum();
-    println!();
-    println!("three-way proof over {} orders and {fills} fills:", orders.len());
-    println!("  what each algo saw = what the journal holds = what the venue did");
+    say!();
+    say!("three-way proof over {} orders and {fills} fills:", orders.len());
+    say!("  what each algo saw = what the journal holds = what the venue did");
     if wrong.is_empty() {
-        println!("  holds: nothing lost, nothing twice, no gateway order with two venue orders");
+        say!("  holds: nothing lost, nothing twice, no gateway order with two venue orders");
         return Ok(());
     }
-    println!("  DOES NOT HOLD:");
-    wrong.iter().take(SHOWN_MAX).for_each(|line| println!("    {line}"));
+    say!("  DOES NOT HOLD:");
+    wrong.iter().take(SHOWN_MAX).for_each(|line| say!("    {line}"));
     Err((Exit::ProofFailed, format!("{} differences", wrong.len())))
 }
 
@@ -168,14 +168,22 @@ fn print_table(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> Resul
     let events = crate::recovery::replay(&journal, &mut state, &mut |_| {})
         .map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
     let replayed = started.elapsed();
-    println!();
-    println!(
+    say!();
+    say!(
         "{:<14}{:>8}{:>8}{:>9}{:>12}{:>12}{:>14}{:>10}{:>10}",
-        "algo", "orders", "fills", "rejects", "duplicates", "reconnects", "P&L USDT", "p50 µs", "p99 µs"
+        "algo",
+        "orders",
+        "fills",
+        "rejects",
+        "duplicates",
+        "reconnects",
+        "P&L USDT",
+        "p50 µs",
+        "p99 µs"
     );
     for algo in seen {
         let pnl: i128 = algo.positions.iter().map(|(_, _, pnl)| pnl).sum();
-        println!(
+        say!(
             "{:<14}{:>8}{:>8}{:>9}{:>12}{:>12}{:>14}{:>10}{:>10}",
             algo.kind.name(),
             algo.orders.len(),
@@ -189,13 +197,13 @@ fn print_table(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> Resul
         );
         for (instrument_id, qty, _) in &algo.positions {
             let symbol = if *instrument_id == 1 { "BTC" } else { "ETH" };
-            println!("{:<14}{symbol} {}", "", units(*qty));
+            say!("{:<14}{symbol} {}", "", units(*qty));
         }
     }
-    println!();
-    println!("SIGKILLs: gateway {kills}, venue {venue_kills}");
-    println!("durability class of every report: synced (survives power loss)");
-    println!(
+    say!();
+    say!("SIGKILLs: gateway {kills}, venue {venue_kills}");
+    say!("durability class of every report: synced (survives power loss)");
+    say!(
         "journal: {} events, {} KiB of payload, every checksum verified; replayed in {replayed:.1?}",
         stat.records,
         stat.payload_bytes / 1024
