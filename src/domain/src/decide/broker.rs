@@ -55,6 +55,14 @@ fn closed(image: &OrderImage, status: OrdStatus) -> OrderImage {
     image
 }
 
+/// The order after a refused change. The doubt ends with it only when it can be about nothing else: a cancel is
+/// also refused for an order that never arrived, and the other change may still be on its way.
+fn change_refused(image: &OrderImage, change: u8) -> OrderImage {
+    let order = next(image, 0, change);
+    let is_certain = order.flags & order_flags::ACKED != 0 && pending_doubt(&order) == 0;
+    if is_certain { next(image, 0, change | order_flags::DOUBT) } else { order }
+}
+
 impl Deciding<'_> {
     pub(super) fn broker_status(&mut self, status: BrokerStatus, connection_no: u64) {
         let event =
@@ -92,11 +100,11 @@ impl Deciding<'_> {
             }
             FactOutcome::Replace => self.replaced(&image, fact),
             FactOutcome::CancelRefused => {
-                let order = next(&image, 0, order_flags::CANCEL_PENDING | order_flags::DOUBT);
+                let order = change_refused(&image, order_flags::CANCEL_PENDING);
                 self.change_rejected(&image, order, CHANGE_CANCEL, Reason::BrokerReject, broker);
             }
             FactOutcome::ReplaceRefused => {
-                let order = next(&image, 0, order_flags::REPLACE_PENDING | order_flags::DOUBT);
+                let order = change_refused(&image, order_flags::REPLACE_PENDING);
                 self.change_rejected(&image, order, CHANGE_REPLACE, Reason::BrokerReject, broker);
             }
             FactOutcome::Restate => self.restate(&image, fact),
