@@ -128,12 +128,10 @@ impl Deciding<'_> {
 
     fn fill(&mut self, image: &OrderImage, fact: &BrokerFact, is_late: bool) {
         let FactKind::Trade { broker_exec_id, last_px, last_qty, fee, liquidity } = fact.kind else { return };
-        let cum_qty = image.cum_qty.checked_add(last_qty.0).filter(|_| last_qty.0 > 0);
+        let cum_qty = image.cum_qty.checked_add(last_qty.0).filter(|_| last_qty.0 > 0 && last_px.0 >= 0);
         let cum_cost = image.cum_cost.checked_add(Money::of(last_px, last_qty).0);
         let (Some(cum_qty), Some(cum_cost)) = (cum_qty, cum_cost) else {
-            // A number that does not fit: nothing of it is applied, all of it is kept, a person must look.
-            self.contradict(Some(image), fact, Reason::BrokerContradiction);
-            return self.restrict(image.account_id, TradingState::Frozen, Reason::BrokerContradiction);
+            return self.freeze(image, fact);
         };
         let mut order = *image;
         order.cum_qty = cum_qty;
@@ -168,8 +166,17 @@ impl Deciding<'_> {
         }
     }
 
+    /// A number that does not fit: nothing of it is applied, all of it is kept, a person must look.
+    fn freeze(&mut self, image: &OrderImage, fact: &BrokerFact) {
+        self.contradict(Some(image), fact, Reason::BrokerContradiction);
+        self.restrict(image.account_id, TradingState::Frozen, Reason::BrokerContradiction);
+    }
+
     fn replaced(&mut self, image: &OrderImage, fact: &BrokerFact) {
         let FactKind::Replaced { px, total_qty } = fact.kind else { return };
+        if px.0 <= 0 || total_qty.0 <= 0 {
+            return self.freeze(image, fact);
+        }
         let mut order = *image;
         order.px = px.0;
         order.order_qty = total_qty.0;
@@ -192,18 +199,28 @@ impl Deciding<'_> {
     /// The doubt ends: the order is live at these terms. A cancel whose outcome was unknown is asked for again.
     fn restate(&mut self, image: &OrderImage, fact: &BrokerFact) {
         let FactKind::FoundLive { px, total_qty, .. } = fact.kind else { return };
+        if (px != Px::NONE && px.0 <= 0) || total_qty.0 < 0 {
+            return self.freeze(image, fact);
+        }
+        // What is live has something left: a total that says otherwise does not hold, the greater one counts on.
+        let is_told = total_qty != Qty(0);
+        let leaves_nothing = is_told && total_qty.0 <= image.cum_qty;
         let was_canceling = image.flags & order_flags::CANCEL_PENDING != 0;
         let cancel_id = self.pending(image).0;
         let mut order = *image;
         if px != Px::NONE {
             order.px = px.0;
         }
-        if total_qty != Qty(0) {
+        if is_told && !leaves_nothing {
             order.order_qty = total_qty.0;
         }
         let order = next(&order, order_flags::ACKED, UNDER_WAY);
         let event = OrderRestated { meta: Meta::default(), order, broker: broker_ref(fact), exec_id: self.exec_id() };
         self.tell(image, event);
+        if leaves_nothing {
+            self.contradict(Some(image), fact, Reason::BrokerContradiction);
+            self.restrict(image.account_id, TradingState::CancelOnly, Reason::BrokerContradiction);
+        }
         if was_canceling {
             let reason = self.cancel_reason(image);
             self.request_cancel(order, cancel_id, reason);
