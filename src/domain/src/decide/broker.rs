@@ -349,14 +349,16 @@ impl Deciding<'_> {
                 self.close_order(&image, OrdStatus::Rejected, reason, BrokerRef::default());
             }
             (EffectFailure::NotSent, EffectKind::Submit) => {}
-            (EffectFailure::NotSent, EffectKind::Cancel) => {
+            (EffectFailure::NotSent, EffectKind::Cancel) if image.flags & order_flags::CANCEL_PENDING != 0 => {
                 let order = next(&image, 0, order_flags::CANCEL_PENDING);
                 self.change_rejected(&image, order, CHANGE_CANCEL, reason, BrokerRef::default());
             }
-            (EffectFailure::NotSent, EffectKind::Replace) => {
+            (EffectFailure::NotSent, EffectKind::Replace) if image.flags & order_flags::REPLACE_PENDING != 0 => {
                 let order = next(&image, 0, order_flags::REPLACE_PENDING);
                 self.change_rejected(&image, order, CHANGE_REPLACE, reason, BrokerRef::default());
             }
+            // The broker has answered it, or the doubt about it has ended.
+            (EffectFailure::NotSent, EffectKind::Cancel | EffectKind::Replace) => {}
         }
     }
 
