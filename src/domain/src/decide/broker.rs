@@ -234,10 +234,11 @@ impl Deciding<'_> {
         order.map_or((0, 0), |order| (order.cancel_id, order.replace_id))
     }
 
+    /// Who wanted the cancel; when nobody here did, it was the broker's own.
     fn cancel_reason(&self, image: &OrderImage) -> Reason {
         let slot = self.state.slot_of(OrderId(image.order_id));
         let raw = slot.and_then(|slot| self.state.orders.get(slot as usize)).map_or(0, |order| order.cancel_reason);
-        Reason::from_raw(raw).filter(|reason| *reason != Reason::None).unwrap_or(Reason::ClientRequest)
+        Reason::from_raw(raw).filter(|reason| *reason != Reason::None).unwrap_or(Reason::BrokerCancel)
     }
 
     pub(super) fn close_order(&mut self, image: &OrderImage, status: OrdStatus, reason: Reason, broker: BrokerRef) {
