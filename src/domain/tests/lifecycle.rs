@@ -15,7 +15,7 @@ use bench::{Bench, NEW_PX, NEW_QTY, ONE, PART, QTY};
 use tradecore_domain::command::{
     CancelOrder, Command, EffectFailure, EffectKind, FactKind, MassCancel, PlaceOrder, ReplaceOrder,
 };
-use tradecore_protocol::fields::{ClOrdId, Px, Qty, Side};
+use tradecore_protocol::fields::{ClOrdId, OrderId, Px, Qty, Side, TradingState};
 
 /// Every standing that there is. A replace needs an acknowledged order: `PendingNew` never has one under way.
 const STANDINGS: [&str; 24] = [
@@ -65,9 +65,14 @@ fn replace() -> Command {
     })
 }
 
+/// A fill that has not been told before.
 fn trade(last_qty: i64) -> FactKind {
+    fill(77, last_qty)
+}
+
+fn fill(broker_exec_id: u64, last_qty: i64) -> FactKind {
     FactKind::Trade {
-        broker_exec_id: 77,
+        broker_exec_id,
         last_px: Px(99 * ONE),
         last_qty: Qty(last_qty),
         fee: i128::from(ONE) * 3,
@@ -80,18 +85,12 @@ fn stand(standing: &str, side: Side) -> Bench {
     let (progress, under_way) = standing.split_once(' ').unwrap_or((standing, ""));
     let mut bench = Bench::new();
     bench.session(&Command::PlaceOrder(Bench::order(side)));
-    let part = FactKind::Trade {
-        broker_exec_id: 1,
-        last_px: Px(100 * ONE),
-        last_qty: PART,
-        fee: i128::from(ONE),
-        liquidity: None,
-    };
+    let part = fill(1, PART.0);
     let facts: &[FactKind] = match progress {
         "PendingNew" => &[],
         "New" => &[FactKind::Acknowledged],
         "PartiallyFilled" => &[FactKind::Acknowledged, part],
-        "Filled" => &[FactKind::Acknowledged, part, trade(QTY.0 - PART.0)],
+        "Filled" => &[FactKind::Acknowledged, part, fill(2, QTY.0 - PART.0)],
         "Canceled" => &[FactKind::Acknowledged, part, FactKind::Canceled { requested: false }],
         "Rejected" => &[FactKind::Rejected],
         "Expired" => &[FactKind::Acknowledged, FactKind::Expired],
@@ -269,4 +268,84 @@ fn every_request_does_to_every_standing_what_the_table_says() {
             ),
         ],
     );
+}
+
+/// Standings that a first fill of `PART`, execution 1, has led to.
+const FILLED_BY_1: [&str; 6] =
+    ["PartiallyFilled", "PartiallyFilled C", "PartiallyFilled R", "PartiallyFilled CRD", "Filled", "Canceled"];
+
+#[test]
+fn a_fact_at_or_below_the_cursor_changes_nothing() {
+    for standing in STANDINGS {
+        for (name, fact) in facts() {
+            let mut bench = stand(standing, Side::Buy);
+            bench.fact(fill(50, ONE));
+            let (hash, cursor) = (bench.state.hash(), bench.state.broker_cursor());
+            bench.listen();
+            bench.fact_at(cursor, fact(&bench));
+            bench.fact_at(1, fact(&bench));
+            assert_eq!(bench.heard(), "nothing", "{standing}: {name}");
+            assert_eq!(bench.state.hash(), hash, "{standing}: {name}");
+        }
+    }
+}
+
+#[test]
+fn an_execution_that_is_told_again_at_another_place_only_moves_the_cursor() {
+    for standing in FILLED_BY_1 {
+        for qty in [PART.0, PART.0 + ONE] {
+            let mut bench = stand(standing, Side::Sell);
+            let (image, hash) = (bench.image(), bench.state.hash());
+            bench.listen();
+            bench.fact_at(0, fill(1, qty));
+            assert_eq!(bench.heard(), "nothing", "{standing}");
+            assert_eq!(bench.state.hash(), hash, "{standing}");
+            bench.fact(fill(1, qty));
+            assert_eq!(bench.heard(), "BrokerFactIgnored", "{standing}");
+            assert_eq!(bench.image(), image, "{standing}");
+        }
+    }
+}
+
+#[test]
+fn executions_without_an_id_are_each_applied() {
+    let mut bench = stand("New", Side::Buy);
+    bench.fact(fill(0, ONE));
+    bench.fact(fill(0, ONE));
+    assert_eq!(bench.image().cum_qty, 2 * ONE);
+}
+
+#[test]
+fn two_orders_may_have_executions_of_the_same_id() {
+    let mut bench = stand("PartiallyFilled", Side::Buy);
+    let first = bench.image();
+    bench.session(&Command::PlaceOrder(PlaceOrder { cl_ord_id: ClOrdId::new(1, 2), ..Bench::order(Side::Sell) }));
+    let second = OrderId(first.order_id + 1);
+    bench.fact_of(second, fill(1, ONE));
+    assert_eq!(bench.state.order(second).expect("the second order").cum_qty, ONE);
+    assert_eq!(bench.image(), first);
+}
+
+#[test]
+fn a_late_fill_moves_money_and_quantity_and_leaves_the_order_closed() {
+    for (standing, filled) in [("Filled", QTY.0), ("Canceled", PART.0), ("Rejected", 0), ("Expired", 0)] {
+        for side in [Side::Buy, Side::Sell] {
+            let mut bench = stand(standing, side);
+            bench.fact(fill(60, ONE));
+            bench.fact(fill(61, ONE));
+            // Cash and position are checked against the fills by the bench.
+            assert_eq!((bench.standing().as_str(), bench.image().cum_qty), (standing, filled + 2 * ONE));
+            assert_eq!(bench.trading_state(), TradingState::CancelOnly, "{standing}");
+        }
+    }
+}
+
+#[test]
+fn an_overfill_is_applied_in_full_and_lets_the_account_only_cancel() {
+    for side in [Side::Buy, Side::Sell] {
+        let mut bench = stand("PartiallyFilled CRD", side);
+        bench.fact(fill(60, QTY.0));
+        assert_eq!((bench.standing().as_str(), bench.image().cum_qty), ("Filled", QTY.0 + PART.0));
+        assert_eq!(bench.trading_state(), TradingState::CancelOnly);
+    }
 }

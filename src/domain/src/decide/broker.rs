@@ -108,12 +108,7 @@ impl Deciding<'_> {
                 self.change_rejected(&image, order, CHANGE_REPLACE, Reason::BrokerReject, broker);
             }
             FactOutcome::Restate => self.restate(&image, fact),
-            FactOutcome::Ignore => {
-                if fact.broker_seq != 0 {
-                    let event = BrokerFactIgnored { meta, broker, order_id: image.order_id };
-                    self.note(image.account_id, image.order_id, event);
-                }
-            }
+            FactOutcome::Ignore => self.ignore(&image, fact),
             FactOutcome::Contradict => {
                 self.contradict(Some(&image), fact, Reason::BrokerContradiction);
                 self.restrict(image.account_id, TradingState::CancelOnly, Reason::BrokerContradiction);
@@ -126,8 +121,19 @@ impl Deciding<'_> {
         self.report(image.session_id, image.account_id, image.order_id, event);
     }
 
+    /// Nothing changes; the stream has moved on all the same.
+    fn ignore(&mut self, image: &OrderImage, fact: &BrokerFact) {
+        if fact.broker_seq != 0 {
+            let event = BrokerFactIgnored { meta: Meta::default(), broker: broker_ref(fact), order_id: image.order_id };
+            self.note(image.account_id, image.order_id, event);
+        }
+    }
+
     fn fill(&mut self, image: &OrderImage, fact: &BrokerFact, is_late: bool) {
         let FactKind::Trade { broker_exec_id, last_px, last_qty, fee, liquidity } = fact.kind else { return };
+        if self.state.executions.has(broker_exec_id, image.order_id) {
+            return self.ignore(image, fact);
+        }
         let cum_qty = image.cum_qty.checked_add(last_qty.0).filter(|_| last_qty.0 > 0 && last_px.0 >= 0);
         let cum_cost = image.cum_cost.checked_add(Money::of(last_px, last_qty).0);
         let (Some(cum_qty), Some(cum_cost)) = (cum_qty, cum_cost) else {

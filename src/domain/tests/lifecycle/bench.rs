@@ -1,5 +1,7 @@
 //! One order, its account and its session, and what must hold between them after each event.
 
+use std::collections::BTreeMap;
+
 use tradecore_domain::command::{BrokerFact, Command, EffectFailure, EffectKind, FactKind, Origin, PlaceOrder};
 use tradecore_domain::event::{AccountDefined, Event, InstrumentDefined, Meta, OrderImage, order_flags};
 use tradecore_domain::market::{Market, Quote};
@@ -28,12 +30,13 @@ const CASH: i128 = ONE as i128 * ONE as i128 * 1_000_000;
 /// A core with one order, what was decided since `listen`, and the fills as they were told.
 pub(crate) struct Bench {
     pub(crate) state: State,
-    pub(crate) cursor: u64,
+    cursor: u64,
     market: Market,
     decision: Decision,
     client_seq: u64,
     heard: Vec<String>,
     placed: PlaceOrder,
+    fills: BTreeMap<u64, (i128, i128)>,
     filled: i128,
     paid: i128,
     fees: i128,
@@ -44,6 +47,7 @@ impl Bench {
         let limits = Limits {
             orders_max: 4,
             closed_kept: 2,
+            executions_kept: 4,
             ids_max: 8,
             sessions_max: 1,
             accounts_max: 1,
@@ -61,6 +65,7 @@ impl Bench {
             client_seq: 0,
             heard: Vec::new(),
             placed: PlaceOrder::default(),
+            fills: BTreeMap::new(),
             filled: 0,
             paid: 0,
             fees: 0,
@@ -102,6 +107,12 @@ impl Bench {
     /// The order as it stands.
     pub(crate) fn image(&self) -> OrderImage {
         self.state.known(SESSION, CL_ORD_ID).expect("the order is known").order
+    }
+
+    /// What the account may do.
+    pub(crate) fn trading_state(&self) -> TradingState {
+        let account = self.state.account(ACCOUNT).expect("the account");
+        TradingState::from_raw(account.trading_state).expect("it was set")
     }
 
     /// Progress of the order, and what is under way.
@@ -169,9 +180,18 @@ impl Bench {
         assert_eq!(self.state.broker_cursor(), self.cursor, "the stream moves on by every fact");
     }
 
+    /// The next fact of the broker's stream, of another order.
+    pub(crate) fn fact_of(&mut self, order_id: OrderId, kind: FactKind) {
+        self.cursor += 1;
+        self.tell(order_id, self.cursor, kind);
+    }
+
     /// A fact with this cursor, 0 for the answer to a query.
     pub(crate) fn fact_at(&mut self, broker_seq: u64, kind: FactKind) {
-        let order_id = OrderId(self.image().order_id);
+        self.tell(OrderId(self.image().order_id), broker_seq, kind);
+    }
+
+    fn tell(&mut self, order_id: OrderId, broker_seq: u64, kind: FactKind) {
         self.system(&Command::BrokerFact(BrokerFact {
             order_id,
             broker_seq,
@@ -206,6 +226,9 @@ impl Bench {
             self.heard.push(words(event));
             if let Event::OrderFilled(fill) = event {
                 let sign = if fill.order.side == Side::Buy.raw() { 1 } else { -1 };
+                let (cum_qty, cum_cost) = self.fills.entry(fill.order.order_id).or_default();
+                *cum_qty += i128::from(fill.last_qty);
+                *cum_cost += i128::from(fill.last_qty) * i128::from(fill.last_px);
                 self.filled += i128::from(fill.last_qty) * sign;
                 self.paid += i128::from(fill.last_qty) * i128::from(fill.last_px) * sign;
                 self.fees += fill.fee;
@@ -218,6 +241,10 @@ impl Bench {
     /// Limits count exactly the worst case of what is open; money and position are exactly the fills.
     fn check(&self) {
         let Some(account) = self.state.account(ACCOUNT) else { return };
+        for (order_id, fills) in &self.fills {
+            let image = self.state.order(OrderId(*order_id)).expect("an order that was filled");
+            assert_eq!((i128::from(image.cum_qty), image.cum_cost), *fills, "CumQty is the fills");
+        }
         let (mut notional, mut reserved, mut buys, mut sells, mut open, mut doubt) = (0, 0, 0, 0, 0, 0);
         let mut at = 0;
         while let Some(image) = self.state.next_open_order(&mut at, usize::MAX) {
