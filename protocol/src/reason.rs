@@ -1,7 +1,7 @@
 //! Reasons: the stable code of everything that is refused, ended or reported as wrong.
 //!
 //! Declared once; the tables in `PROTOCOL.md` are made from `Reason::TABLE`. Codes are never reused.
-//! Within one decision the order of the checks is: shape, identity, state, limits.
+//! Within one decision the order of the checks is: identity, shape, state, limits.
 
 use crate::fields::wire_enum;
 

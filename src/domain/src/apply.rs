@@ -87,6 +87,7 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::OrderFilled(e) => {
             change(state, &e.order, e.exec_id, e.broker.broker_seq, |_| {});
             fill(state, &e.order, e.last_px, e.last_qty, e.fee);
+            state.executions.remember(e.broker_exec_id, e.order.order_id);
         }
         Event::OrderClosed(e) => change(state, &e.order, e.exec_id, e.broker.broker_seq, |_| {}),
         Event::CancelRequested(e) => change(state, &e.order, e.exec_id, 0, |order| {

@@ -113,7 +113,7 @@ pub enum FactKind {
     Rejected,
     /// A fill.
     Trade {
-        /// The broker's execution id.
+        /// The broker's execution id, by which a fill is applied once; 0 when it has none.
         broker_exec_id: u64,
         /// FIX LastPx (31).
         last_px: Px,

@@ -11,6 +11,7 @@ pub mod broker_id;
 pub mod command;
 mod decide;
 pub mod event;
+mod executions;
 mod hash;
 mod index;
 pub mod market;

@@ -8,6 +8,7 @@ use tradecore_protocol::reason::Reason;
 
 use crate::account::{Account, Position};
 use crate::event::{InstrumentDefined, OrderImage, order_flags};
+use crate::executions::Executions;
 use crate::index::Index;
 use crate::order::Order;
 use crate::session::Session;
@@ -19,6 +20,8 @@ pub struct Limits {
     pub orders_max: u32,
     /// Closed orders that stay in reach of a late fact of the broker.
     pub closed_kept: u32,
+    /// Executions that are known again when the broker repeats them.
+    pub executions_kept: u32,
     /// ClOrdIDs of all open client epochs.
     pub ids_max: u32,
     /// Greatest session id.
@@ -36,6 +39,7 @@ impl Default for Limits {
         Self {
             orders_max: 65_536,
             closed_kept: 4_096,
+            executions_kept: 131_072,
             ids_max: 262_144,
             sessions_max: 1_024,
             accounts_max: 64,
@@ -97,6 +101,7 @@ pub struct State {
     pub(crate) slots_used: u32,
     pub(crate) by_order_id: Index,
     pub(crate) closed: std::collections::VecDeque<u32>,
+    pub(crate) executions: Executions,
     pub(crate) open_orders: u32,
     pub(crate) ids: Vec<IdEntry>,
     pub(crate) free_ids: Vec<u32>,
@@ -142,6 +147,7 @@ impl State {
             slots_used: 0,
             by_order_id: Index::new(slots),
             closed: std::collections::VecDeque::with_capacity((limits.closed_kept as usize).saturating_add(1)),
+            executions: Executions::new(limits.executions_kept),
             open_orders: 0,
             ids: vec![IdEntry::default(); limits.ids_max as usize],
             free_ids: (0..limits.ids_max).rev().collect(),
@@ -393,6 +399,7 @@ impl State {
         used.for_each(|order| hash.debug(order));
         self.closed.iter().for_each(|slot| hash.debug(slot));
         self.free_orders.iter().for_each(|slot| hash.debug(slot));
+        self.executions.iter().for_each(|execution| hash.debug(execution));
         self.ids.iter().filter(|entry| entry.cl_ord_id != 0).for_each(|entry| hash.debug(entry));
         self.sessions.iter().filter(|session| session.is_defined()).for_each(|session| hash.debug(session));
         self.accounts.iter().filter(|account| account.is_defined).for_each(|account| hash.debug(account));

@@ -27,6 +27,7 @@ fn limits() -> Limits {
     Limits {
         orders_max: 64,
         closed_kept: 16,
+        executions_kept: 16,
         ids_max: 256,
         sessions_max: 3,
         accounts_max: 2,

@@ -55,6 +55,14 @@ fn closed(image: &OrderImage, status: OrdStatus) -> OrderImage {
     image
 }
 
+/// The order after a refused change. The doubt ends with it only when it can be about nothing else: a cancel is
+/// also refused for an order that never arrived, and the other change may still be on its way.
+fn change_refused(image: &OrderImage, change: u8) -> OrderImage {
+    let order = next(image, 0, change);
+    let is_certain = order.flags & order_flags::ACKED != 0 && pending_doubt(&order) == 0;
+    if is_certain { next(image, 0, change | order_flags::DOUBT) } else { order }
+}
+
 impl Deciding<'_> {
     pub(super) fn broker_status(&mut self, status: BrokerStatus, connection_no: u64) {
         let event =
@@ -92,20 +100,15 @@ impl Deciding<'_> {
             }
             FactOutcome::Replace => self.replaced(&image, fact),
             FactOutcome::CancelRefused => {
-                let order = next(&image, 0, order_flags::CANCEL_PENDING | order_flags::DOUBT);
+                let order = change_refused(&image, order_flags::CANCEL_PENDING);
                 self.change_rejected(&image, order, CHANGE_CANCEL, Reason::BrokerReject, broker);
             }
             FactOutcome::ReplaceRefused => {
-                let order = next(&image, 0, order_flags::REPLACE_PENDING | order_flags::DOUBT);
+                let order = change_refused(&image, order_flags::REPLACE_PENDING);
                 self.change_rejected(&image, order, CHANGE_REPLACE, Reason::BrokerReject, broker);
             }
             FactOutcome::Restate => self.restate(&image, fact),
-            FactOutcome::Ignore => {
-                if fact.broker_seq != 0 {
-                    let event = BrokerFactIgnored { meta, broker, order_id: image.order_id };
-                    self.note(image.account_id, image.order_id, event);
-                }
-            }
+            FactOutcome::Ignore => self.ignore(&image, fact),
             FactOutcome::Contradict => {
                 self.contradict(Some(&image), fact, Reason::BrokerContradiction);
                 self.restrict(image.account_id, TradingState::CancelOnly, Reason::BrokerContradiction);
@@ -118,14 +121,23 @@ impl Deciding<'_> {
         self.report(image.session_id, image.account_id, image.order_id, event);
     }
 
+    /// Nothing changes; the stream has moved on all the same.
+    fn ignore(&mut self, image: &OrderImage, fact: &BrokerFact) {
+        if fact.broker_seq != 0 {
+            let event = BrokerFactIgnored { meta: Meta::default(), broker: broker_ref(fact), order_id: image.order_id };
+            self.note(image.account_id, image.order_id, event);
+        }
+    }
+
     fn fill(&mut self, image: &OrderImage, fact: &BrokerFact, is_late: bool) {
         let FactKind::Trade { broker_exec_id, last_px, last_qty, fee, liquidity } = fact.kind else { return };
-        let cum_qty = image.cum_qty.checked_add(last_qty.0).filter(|_| last_qty.0 > 0);
+        if self.state.executions.has(broker_exec_id, image.order_id) {
+            return self.ignore(image, fact);
+        }
+        let cum_qty = image.cum_qty.checked_add(last_qty.0).filter(|_| last_qty.0 > 0 && last_px.0 >= 0);
         let cum_cost = image.cum_cost.checked_add(Money::of(last_px, last_qty).0);
         let (Some(cum_qty), Some(cum_cost)) = (cum_qty, cum_cost) else {
-            // A number that does not fit: nothing of it is applied, all of it is kept, a person must look.
-            self.contradict(Some(image), fact, Reason::BrokerContradiction);
-            return self.restrict(image.account_id, TradingState::Frozen, Reason::BrokerContradiction);
+            return self.freeze(image, fact);
         };
         let mut order = *image;
         order.cum_qty = cum_qty;
@@ -160,8 +172,17 @@ impl Deciding<'_> {
         }
     }
 
+    /// A number that does not fit: nothing of it is applied, all of it is kept, a person must look.
+    fn freeze(&mut self, image: &OrderImage, fact: &BrokerFact) {
+        self.contradict(Some(image), fact, Reason::BrokerContradiction);
+        self.restrict(image.account_id, TradingState::Frozen, Reason::BrokerContradiction);
+    }
+
     fn replaced(&mut self, image: &OrderImage, fact: &BrokerFact) {
         let FactKind::Replaced { px, total_qty } = fact.kind else { return };
+        if px.0 <= 0 || total_qty.0 <= 0 {
+            return self.freeze(image, fact);
+        }
         let mut order = *image;
         order.px = px.0;
         order.order_qty = total_qty.0;
@@ -184,18 +205,28 @@ impl Deciding<'_> {
     /// The doubt ends: the order is live at these terms. A cancel whose outcome was unknown is asked for again.
     fn restate(&mut self, image: &OrderImage, fact: &BrokerFact) {
         let FactKind::FoundLive { px, total_qty, .. } = fact.kind else { return };
+        if (px != Px::NONE && px.0 <= 0) || total_qty.0 < 0 {
+            return self.freeze(image, fact);
+        }
+        // What is live has something left: a total that says otherwise does not hold, the greater one counts on.
+        let is_told = total_qty != Qty(0);
+        let leaves_nothing = is_told && total_qty.0 <= image.cum_qty;
         let was_canceling = image.flags & order_flags::CANCEL_PENDING != 0;
         let cancel_id = self.pending(image).0;
         let mut order = *image;
         if px != Px::NONE {
             order.px = px.0;
         }
-        if total_qty != Qty(0) {
+        if is_told && !leaves_nothing {
             order.order_qty = total_qty.0;
         }
         let order = next(&order, order_flags::ACKED, UNDER_WAY);
         let event = OrderRestated { meta: Meta::default(), order, broker: broker_ref(fact), exec_id: self.exec_id() };
         self.tell(image, event);
+        if leaves_nothing {
+            self.contradict(Some(image), fact, Reason::BrokerContradiction);
+            self.restrict(image.account_id, TradingState::CancelOnly, Reason::BrokerContradiction);
+        }
         if was_canceling {
             let reason = self.cancel_reason(image);
             self.request_cancel(order, cancel_id, reason);
@@ -209,10 +240,11 @@ impl Deciding<'_> {
         order.map_or((0, 0), |order| (order.cancel_id, order.replace_id))
     }
 
+    /// Who wanted the cancel; when nobody here did, it was the broker's own.
     fn cancel_reason(&self, image: &OrderImage) -> Reason {
         let slot = self.state.slot_of(OrderId(image.order_id));
         let raw = slot.and_then(|slot| self.state.orders.get(slot as usize)).map_or(0, |order| order.cancel_reason);
-        Reason::from_raw(raw).filter(|reason| *reason != Reason::None).unwrap_or(Reason::ClientRequest)
+        Reason::from_raw(raw).filter(|reason| *reason != Reason::None).unwrap_or(Reason::BrokerCancel)
     }
 
     pub(super) fn close_order(&mut self, image: &OrderImage, status: OrdStatus, reason: Reason, broker: BrokerRef) {
@@ -324,14 +356,16 @@ impl Deciding<'_> {
                 self.close_order(&image, OrdStatus::Rejected, reason, BrokerRef::default());
             }
             (EffectFailure::NotSent, EffectKind::Submit) => {}
-            (EffectFailure::NotSent, EffectKind::Cancel) => {
+            (EffectFailure::NotSent, EffectKind::Cancel) if image.flags & order_flags::CANCEL_PENDING != 0 => {
                 let order = next(&image, 0, order_flags::CANCEL_PENDING);
                 self.change_rejected(&image, order, CHANGE_CANCEL, reason, BrokerRef::default());
             }
-            (EffectFailure::NotSent, EffectKind::Replace) => {
+            (EffectFailure::NotSent, EffectKind::Replace) if image.flags & order_flags::REPLACE_PENDING != 0 => {
                 let order = next(&image, 0, order_flags::REPLACE_PENDING);
                 self.change_rejected(&image, order, CHANGE_REPLACE, reason, BrokerRef::default());
             }
+            // The broker has answered it, or the doubt about it has ended.
+            (EffectFailure::NotSent, EffectKind::Cancel | EffectKind::Replace) => {}
         }
     }
 

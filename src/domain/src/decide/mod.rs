@@ -1,7 +1,7 @@
 //! Commands to events: the one place that may say no. Changes nothing.
 //!
 //! A *refusal* is no decision: nothing is journaled, no id is used (degraded states, full tables). A *reject*
-//! is a decision, hence an event. Checks stand in this order: shape → identity → state → limits; the first
+//! is a decision, hence an event. Checks stand in this order: identity → shape → state → limits; the first
 //! that fails gives the reason.
 
 mod broker;

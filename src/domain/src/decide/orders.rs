@@ -79,14 +79,14 @@ fn shape(order: &PlaceOrder) -> Result<Shaped, Reason> {
 }
 
 impl Deciding<'_> {
-    /// Shape → identity → state → limits → success.
+    /// Identity → shape → state → limits → success. Identity comes first, so that a repetition gets the answer
+    /// that it had, and nothing is judged that could not be remembered.
     pub(super) fn place_order(&mut self, order: &PlaceOrder) {
         let session_id = self.origin.session_id;
         if order.cl_ord_id.0 == 0 {
             return self.refuse(Reason::ClOrdIdMissing);
         }
         let Some(session) = self.state.session(session_id) else { return self.refuse(Reason::NotLoggedOn) };
-        let shaped = shape(order);
         if order.cl_ord_id.epoch() < session.client_epoch {
             return self.refuse(Reason::ClientEpochClosed);
         }
@@ -101,7 +101,7 @@ impl Deciding<'_> {
         if self.state.by_cl_ord_id.is_full() {
             return self.refuse(Reason::IdsMax);
         }
-        let shaped = match shaped {
+        let shaped = match shape(order) {
             Ok(shaped) => shaped,
             Err(reason) => return self.reject_order(order, hash, reason),
         };

@@ -1,0 +1,351 @@
+//! The life of an order as tables: every standing against every fact, failed effect and request.
+//!
+//! `lifecycle/*.txt` hold one row for every pair, `standing | standing after | what is decided`, in sections by
+//! what happens. A standing is the order's own progress, then what is under way: `C` a cancel, `R` a replace,
+//! `D` a doubt. Every standing is built by real decisions, on both sides, and after each event the account, the
+//! position and the session must agree with the orders and the fills.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "lifecycle/bench.rs"]
+mod bench;
+
+use std::collections::BTreeMap;
+
+use bench::{Bench, NEW_PX, NEW_QTY, ONE, PART, QTY};
+use tradecore_domain::command::{
+    CancelOrder, Command, EffectFailure, EffectKind, FactKind, MassCancel, PlaceOrder, ReplaceOrder,
+};
+use tradecore_protocol::fields::{ClOrdId, OrderId, Px, Qty, Side, TradingState};
+
+/// Every standing that there is. A replace needs an acknowledged order: `PendingNew` never has one under way.
+const STANDINGS: [&str; 24] = [
+    "PendingNew",
+    "PendingNew C",
+    "PendingNew D",
+    "PendingNew CD",
+    "New",
+    "New C",
+    "New R",
+    "New CR",
+    "New D",
+    "New CD",
+    "New RD",
+    "New CRD",
+    "PartiallyFilled",
+    "PartiallyFilled C",
+    "PartiallyFilled R",
+    "PartiallyFilled CR",
+    "PartiallyFilled D",
+    "PartiallyFilled CD",
+    "PartiallyFilled RD",
+    "PartiallyFilled CRD",
+    "Filled",
+    "Canceled",
+    "Rejected",
+    "Expired",
+];
+
+const CANCEL_ID: ClOrdId = ClOrdId(900);
+
+fn place(px: Px) -> PlaceOrder {
+    PlaceOrder { px, ..Bench::order(Side::Buy) }
+}
+
+fn cancel() -> Command {
+    Command::CancelOrder(CancelOrder { cl_ord_id: CANCEL_ID, orig_cl_ord_id: bench::CL_ORD_ID, ..Default::default() })
+}
+
+fn replace() -> Command {
+    Command::ReplaceOrder(ReplaceOrder {
+        cl_ord_id: ClOrdId(901),
+        orig_cl_ord_id: bench::CL_ORD_ID,
+        px: NEW_PX,
+        total_qty: NEW_QTY,
+        ..Default::default()
+    })
+}
+
+/// A fill that has not been told before.
+fn trade(last_qty: i64) -> FactKind {
+    fill(77, last_qty)
+}
+
+fn fill(broker_exec_id: u64, last_qty: i64) -> FactKind {
+    FactKind::Trade {
+        broker_exec_id,
+        last_px: Px(99 * ONE),
+        last_qty: Qty(last_qty),
+        fee: i128::from(ONE) * 3,
+        liquidity: None,
+    }
+}
+
+/// A bench with one order of that standing.
+fn stand(standing: &str, side: Side) -> Bench {
+    let (progress, under_way) = standing.split_once(' ').unwrap_or((standing, ""));
+    let mut bench = Bench::new();
+    bench.session(&Command::PlaceOrder(Bench::order(side)));
+    let part = fill(1, PART.0);
+    let facts: &[FactKind] = match progress {
+        "PendingNew" => &[],
+        "New" => &[FactKind::Acknowledged],
+        "PartiallyFilled" => &[FactKind::Acknowledged, part],
+        "Filled" => &[FactKind::Acknowledged, part, fill(2, QTY.0 - PART.0)],
+        "Canceled" => &[FactKind::Acknowledged, part, FactKind::Canceled { requested: false }],
+        "Rejected" => &[FactKind::Rejected],
+        "Expired" => &[FactKind::Acknowledged, FactKind::Expired],
+        other => panic!("no such standing: {other}"),
+    };
+    facts.iter().for_each(|fact| bench.fact(*fact));
+    if under_way.contains('R') {
+        bench.session(&replace());
+    }
+    if under_way.contains('C') {
+        bench.session(&cancel());
+    }
+    if under_way.contains('D') {
+        bench.effect_failed(EffectKind::Submit, EffectFailure::Unknown);
+    }
+    assert_eq!(bench.standing(), standing, "the standing is built");
+    bench
+}
+
+/// The rows of a table: by section and standing, the standing after and what is decided.
+fn rows(table: &str) -> BTreeMap<(&str, &str), (&str, &str)> {
+    let mut rows = BTreeMap::new();
+    let mut section = "";
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.strip_suffix(']').expect("[section]");
+            continue;
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [standing, after, decided] = cells[..] else { panic!("`standing | after | decided`, not: {line}") };
+        assert!(rows.insert((section, standing), (after, decided)).is_none(), "two rows of {section}, {standing}");
+    }
+    rows
+}
+
+/// Section of the table, and what happens.
+type Happening = (&'static str, Box<dyn Fn(&mut Bench)>);
+/// Section of the table, and what the broker says of the order as it stands.
+type Fact = (&'static str, Box<dyn Fn(&Bench) -> FactKind>);
+
+/// Every standing against everything that may happen, on both sides, as the table says.
+fn check(table: &str, happenings: &[Happening]) {
+    let mut rows = rows(table);
+    let mut wrong = Vec::new();
+    for (section, happen) in happenings {
+        for standing in STANDINGS {
+            let expected = rows.remove(&(*section, standing));
+            for side in [Side::Buy, Side::Sell] {
+                let mut bench = stand(standing, side);
+                bench.listen();
+                happen(&mut bench);
+                let (after, decided) = (bench.standing(), bench.heard());
+                if expected != Some((after.as_str(), decided.as_str())) {
+                    wrong.push(format!("[{section}] {side:?}\n{standing:19} | {after:19} | {decided}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "rows that are missing or differ; the code says:\n{}", wrong.join("\n"));
+    assert!(rows.is_empty(), "rows of nothing that happens: {:?}", rows.keys());
+}
+
+/// Every kind of fact, with the numbers that make a difference.
+fn facts() -> Vec<Fact> {
+    let found = |px, total_qty| FactKind::FoundLive { cum_qty: PART, px, total_qty };
+    let replaced = |px, total_qty| FactKind::Replaced { px, total_qty };
+    let fixed = |name, kind| -> Fact { (name, Box::new(move |_| kind)) };
+    vec![
+        fixed("Acknowledged", FactKind::Acknowledged),
+        fixed("Rejected", FactKind::Rejected),
+        fixed("Trade of a part", trade(ONE)),
+        (
+            "Trade of all that is left",
+            Box::new(|bench| trade((bench.image().order_qty - bench.image().cum_qty).max(1))),
+        ),
+        fixed("Trade of more than is left", trade(QTY.0 + 1)),
+        fixed("Trade of nothing", trade(0)),
+        fixed("Canceled as asked", FactKind::Canceled { requested: true }),
+        fixed("Canceled unasked", FactKind::Canceled { requested: false }),
+        fixed("Expired", FactKind::Expired),
+        fixed("Replaced", replaced(NEW_PX, NEW_QTY)),
+        fixed("Replaced down to what is filled of a part", replaced(NEW_PX, PART)),
+        fixed("Replaced to a quantity of zero", replaced(NEW_PX, Qty(0))),
+        fixed("Replaced to no price", replaced(Px::NONE, NEW_QTY)),
+        fixed("CancelRejected", FactKind::CancelRejected),
+        fixed("ReplaceRejected", FactKind::ReplaceRejected),
+        fixed("FoundLive", found(Px::NONE, Qty(0))),
+        fixed("FoundLive at new terms", found(NEW_PX, NEW_QTY)),
+        fixed("FoundLive with nothing left of a part", found(NEW_PX, PART)),
+        fixed("NotFound", FactKind::NotFound),
+    ]
+}
+
+/// One number for each kind; a kind that is added stops the build here, and is then missing in `facts`.
+const fn kind_no(kind: &FactKind) -> usize {
+    match kind {
+        FactKind::Acknowledged => 0,
+        FactKind::Rejected => 1,
+        FactKind::Trade { .. } => 2,
+        FactKind::Canceled { .. } => 3,
+        FactKind::Expired => 4,
+        FactKind::Replaced { .. } => 5,
+        FactKind::CancelRejected => 6,
+        FactKind::ReplaceRejected => 7,
+        FactKind::FoundLive { .. } => 8,
+        FactKind::NotFound => 9,
+    }
+}
+
+#[test]
+fn no_kind_of_fact_is_left_out() {
+    let bench = stand("New", Side::Buy);
+    let mut kinds: Vec<usize> = facts().iter().map(|(_, fact)| kind_no(&fact(&bench))).collect();
+    kinds.dedup();
+    assert_eq!(kinds, Vec::from_iter(0..10));
+}
+
+#[test]
+fn every_fact_of_the_stream_does_to_every_standing_what_the_table_says() {
+    let by_stream =
+        facts().into_iter().map(|(name, fact)| -> Happening { (name, Box::new(move |bench| bench.fact(fact(bench)))) });
+    check(include_str!("lifecycle/facts.txt"), &by_stream.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_fact_that_answers_a_query_does_the_same_and_leaves_the_cursor() {
+    let answers = facts().into_iter().map(|(name, fact)| -> Happening {
+        (
+            name,
+            Box::new(move |bench| {
+                let cursor = bench.state.broker_cursor();
+                bench.fact_at(0, fact(bench));
+                assert_eq!(bench.state.broker_cursor(), cursor, "an answer has no place in the stream");
+            }),
+        )
+    });
+    // Only the stream must be seen to move on.
+    let table = include_str!("lifecycle/facts.txt").replace("BrokerFactIgnored", "nothing");
+    check(&table, &answers.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_failed_effect_does_to_every_standing_what_the_table_says() {
+    check(
+        include_str!("lifecycle/effects.txt"),
+        &[
+            ("Submit not sent", Box::new(|bench| bench.effect_failed(EffectKind::Submit, EffectFailure::NotSent))),
+            ("Cancel not sent", Box::new(|bench| bench.effect_failed(EffectKind::Cancel, EffectFailure::NotSent))),
+            ("Replace not sent", Box::new(|bench| bench.effect_failed(EffectKind::Replace, EffectFailure::NotSent))),
+            ("Submit unknown", Box::new(|bench| bench.effect_failed(EffectKind::Submit, EffectFailure::Unknown))),
+            ("Cancel unknown", Box::new(|bench| bench.effect_failed(EffectKind::Cancel, EffectFailure::Unknown))),
+            ("Replace unknown", Box::new(|bench| bench.effect_failed(EffectKind::Replace, EffectFailure::Unknown))),
+        ],
+    );
+}
+
+#[test]
+fn every_request_does_to_every_standing_what_the_table_says() {
+    check(
+        include_str!("lifecycle/requests.txt"),
+        &[
+            ("PlaceOrder again", Box::new(|bench| bench.session(&Command::PlaceOrder(bench.placed())))),
+            (
+                "PlaceOrder with other content",
+                Box::new(|bench| bench.session(&Command::PlaceOrder(place(Px(98 * ONE))))),
+            ),
+            ("CancelOrder", Box::new(|bench| bench.session(&cancel()))),
+            ("ReplaceOrder", Box::new(|bench| bench.session(&replace()))),
+            (
+                "MassCancel",
+                Box::new(|bench| {
+                    bench.session(&Command::MassCancel(MassCancel { request_id: 5, ..Default::default() }));
+                    bench.step();
+                }),
+            ),
+        ],
+    );
+}
+
+/// Standings that a first fill of `PART`, execution 1, has led to.
+const FILLED_BY_1: [&str; 6] =
+    ["PartiallyFilled", "PartiallyFilled C", "PartiallyFilled R", "PartiallyFilled CRD", "Filled", "Canceled"];
+
+#[test]
+fn a_fact_at_or_below_the_cursor_changes_nothing() {
+    for standing in STANDINGS {
+        for (name, fact) in facts() {
+            let mut bench = stand(standing, Side::Buy);
+            bench.fact(fill(50, ONE));
+            let (hash, cursor) = (bench.state.hash(), bench.state.broker_cursor());
+            bench.listen();
+            bench.fact_at(cursor, fact(&bench));
+            bench.fact_at(1, fact(&bench));
+            assert_eq!(bench.heard(), "nothing", "{standing}: {name}");
+            assert_eq!(bench.state.hash(), hash, "{standing}: {name}");
+        }
+    }
+}
+
+#[test]
+fn an_execution_that_is_told_again_at_another_place_only_moves_the_cursor() {
+    for standing in FILLED_BY_1 {
+        for qty in [PART.0, PART.0 + ONE] {
+            let mut bench = stand(standing, Side::Sell);
+            let (image, hash) = (bench.image(), bench.state.hash());
+            bench.listen();
+            bench.fact_at(0, fill(1, qty));
+            assert_eq!(bench.heard(), "nothing", "{standing}");
+            assert_eq!(bench.state.hash(), hash, "{standing}");
+            bench.fact(fill(1, qty));
+            assert_eq!(bench.heard(), "BrokerFactIgnored", "{standing}");
+            assert_eq!(bench.image(), image, "{standing}");
+        }
+    }
+}
+
+#[test]
+fn executions_without_an_id_are_each_applied() {
+    let mut bench = stand("New", Side::Buy);
+    bench.fact(fill(0, ONE));
+    bench.fact(fill(0, ONE));
+    assert_eq!(bench.image().cum_qty, 2 * ONE);
+}
+
+#[test]
+fn two_orders_may_have_executions_of_the_same_id() {
+    let mut bench = stand("PartiallyFilled", Side::Buy);
+    let first = bench.image();
+    bench.session(&Command::PlaceOrder(PlaceOrder { cl_ord_id: ClOrdId::new(1, 2), ..Bench::order(Side::Sell) }));
+    let second = OrderId(first.order_id + 1);
+    bench.fact_of(second, fill(1, ONE));
+    assert_eq!(bench.state.order(second).expect("the second order").cum_qty, ONE);
+    assert_eq!(bench.image(), first);
+}
+
+#[test]
+fn a_late_fill_moves_money_and_quantity_and_leaves_the_order_closed() {
+    for (standing, filled) in [("Filled", QTY.0), ("Canceled", PART.0), ("Rejected", 0), ("Expired", 0)] {
+        for side in [Side::Buy, Side::Sell] {
+            let mut bench = stand(standing, side);
+            bench.fact(fill(60, ONE));
+            bench.fact(fill(61, ONE));
+            // Cash and position are checked against the fills by the bench.
+            assert_eq!((bench.standing().as_str(), bench.image().cum_qty), (standing, filled + 2 * ONE));
+            assert_eq!(bench.trading_state(), TradingState::CancelOnly, "{standing}");
+        }
+    }
+}
+
+#[test]
+fn an_overfill_is_applied_in_full_and_lets_the_account_only_cancel() {
+    for side in [Side::Buy, Side::Sell] {
+        let mut bench = stand("PartiallyFilled CRD", side);
+        bench.fact(fill(60, QTY.0));
+        assert_eq!((bench.standing().as_str(), bench.image().cum_qty), ("Filled", QTY.0 + PART.0));
+        assert_eq!(bench.trading_state(), TradingState::CancelOnly);
+    }
+}
