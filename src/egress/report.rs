@@ -89,7 +89,8 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
         }
         // A new order that was never accepted has no state to report: it is answered like any refused request.
         Event::OrderRejected(e) => {
-            let mut block = rejected_request(meta, e.reason, NewOrder::TEMPLATE_ID, place);
+            let why = Why { reason: e.reason, offered: e.offered, allowed: e.allowed };
+            let mut block = rejected_request(meta, &why, NewOrder::TEMPLATE_ID, place);
             block.cl_ord_id.set(e.order.cl_ord_id);
             block.ord_status = OrdStatus::Rejected.raw();
             Some(Report::Reject(block))
@@ -191,7 +192,8 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
             },
         ),
         Event::RequestRejected(e) => {
-            let mut block = rejected_request(meta, e.reason, e.ref_template, place);
+            let why = Why { reason: e.reason, offered: e.offered, allowed: e.allowed };
+            let mut block = rejected_request(meta, &why, e.ref_template, place);
             block.cl_ord_id.set(e.req_cl_ord_id);
             block.orig_cl_ord_id.set(e.orig_cl_ord_id);
             block.order_id.set(e.order_id);
@@ -241,7 +243,15 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
     }
 }
 
-fn rejected_request(meta: &Meta, reason: u16, ref_template: u16, place: &ReportPlace) -> RequestReject {
+/// A reason with its numbers.
+struct Why {
+    reason: u16,
+    offered: i128,
+    allowed: i128,
+}
+
+fn rejected_request(meta: &Meta, why: &Why, ref_template: u16, place: &ReportPlace) -> RequestReject {
+    let reason = why.reason;
     let mut block = RequestReject::default();
     block.ref_seq.set(meta.client_seq);
     block.recv_time_ns.set(meta.recv_time_ns);
@@ -251,7 +261,7 @@ fn rejected_request(meta: &Meta, reason: u16, ref_template: u16, place: &ReportP
     block.journal_seq.set(place.journal_seq);
     block.durability = place.durability;
     block.er_flags = place.er_flags;
-    block.text = text::of(reason);
+    block.text = text::of(reason, why.offered, why.allowed);
     block
 }
 
@@ -359,12 +369,15 @@ pub fn refusal(ref_template: u16, ref_seq: u64, ids: [u64; 3], reason: Reason, r
     block.ref_template.set(ref_template);
     block.reason.set(reason.raw());
     block.layer = layer(reason.raw()).raw();
-    block.text = text::of(reason.raw());
+    block.text = text::of(reason.raw(), 0, 0);
     block
 }
 
 /// Text of a fixed width, for callers of this module.
-pub type ReasonText = Text<64>;
+pub type ReasonText = Text<REASON_TEXT_BYTES>;
+
+/// Bytes of it.
+pub const REASON_TEXT_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {

@@ -99,7 +99,7 @@ layouts! {
     }
 
     /// Refuses a request. With a sequence number it is a decision, without one the id is still unused.
-    RequestReject = 201, ToClient, Either, roles::ALL, block 136 {
+    RequestReject = 201, ToClient, Either, roles::ALL, block 168 {
         0 cl_ord_id: U64, "id", "FIX ClOrdID (11) of the request, or the request id of a query.";
         8 orig_cl_ord_id: U64, "id", "FIX OrigClOrdID (41) of the request; 0 if none.";
         16 order_id: U64, "id", "FIX OrderID (37), if the order is known; else 0.";
@@ -116,7 +116,7 @@ layouts! {
         65 er_flags: u8, "er_flags", "Bits.";
         66 reserved0: U16, "", "Must be 0.";
         68 reserved1: U32, "", "Must be 0.";
-        72 text: Text<64>, "text", "What was wrong and what is allowed, for people.";
+        72 text: Text<96>, "text", "What was wrong and what is allowed, for people.";
     }
 
     /// Reports a mass cancel: once when it is accepted, once when it is done.

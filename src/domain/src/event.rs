@@ -430,9 +430,13 @@ events! {
         exec_id: u64,
     }
     /// A new order was rejected by a decision.
-    81 v 1 OrderRejected [160] {
+    81 v 1 OrderRejected [192] {
         /// Place of the event.
         meta: Meta,
+        /// What was offered, in the unit of the reason; 0 where it has none.
+        offered: i128,
+        /// What is allowed, in the unit of the reason; 0 where it has none.
+        allowed: i128,
         /// The order as it was asked for.
         order: OrderImage,
         /// Hash of the request's content, for idempotency.
@@ -584,9 +588,13 @@ events! {
         exec_id: u64,
     }
     /// A request on an order (not a new order) was rejected by a decision.
-    91 v 1 RequestRejected [80] {
+    91 v 1 RequestRejected [112] {
         /// Place of the event.
         meta: Meta,
+        /// What was offered, in the unit of the reason; 0 where it has none.
+        offered: i128,
+        /// What is allowed, in the unit of the reason; 0 where it has none.
+        allowed: i128,
         /// ClOrdID of the request.
         req_cl_ord_id: u64,
         /// ClOrdID of the order that it named.

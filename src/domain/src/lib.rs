@@ -16,6 +16,7 @@ mod hash;
 mod index;
 pub mod market;
 mod order;
+mod refused;
 mod session;
 mod state;
 

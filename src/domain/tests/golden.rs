@@ -85,7 +85,7 @@ samples! {
     SessionLoggedOn { meta connection_no cod_window_ms cod_mode reserved }
     SessionEnded { meta cod_due_ns reason cod_all reserved reserved2 reserved3 }
     OrderAccepted { meta order content_hash market_px market_time_ns exec_id }
-    OrderRejected { meta order content_hash reason reserved }
+    OrderRejected { meta offered allowed order content_hash reason reserved }
     OrderAcknowledged { meta order broker exec_id }
     OrderFilled { meta order broker exec_id fee broker_exec_id last_px last_qty liquidity overfill reserved }
     OrderClosed { meta order broker exec_id req_cl_ord_id reason reserved }
@@ -95,7 +95,7 @@ samples! {
     ChangeRejected { meta order broker exec_id req_cl_ord_id reason change reserved }
     OrderInDoubt { meta order exec_id reason reserved }
     OrderRestated { meta order broker exec_id }
-    RequestRejected { meta req_cl_ord_id orig_cl_ord_id order_id reason ref_template ord_status reserved }
+    RequestRejected { meta offered allowed req_cl_ord_id orig_cl_ord_id order_id reason ref_template ord_status reserved }
     BrokerContradicted {
         meta broker order_id broker_exec_id last_px last_qty fact ord_status reason side reserved instrument_id
         reserved2 reserved3

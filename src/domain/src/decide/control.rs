@@ -156,7 +156,7 @@ impl Deciding<'_> {
             None
         };
         if let Some(reason) = reason {
-            return self.reject_request([cancel.request_id, 0, 0], None, reason, MASS_CANCEL_TEMPLATE);
+            return self.reject_request([cancel.request_id, 0, 0], None, reason.into(), MASS_CANCEL_TEMPLATE);
         }
         let is_admin = self.state.session(self.origin.session_id).is_some_and(|s| s.role == Role::Admin.raw());
         self.begin_mass_cancel(Cover {
@@ -202,7 +202,7 @@ impl Deciding<'_> {
 
     pub(super) fn set_kill_switch(&mut self, request_id: u64, account_id: AccountId, engage: bool) {
         if account_id != AccountId::NONE && self.state.account(account_id).is_none() {
-            return self.reject_request([request_id, 0, 0], None, Reason::AccountUnknown, KILL_SWITCH_TEMPLATE);
+            return self.reject_request([request_id, 0, 0], None, Reason::AccountUnknown.into(), KILL_SWITCH_TEMPLATE);
         }
         let event = KillSwitchChanged {
             meta: Meta::default(),

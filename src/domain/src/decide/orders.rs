@@ -14,6 +14,7 @@ use crate::event::{
 use crate::hash::Fnv;
 use crate::market::Quote;
 use crate::order::{Order, open_status};
+use crate::refused::Refused;
 
 const CANCEL_TEMPLATE: u16 = 101;
 const REPLACE_TEMPLATE: u16 = 102;
@@ -48,32 +49,33 @@ fn content_hash(order: &PlaceOrder) -> u64 {
     hash.finish()
 }
 
-fn shape(order: &PlaceOrder) -> Result<Shaped, Reason> {
-    let side = Side::from_raw(order.side).ok_or(Reason::SideInvalid)?;
-    let ord_type = OrdType::from_raw(order.ord_type).ok_or(Reason::OrdTypeInvalid)?;
-    let tif = Tif::from_raw(order.tif).ok_or(Reason::TifInvalid)?;
+fn shape(order: &PlaceOrder) -> Result<Shaped, Refused> {
+    let side = Side::from_raw(order.side).ok_or_else(|| Refused::new(Reason::SideInvalid, order.side, 0))?;
+    let ord_type =
+        OrdType::from_raw(order.ord_type).ok_or_else(|| Refused::new(Reason::OrdTypeInvalid, order.ord_type, 0))?;
+    let tif = Tif::from_raw(order.tif).ok_or_else(|| Refused::new(Reason::TifInvalid, order.tif, 0))?;
     if order.exec_flags & !exec_flags::ALL != 0 {
-        return Err(Reason::ExecFlagsInvalid);
+        return Err(Refused::new(Reason::ExecFlagsInvalid, order.exec_flags, exec_flags::ALL));
     }
     let is_market = ord_type == OrdType::Market;
     if is_market && order.px != Px::NONE {
-        return Err(Reason::PriceForbidden);
+        return Err(Reason::PriceForbidden.into());
     }
     if !is_market && order.px == Px::NONE {
-        return Err(Reason::PriceMissing);
+        return Err(Reason::PriceMissing.into());
     }
     if !is_market && order.px.0 <= 0 {
-        return Err(Reason::PriceNotPositive);
+        return Err(Refused::new(Reason::PriceNotPositive, order.px.0, 0));
     }
     if order.order_qty.0 <= 0 {
-        return Err(Reason::QtyNotPositive);
+        return Err(Refused::new(Reason::QtyNotPositive, order.order_qty.0, 0));
     }
     if is_market && tif == Tif::Gtc {
-        return Err(Reason::MarketTifInvalid);
+        return Err(Reason::MarketTifInvalid.into());
     }
     let takes_at_once = is_market || matches!(tif, Tif::Ioc | Tif::Fok);
     if order.exec_flags & exec_flags::POST_ONLY != 0 && takes_at_once {
-        return Err(Reason::PostOnlyInvalid);
+        return Err(Reason::PostOnlyInvalid.into());
     }
     Ok(Shaped { side, is_market })
 }
@@ -96,14 +98,14 @@ impl Deciding<'_> {
                 self.out.duplicate = Some(self.state.known_of(entry));
                 return;
             }
-            return self.reject_order(order, hash, Reason::DuplicateId);
+            return self.reject_order(order, hash, Reason::DuplicateId.into());
         }
         if self.state.by_cl_ord_id.is_full() {
             return self.refuse(Reason::IdsMax);
         }
         let shaped = match shape(order) {
             Ok(shaped) => shaped,
-            Err(reason) => return self.reject_order(order, hash, reason),
+            Err(refused) => return self.reject_order(order, hash, refused),
         };
         if self.state.broker_status() != BrokerStatus::Ready {
             return self.refuse(Reason::BrokerNotReady);
@@ -113,21 +115,21 @@ impl Deciding<'_> {
         }
         match self.check_new(order, &shaped) {
             Ok(checked) => self.accept_order(order, hash, &checked),
-            Err(reason) => self.reject_order(order, hash, reason),
+            Err(refused) => self.reject_order(order, hash, refused),
         }
     }
 
     /// State, then limits.
-    fn check_new(&self, order: &PlaceOrder, shaped: &Shaped) -> Result<Checked, Reason> {
+    fn check_new(&self, order: &PlaceOrder, shaped: &Shaped) -> Result<Checked, Refused> {
         let instrument = self.state.instrument(order.instrument_id).ok_or(Reason::InstrumentUnknown)?;
         let account = self.state.account(order.account_id).ok_or(Reason::AccountUnknown)?;
         self.check_may_add_risk(order.account_id.0)?;
         if order.valid_until_ns != 0 && order.valid_until_ns < self.now.0 {
-            return Err(Reason::StaleRequest);
+            return Err(Reason::StaleRequest.into());
         }
         check_terms(instrument, order.px, order.order_qty)?;
         if account.open_orders >= account.open_orders_max {
-            return Err(Reason::OpenOrdersMax);
+            return Err(Refused::new(Reason::OpenOrdersMax, account.open_orders, account.open_orders_max));
         }
         self.check_rate(order.account_id.0)?;
         let quote = self.fresh_quote(instrument)?;
@@ -139,37 +141,40 @@ impl Deciding<'_> {
     }
 
     /// Nothing forbids the account and the session to add risk.
-    fn check_may_add_risk(&self, account_id: u32) -> Result<(), Reason> {
+    fn check_may_add_risk(&self, account_id: u32) -> Result<(), Refused> {
         let account = self.account_of(account_id).ok_or(Reason::AccountUnknown)?;
         if self.state.is_killed || account.is_killed {
-            return Err(Reason::Killed);
+            return Err(Reason::Killed.into());
         }
         if self.state.session(self.origin.session_id).is_some_and(|session| session.is_locked_out) {
-            return Err(Reason::LockedOut);
+            return Err(Reason::LockedOut.into());
         }
         let is_open = |raw: u8| raw == 0 || raw == TradingState::Open.raw();
         if !is_open(self.state.trading_state) || !is_open(account.trading_state) {
-            return Err(Reason::AccountState);
+            return Err(Reason::AccountState.into());
         }
         Ok(())
     }
 
-    fn check_rate(&self, account_id: u32) -> Result<(), Reason> {
+    fn check_rate(&self, account_id: u32) -> Result<(), Refused> {
         let account = self.account_of(account_id).ok_or(Reason::AccountUnknown)?;
         let is_same_second = account.rate_second == self.origin.recv_time_ns / 1_000_000_000;
         if account.rate_max != 0 && is_same_second && account.rate_count >= account.rate_max {
-            return Err(Reason::RateLimit);
+            return Err(Refused::new(Reason::RateLimit, account.rate_count, account.rate_max));
         }
         Ok(())
     }
 
     /// Fail-closed: without a fresh price nothing that adds risk passes.
-    fn fresh_quote(&self, instrument: &InstrumentDefined) -> Result<Quote, Reason> {
+    fn fresh_quote(&self, instrument: &InstrumentDefined) -> Result<Quote, Refused> {
         let id = tradecore_protocol::fields::InstrumentId(instrument.instrument_id);
         let quote = self.market.quote(id).ok_or(Reason::MarketStale)?;
         let age_ns = self.now.0.saturating_sub(quote.time_ns);
-        if age_ns > instrument.quote_age_max_ns || quote.bid_px == Px::NONE || quote.ask_px == Px::NONE {
-            return Err(Reason::MarketStale);
+        if age_ns > instrument.quote_age_max_ns {
+            return Err(Refused::new(Reason::MarketStale, age_ns, instrument.quote_age_max_ns));
+        }
+        if quote.bid_px == Px::NONE || quote.ask_px == Px::NONE {
+            return Err(Reason::MarketStale.into());
         }
         Ok(*quote)
     }
@@ -183,14 +188,14 @@ impl Deciding<'_> {
         worst_px: Px,
         qty: Qty,
         replaced: Order,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Refused> {
         let account = self.account_of(account_id).ok_or(Reason::AccountUnknown)?;
         let id = tradecore_protocol::fields::InstrumentId(instrument.instrument_id);
         let position =
             self.state.position(tradecore_protocol::fields::AccountId(account_id), id).copied().unwrap_or_default();
         let notional = Money::of(worst_px, qty).0;
         if notional > instrument.order_notional_max {
-            return Err(Reason::OrderNotionalMax);
+            return Err(Refused::new(Reason::OrderNotionalMax, notional, instrument.order_notional_max));
         }
         let before = replaced.exposure();
         let leaves = i128::from(qty.0.saturating_sub(replaced.image.cum_qty));
@@ -205,12 +210,12 @@ impl Deciding<'_> {
                 .saturating_sub(position.qty),
         };
         if reached > i128::from(account.position_max) {
-            return Err(Reason::PositionMax);
+            return Err(Refused::new(Reason::PositionMax, reached, account.position_max));
         }
         let leaves_notional = Money::of(worst_px, Qty(qty.0.saturating_sub(replaced.image.cum_qty))).0;
         let free = account.buying_power().saturating_add(before.reserved);
         if side == Side::Buy && leaves_notional > free {
-            return Err(Reason::BuyingPower);
+            return Err(Refused::new(Reason::BuyingPower, leaves_notional, free));
         }
         Ok(())
     }
@@ -231,14 +236,16 @@ impl Deciding<'_> {
         self.report(image.session_id, image.account_id, image.order_id, event);
     }
 
-    fn reject_order(&mut self, order: &PlaceOrder, hash: u64, reason: Reason) {
+    fn reject_order(&mut self, order: &PlaceOrder, hash: u64, refused: Refused) {
         let mut image = image_of(order, self.origin.session_id.0);
         image.ord_status = OrdStatus::Rejected.raw();
         let event = OrderRejected {
             meta: Meta::default(),
             order: image,
             content_hash: hash,
-            reason: reason.raw(),
+            reason: refused.reason.raw(),
+            offered: refused.offered,
+            allowed: refused.allowed,
             reserved: [0; 6],
         };
         self.report(image.session_id, image.account_id, order.cl_ord_id.0, event);
@@ -269,7 +276,7 @@ impl Deciding<'_> {
             Some(image) => return self.request_cancel(*image, cancel.cl_ord_id.0, Reason::ClientRequest),
         };
         let ids = [cancel.cl_ord_id.0, cancel.orig_cl_ord_id.0, cancel.order_id.0];
-        self.reject_request(ids, named, reason, CANCEL_TEMPLATE);
+        self.reject_request(ids, named, reason.into(), CANCEL_TEMPLATE);
     }
 
     /// The intent to cancel an open order.
@@ -291,45 +298,49 @@ impl Deciding<'_> {
     pub(super) fn replace_order(&mut self, replace: &ReplaceOrder) {
         let named = self.named(replace.order_id, replace.orig_cl_ord_id);
         let reason = match &named {
-            None => Reason::UnknownOrder,
+            None => Reason::UnknownOrder.into(),
             Some(image) => match self.check_replace(image, replace) {
                 Ok(()) => return self.request_replace(*image, replace),
-                Err(Reason::BrokerNotReady) => return self.refuse(Reason::BrokerNotReady),
-                Err(reason) => reason,
+                Err(Refused { reason: Reason::BrokerNotReady, .. }) => return self.refuse(Reason::BrokerNotReady),
+                Err(refused) => refused,
             },
         };
         let ids = [replace.cl_ord_id.0, replace.orig_cl_ord_id.0, replace.order_id.0];
         self.reject_request(ids, named, reason, REPLACE_TEMPLATE);
     }
 
-    fn check_replace(&self, image: &OrderImage, replace: &ReplaceOrder) -> Result<(), Reason> {
+    fn check_replace(&self, image: &OrderImage, replace: &ReplaceOrder) -> Result<(), Refused> {
         if crate::order::is_closed(image) {
-            return Err(Reason::TooLate);
+            return Err(Reason::TooLate.into());
         }
         if image.ord_type != OrdType::Limit.raw() {
-            return Err(Reason::ReplaceForbidden);
+            return Err(Reason::ReplaceForbidden.into());
         }
         let under_way = order_flags::CANCEL_PENDING | order_flags::REPLACE_PENDING | order_flags::DOUBT;
         if image.flags & under_way != 0 || image.flags & order_flags::ACKED == 0 {
-            return Err(Reason::PendingChange);
+            return Err(Reason::PendingChange.into());
         }
         if replace.px.0 <= 0 {
-            return Err(if replace.px == Px::NONE { Reason::PriceMissing } else { Reason::PriceNotPositive });
+            return Err(if replace.px == Px::NONE {
+                Reason::PriceMissing.into()
+            } else {
+                Refused::new(Reason::PriceNotPositive, replace.px.0, 0)
+            });
         }
         if replace.total_qty.0 <= image.cum_qty {
-            return Err(Reason::QtyBelowExecuted);
+            return Err(Refused::new(Reason::QtyBelowExecuted, replace.total_qty.0, image.cum_qty));
         }
         if (replace.px.0, replace.total_qty.0) == (image.px, image.order_qty) {
-            return Err(Reason::NothingToReplace);
+            return Err(Reason::NothingToReplace.into());
         }
         if self.state.broker_status() != BrokerStatus::Ready {
-            return Err(Reason::BrokerNotReady);
+            return Err(Reason::BrokerNotReady.into());
         }
         let instrument_id = tradecore_protocol::fields::InstrumentId(image.instrument_id);
         let instrument = self.state.instrument(instrument_id).ok_or(Reason::InstrumentUnknown)?;
         let side = Side::from_raw(image.side).ok_or(Reason::SideInvalid)?;
         if replace.valid_until_ns != 0 && replace.valid_until_ns < self.now.0 {
-            return Err(Reason::StaleRequest);
+            return Err(Reason::StaleRequest.into());
         }
         self.check_may_add_risk(image.account_id)?;
         check_terms(instrument, replace.px, replace.total_qty)?;
@@ -361,7 +372,7 @@ impl Deciding<'_> {
         &mut self,
         ids: [u64; 3],
         named: Option<OrderImage>,
-        reason: Reason,
+        refused: Refused,
         ref_template: u16,
     ) {
         let [req_cl_ord_id, orig_cl_ord_id, order_id] = ids;
@@ -370,7 +381,9 @@ impl Deciding<'_> {
             req_cl_ord_id,
             orig_cl_ord_id,
             order_id: named.map_or(order_id, |image| image.order_id),
-            reason: reason.raw(),
+            reason: refused.reason.raw(),
+            offered: refused.offered,
+            allowed: refused.allowed,
             ref_template,
             ord_status: named.map_or(0, |image| image.ord_status),
             reserved: [0; 3],
@@ -400,28 +413,35 @@ fn image_of(order: &PlaceOrder, session_id: u32) -> OrderImage {
 }
 
 /// Price and quantity fit the instrument.
-fn check_terms(instrument: &InstrumentDefined, px: Px, qty: Qty) -> Result<(), Reason> {
+fn check_terms(instrument: &InstrumentDefined, px: Px, qty: Qty) -> Result<(), Refused> {
     if px != Px::NONE && px.0.checked_rem(instrument.tick_size) != Some(0) {
-        return Err(Reason::PriceTick);
+        return Err(Refused::new(Reason::PriceTick, px.0, instrument.tick_size));
     }
     if qty.0.checked_rem(instrument.lot_size) != Some(0) {
-        return Err(Reason::QtyLot);
+        return Err(Refused::new(Reason::QtyLot, qty.0, instrument.lot_size));
     }
     if qty.0 < instrument.qty_min {
-        return Err(Reason::QtyMin);
+        return Err(Refused::new(Reason::QtyMin, qty.0, instrument.qty_min));
     }
     if qty.0 > instrument.order_qty_max {
-        return Err(Reason::OrderQtyMax);
+        return Err(Refused::new(Reason::OrderQtyMax, qty.0, instrument.order_qty_max));
     }
     Ok(())
 }
 
 /// The price is not farther from the market than the collar allows.
-fn check_collar(instrument: &InstrumentDefined, px: Px, market_px: Px) -> Result<(), Reason> {
+fn check_collar(instrument: &InstrumentDefined, px: Px, market_px: Px) -> Result<(), Refused> {
     let distance = i128::from(px.0.abs_diff(market_px.0));
     let allowed = i128::from(market_px.0).saturating_mul(i128::from(instrument.collar_ppm));
     if distance.saturating_mul(PPM) > allowed {
-        return Err(Reason::PriceCollar);
+        let width = allowed.checked_div(PPM).unwrap_or(0);
+        let market_px = i128::from(market_px.0);
+        let bound = if i128::from(px.0) > market_px {
+            market_px.saturating_add(width)
+        } else {
+            market_px.saturating_sub(width)
+        };
+        return Err(Refused::new(Reason::PriceCollar, px.0, bound));
     }
     Ok(())
 }
