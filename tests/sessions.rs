@@ -1,0 +1,19 @@
+//! Sessions over real sockets against a gateway process: what `protocol/PROTOCOL.md` says, and what it says of peers
+//! that misbehave. Each test has a gateway of its own; a peer writes its frames by hand.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "sessions/host.rs"]
+mod host;
+#[path = "sessions/peer.rs"]
+mod peer;
+
+#[path = "sessions/frames.rs"]
+mod frames;
