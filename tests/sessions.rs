@@ -17,3 +17,5 @@ mod peer;
 
 #[path = "sessions/frames.rs"]
 mod frames;
+#[path = "sessions/logon.rs"]
+mod logon;

@@ -65,6 +65,10 @@ unix = "gateway.sock"
 kind = "paper"
 
 
+[[cores]]
+id = 2
+address = "core2.example:7400"
+
 [venue]
 listen = []
 log_dir = "venue"
