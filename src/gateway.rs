@@ -340,10 +340,11 @@ impl Gateway {
         if !self.queue(index, out.get(..len).unwrap_or_default(), journal_seq, now) {
             return self.slow_consumer(index, now);
         }
-        let oldest = number.saturating_sub(self.settings.replay_window).max(1);
+        let next = number.saturating_add(1);
+        let oldest = self.oldest_report(next);
         if let Some(connection) = self.connections.get_mut(index) {
             connection.session.sent(now, number);
-            connection.session.set_report_window(oldest, number.saturating_add(1));
+            connection.session.set_report_window(oldest, next);
         }
     }
 

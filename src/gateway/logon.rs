@@ -73,11 +73,16 @@ impl Gateway {
             session_epoch: session.session_epoch,
             last_client_seq: session.last_client_seq,
             next_report_seq,
-            oldest_report_seq: next_report_seq.saturating_sub(self.settings.replay_window).max(1),
+            oldest_report_seq: self.oldest_report(next_report_seq),
             roles: entry.roles,
             is_connected: entry.connection.is_some(),
             served_at: Text::EMPTY,
         })
+    }
+
+    /// The oldest report that can be replayed when `next` is the next new one.
+    pub(super) fn oldest_report(&self, next: u64) -> u64 {
+        next.saturating_sub(self.settings.replay_window).max(1)
     }
 
     pub(super) fn logged_on(&mut self, index: u32, logged_on: &LoggedOn, now: Now) {

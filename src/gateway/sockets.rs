@@ -103,10 +103,7 @@ impl Gateway {
                     self.request(index, frame, now);
                 }
             }
-            ServerAction::Resend { from_seq, count } => {
-                let to = from_seq.saturating_add(u64::from(count)).saturating_sub(1);
-                self.ask_replay(index, from_seq, to, now);
-            }
+            ServerAction::Resend { from_seq, count } => self.resend(index, from_seq, count, now),
             ServerAction::Close { reason, .. } => self.lose(index, reason, now),
         }
         if !has_room {
