@@ -19,3 +19,5 @@ mod peer;
 mod frames;
 #[path = "sessions/logon.rs"]
 mod logon;
+#[path = "sessions/resume.rs"]
+mod resume;
