@@ -15,9 +15,13 @@ mod host;
 #[path = "sessions/peer.rs"]
 mod peer;
 
+#[path = "sessions/control.rs"]
+mod control;
 #[path = "sessions/frames.rs"]
 mod frames;
 #[path = "sessions/logon.rs"]
 mod logon;
+#[path = "sessions/many.rs"]
+mod many;
 #[path = "sessions/resume.rs"]
 mod resume;

@@ -309,10 +309,21 @@ impl Peer {
         self.take_challenge()
     }
 
+    /// As `say_hello`, to a gateway that may have closed; the answer is left to be read.
+    pub fn try_send_hello(&mut self, hello: &ClientHello) {
+        self.hello = frame_of(0, 0, hello);
+        self.try_send_bytes(&self.hello.clone());
+    }
+
     pub fn take_challenge(&mut self) -> ServerChallenge {
         let said = self.next_told();
-        self.challenge.clone_from(&said.bytes);
-        said.read().unwrap_or_else(|| panic!("a challenge expected: {said:?}"))
+        self.remember_challenge(said)
+    }
+
+    pub fn remember_challenge(&mut self, said: Said) -> ServerChallenge {
+        let challenge = said.read().unwrap_or_else(|| panic!("a challenge expected: {said:?}"));
+        self.challenge = said.bytes;
+        challenge
     }
 
     /// The hello was sent by other means than `say_hello`.
