@@ -33,7 +33,7 @@ use crate::market_data::decimal::{parse_money, parse_units};
 pub use allowed::Allowed;
 pub use declare::{Key, Section, Shape};
 pub use error::{Code, ConfigError, Place, Refusal};
-pub use keys::{Account, Broker, Core, Instrument, Journal, Listen, Session, SessionEntry};
+pub use keys::{Account, Broker, Core, Instrument, Journal, Listen, OtherCore, Session, SessionEntry};
 pub use names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName};
 pub use overrides::{ENV_PREFIX, environment, variable};
 pub use reference::{markdown, sample};
@@ -43,7 +43,7 @@ pub use show::{check_command, show_command};
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Sections of the core, in the order in which people read them.
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Core::SECTION,
     Listen::SECTION,
     Session::SECTION,
@@ -52,6 +52,7 @@ const SECTIONS: [Section; 8] = [
     Instrument::SECTION,
     Account::SECTION,
     SessionEntry::SECTION,
+    OtherCore::SECTION,
 ];
 static ALL: [&[Section]; 2] = [&SECTIONS, &venue_keys::VENUE_SECTIONS];
 
@@ -86,6 +87,9 @@ pub struct Config {
     /// Who may log on.
     #[serde(default)]
     pub sessions: Vec<SessionEntry>,
+    /// Where other cores are served.
+    #[serde(default)]
+    pub cores: Vec<OtherCore>,
     /// Every value as it was read, and where.
     #[serde(skip)]
     values: Table,

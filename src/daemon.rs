@@ -30,6 +30,7 @@ use crate::exit::Exit;
 use crate::gateway::{Gateway, Parts, Settings};
 use crate::outbox::Outbox;
 use crate::session::directory::{Directory, Entry};
+use crate::session::lockout::{LockoutBounds, Lockouts};
 use crate::session::socket::Listener;
 use crate::session::{Bounds, Connections};
 use crate::systemd::Notifier;
@@ -193,6 +194,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
             throttle_rate: config.session.throttle_rate,
             throttle_burst: config.session.throttle_burst,
             throttle_strikes: config.session.throttle_strikes,
+            refusals_max: config.session.refusals_max,
             durability_lag_max: config.journal.durability_lag_max,
             durability,
             ids_max: config.core.ids_max,
@@ -216,10 +218,15 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
                 connections_max: config.listen.connections_max,
                 outbound_bytes_max: config.session.outbound_bytes_max,
                 pool_chunks: POOL_CHUNKS,
+                close_linger_ns: config.listen.close_linger_ms.saturating_mul(1_000_000),
             },
             listeners(config)?,
         )?,
         directory: directory(config)?,
+        lockouts: Lockouts::new(LockoutBounds {
+            failures_max: config.listen.logon_failures_max,
+            lockout_ns: config.listen.logon_lockout_ms.saturating_mul(1_000_000),
+        }),
         gate: Gate::new(GATE_MAX),
         outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, OUTBOX_MAX),
         link: Arc::clone(&link),
@@ -318,6 +325,9 @@ fn directory(config: &Config) -> Result<Directory, DaemonError> {
             connection: None,
         };
         directory.insert(session.id, entry);
+    }
+    for core in &config.cores {
+        directory.insert_core(core.id, Text::new(&core.address));
     }
     Ok(directory)
 }

@@ -35,6 +35,7 @@ use crate::egress::replay::ReplayLink;
 use crate::egress::report::{self, REPORT_BYTES_MAX, ReportPlace};
 use crate::outbox::{self, Failures, Outbox};
 use crate::session::directory::Directory;
+use crate::session::lockout::Lockouts;
 use crate::session::{Connections, READ_BYTES};
 
 /// Record header in the journal, bytes: what an event needs beside its payload.
@@ -59,6 +60,8 @@ pub struct Settings {
     pub throttle_burst: u32,
     /// Throttled frames in a row after which the session is ended.
     pub throttle_strikes: u32,
+    /// Messages that the session rules refuse at once, and one more each second, before the session is ended.
+    pub refusals_max: u32,
     /// Events journaled but not yet durable above which new orders are refused.
     pub durability_lag_max: u64,
     /// Class that reports and new orders wait for.
@@ -79,6 +82,7 @@ pub struct Gateway {
     watermarks: Arc<Watermarks>,
     connections: Connections,
     directory: Directory,
+    lockouts: Lockouts,
     gate: Gate,
     outbox: Outbox,
     link: Arc<Link>,
@@ -115,6 +119,8 @@ pub struct Parts {
     pub connections: Connections,
     /// Who may log on.
     pub directory: Directory,
+    /// Who may not try to log on for a while.
+    pub lockouts: Lockouts,
     /// Report bytes that may wait, frames.
     pub gate: Gate,
     /// Effects.
@@ -147,6 +153,7 @@ impl Gateway {
             watermarks: parts.watermarks,
             connections: parts.connections,
             directory: parts.directory,
+            lockouts: parts.lockouts,
             gate: parts.gate,
             outbox: parts.outbox,
             link: parts.link,
@@ -329,12 +336,15 @@ impl Gateway {
         let Some(report) = report::of(event, place) else { return };
         let mut out = [0; REPORT_BYTES_MAX];
         let len = report.encode(&mut out, connection.session.envelope(now, number, 0)).unwrap_or(0);
-        connection.session.sent(now, number);
-        let oldest = number.saturating_sub(self.settings.replay_window).max(1);
-        connection.session.set_report_window(oldest, number.saturating_add(1));
         let journal_seq = Some(place.journal_seq);
         if !self.queue(index, out.get(..len).unwrap_or_default(), journal_seq, now) {
-            self.slow_consumer(index, now);
+            return self.slow_consumer(index, now);
+        }
+        let next = number.saturating_add(1);
+        let oldest = self.oldest_report(next);
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.session.sent(now, number);
+            connection.session.set_report_window(oldest, next);
         }
     }
 

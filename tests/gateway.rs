@@ -1,14 +1,11 @@
-//! The gateway as a process: what bad input gets, what a start refuses, and what survives a kill.
+//! The gateway as a process: what bad input gets, what a start refuses, and what survives a kill. Sessions and their
+//! bytes are the matter of `tests/sessions.rs`.
 #![allow(clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tradecore_client::protocol::frame::{Envelope, encode, next_frame};
-use tradecore_client::protocol::messages::{ClientHello, LogonReject, NewOrder};
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Address, Client, ClientError, Event, Options, px, qty};
 
@@ -40,7 +37,6 @@ idle = "park"
 
 [listen]
 tcp = "127.0.0.1:0"
-logon_timeout_ms = 300
 
 [broker]
 kind = "paper"
@@ -120,63 +116,6 @@ fn address(gateway: &Gateway) -> String {
 
 fn options(gateway: &Gateway, secret: &[u8]) -> Options {
     Options::new(Address::Tcp(address(gateway)), 1, "k", secret)
-}
-
-/// Sends bytes on a new connection, and reads until the gateway closes it: the reasons of what it said.
-fn said_to(gateway: &Gateway, bytes: &[u8]) -> Vec<Reason> {
-    let mut stream = TcpStream::connect(address(gateway)).expect("connects");
-    stream.write_all(bytes).expect("sends");
-    let mut answer = Vec::new();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
-    drop(stream.read_to_end(&mut answer));
-    let mut reasons = Vec::new();
-    let mut rest = answer.as_slice();
-    while let Ok(Some(frame)) = next_frame(rest) {
-        if let Ok(reject) = frame.read::<LogonReject>() {
-            reasons.push(Reason::from_raw(reject.reason.get()).expect("a known reason"));
-        }
-        rest = &rest[frame.bytes.len()..];
-    }
-    reasons
-}
-
-fn hello() -> Vec<u8> {
-    let mut out = [0; 256];
-    let block = ClientHello { client_nonce: [7; 32], ..ClientHello::default() };
-    let len = encode(&mut out, Envelope::default(), &block).expect("fits");
-    out[..len].to_vec()
-}
-
-#[test]
-fn malformed_and_unauthenticated_bytes_get_their_reason_and_disturb_nobody() {
-    let gateway = start();
-    let mut client = Client::connect(options(&gateway, SECRET)).expect("logs on");
-    let mut order = [0; 256];
-    let len = encode(&mut order, Envelope { seq: 1, ..Envelope::default() }, &NewOrder::default()).expect("fits");
-    let with = |at: usize, value: u8| {
-        let mut bytes = hello();
-        bytes[at] = value;
-        bytes
-    };
-    let cases: [(&str, Vec<u8>, Reason); 7] = [
-        ("length not a multiple of 8", with(0, 33), Reason::FrameSize),
-        ("length 0", vec![0; 32], Reason::FrameSize),
-        ("length above the bound", vec![0xFF; 32], Reason::FrameSize),
-        ("unknown version", with(6, 9), Reason::Version),
-        ("unknown flag", with(7, 0x80), Reason::NonzeroReserved),
-        ("unknown template", with(2, 250), Reason::UnknownTemplate),
-        ("an order before logon", order[..len].to_vec(), Reason::NotLoggedOn),
-    ];
-    for (name, bytes, reason) in cases {
-        let said = said_to(&gateway, &bytes);
-        // A template that is not known before logon is no hello either.
-        let expected = [reason, Reason::NotLoggedOn, Reason::SeqError];
-        assert_eq!(said.len(), 1, "{name}: {said:?}");
-        assert!(expected.contains(&said[0]), "{name}: {said:?}");
-    }
-    assert_eq!(said_to(&gateway, b""), [Reason::LogonTimeout], "a silent peer is sent away");
-    client.accounts().expect("the session that was there goes on");
-    while !matches!(client.poll(Duration::from_secs(5)).expect("answered"), Some(Event::QueryEnd(_))) {}
 }
 
 #[test]

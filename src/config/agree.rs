@@ -20,6 +20,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     unique(config, "instruments", "id", instruments.iter().map(|entry| entry.id.to_string()))?;
     unique(config, "instruments", "symbol", instruments.iter().map(|entry| entry.symbol.clone()))?;
     unique(config, "accounts", "id", config.accounts.iter().map(|entry| entry.id.to_string()))?;
+    unique(config, "cores", "id", config.cores.iter().map(|entry| entry.id.to_string()))?;
+    if let Some(index) = config.cores.iter().position(|entry| entry.id == config.core.id) {
+        let problem = "is the core of this gateway";
+        return Err(config.disagreement(&format!("cores[{index}].id"), problem, "the number of another core"));
+    }
     unique(config, "sessions", "id", config.sessions.iter().map(|entry| entry.id.to_string()))?;
     instruments.iter().enumerate().try_for_each(|(index, entry)| check_instrument(config, index, entry))?;
     config.sessions.iter().enumerate().try_for_each(|(index, session)| {

@@ -21,7 +21,7 @@ section! {
         environment: EnvironmentName = [required EnvironmentName::Virtual] in Allowed::Words(EnvironmentName::WORDS);
         /// Directory of the journal and its files.
         data_dir: PathBuf = [required "/var/lib/tradecore/virtual".into()] in Allowed::Path;
-        /// Directory in memory for hot segments, which must outlive the process;         /// Directory in memory for hot segments, which must outlive the process. Empty: the runtime directory of the
+        /// Directory in memory for hot segments, which must outlive the process. Empty: the runtime directory of the
         /// service, else one in `/dev/shm`; where memory is short, and with `off`, segments are mapped in
         /// `data_dir`, and the loop is slower.
         #[serde(default, deserialize_with = "empty_is_none::deserialize")]
@@ -58,6 +58,13 @@ section! {
         connections_max: u32 = [1_024] in Allowed::Integer(1, 65_535), "connections";
         /// Time from connection to logon; then the connection ends with `LogonTimeout`.
         logon_timeout_ms: u64 = [5_000] in Allowed::Integer(10, 600_000), "ms";
+        /// Failed logons in a row, from one address with one key, that are let pass; then `LoginRate` refuses every
+        /// further one. The unix socket is an address, loopback is no exception.
+        logon_failures_max: u32 = [10] in Allowed::Integer(1, 1_000_000), "logons";
+        /// Time that a failed logon counts, and that the refusal lasts.
+        logon_lockout_ms: u64 = [10_000] in Allowed::Integer(1, 86_400_000), "ms";
+        /// Time that a connection which ends has to take what is queued for it; then it is closed without.
+        close_linger_ms: u64 = [1_000] in Allowed::Integer(1, 60_000), "ms";
         /// Shortest heartbeat interval that a client may ask for.
         heartbeat_min_ms: u32 = [100] in Allowed::Integer(10, 600_000), "ms";
         /// Longest heartbeat interval that a client may ask for.
@@ -79,6 +86,9 @@ section! {
         throttle_burst: u32 = [10_000] in Allowed::Integer(1, 10_000_000), "frames";
         /// Refused frames in a row after which the session ends.
         throttle_strikes: u32 = [1_000] in Allowed::Integer(1, 10_000_000), "frames";
+        /// Messages that a session may send at once and that its rules refuse, as malformed or not for its role; one
+        /// more is forgiven each second. Beyond, the session ends with `RateLimit`.
+        refusals_max: u32 = [100] in Allowed::Integer(1, 1_000_000), "messages";
     }
 }
 
@@ -176,5 +186,15 @@ section! {
         cod_mode: CodModeName = [CodModeName::None] in Allowed::Words(CodModeName::WORDS);
         /// Raised by an operator to reset the session's numbers.
         epoch: u64 = [1] in Allowed::Integer(1, i64::MAX);
+    }
+}
+
+section! {
+    /// Where other cores are served: told to who asks this gateway for one of them.
+    OtherCore "cores" Shape::List => {
+        /// Number of the other core.
+        id: u16 = [required 2] in Allowed::Integer(1, 65_535);
+        /// `host:port` of its gateway, as clients reach it.
+        address: String = [required "10.0.0.2:7400".to_owned()] in Allowed::Text(1, 64);
     }
 }

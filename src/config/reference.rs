@@ -97,8 +97,8 @@ pub fn sample() -> String {
 }
 
 fn sample_section(section: &Section) -> String {
-    // The one part that the sample leaves out: it has no market data at hand.
-    let is_left_out = section.name == "venue.capture";
+    // What the sample leaves out: it has no market data at hand, and knows no other gateway.
+    let is_left_out = matches!(section.name, "venue.capture" | "cores");
     let mark = if is_left_out { "# " } else { "" };
     let mut out = format!("\n{}\n{mark}{}\n", comment(section.doc), section.header());
     for key in section.keys {

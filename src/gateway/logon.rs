@@ -12,10 +12,19 @@ use super::Gateway;
 use crate::session::LoggedOnAs;
 use crate::session::throttle::Throttle;
 
+const NS_PER_MS: u64 = 1_000_000;
+
+/// Messages that the session rules refuse and that are forgiven, per second.
+const REFUSALS_PER_SECOND: u32 = 1;
+
 impl Gateway {
     pub(super) fn check_logon(&mut self, index: u32, query: &LogonQuery, now: Now) {
         let mut reply = [0; REPLY_BYTES_MAX];
-        let facts = self.session_facts(query.session_id, query.role);
+        let Some(host) = self.connections.get(index).map(|connection| connection.host) else { return };
+        let mut facts = self.session_facts(query.session_id, query.role);
+        if let Some(facts) = &mut facts {
+            facts.served_at = self.directory.served_at(query.core);
+        }
         let gateway = GatewayFacts {
             trading_state: self.state.trading_state(),
             kill_state: self.state.kill_state(),
@@ -26,17 +35,28 @@ impl Gateway {
             core_epoch: self.state.epoch(),
             ids_max: self.settings.ids_max,
         };
-        let answer = match (self.directory.get(query.session_id), &facts) {
-            _ if self.draining => LogonAnswer::Refused { reason: Reason::Shutdown, retry_after_ms: 1000 },
-            (Some(entry), Some(session)) if entry.key_id == query.key_id => {
-                LogonAnswer::Known { key: &entry.key, session, gateway: &gateway }
+        let refused = |reason, retry_after_ms| LogonAnswer::Refused { reason, retry_after_ms };
+        let answer = if self.draining {
+            refused(Reason::Shutdown, 1000)
+        } else if let Some(left_ns) = self.lockouts.left_ns(host, query.key_id, now.mono_ns) {
+            refused(Reason::LoginRate, u32::try_from(left_ns.div_ceil(NS_PER_MS)).unwrap_or(u32::MAX))
+        } else {
+            match (self.directory.get(query.session_id), &facts) {
+                (Some(entry), Some(session)) if entry.key_id == query.key_id => {
+                    LogonAnswer::Known { key: &entry.key, session, gateway: &gateway }
+                }
+                (Some(_) | None, Some(_) | None) => LogonAnswer::Unknown,
             }
-            (Some(_) | None, Some(_) | None) => LogonAnswer::Unknown,
         };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let step = connection.session.answer_logon(now, answer, &mut reply);
-        if !matches!(step.action, ServerAction::LoggedOn(_)) {
-            self.counters.logons_refused.add(1);
+        match step.action {
+            ServerAction::LoggedOn(_) => self.lockouts.succeeded(host, query.key_id),
+            ServerAction::Close { reason: Reason::AuthFailed, .. } => {
+                self.counters.logons_refused.add(1);
+                self.lockouts.failed(host, query.key_id, now.mono_ns);
+            }
+            _ => self.counters.logons_refused.add(1),
         }
         self.obey(index, None, step, &reply, now);
     }
@@ -53,11 +73,16 @@ impl Gateway {
             session_epoch: session.session_epoch,
             last_client_seq: session.last_client_seq,
             next_report_seq,
-            oldest_report_seq: next_report_seq.saturating_sub(self.settings.replay_window).max(1),
+            oldest_report_seq: self.oldest_report(next_report_seq),
             roles: entry.roles,
             is_connected: entry.connection.is_some(),
             served_at: Text::EMPTY,
         })
+    }
+
+    /// The oldest report that can be replayed when `next` is the next new one.
+    pub(super) fn oldest_report(&self, next: u64) -> u64 {
+        next.saturating_sub(self.settings.replay_window).max(1)
     }
 
     pub(super) fn logged_on(&mut self, index: u32, logged_on: &LoggedOn, now: Now) {
@@ -74,6 +99,7 @@ impl Gateway {
         connection.logged_on = Some(LoggedOnAs { session_id, role: logged_on.role, cod_mode: logged_on.cod_mode });
         connection.throttle = Throttle::new(settings.throttle_rate, settings.throttle_burst, now.mono_ns);
         connection.cancel_throttle = connection.throttle;
+        connection.refusals = Throttle::new(REFUSALS_PER_SECOND, settings.refusals_max, now.mono_ns);
         let id = connection.id;
         if logged_on.role == Role::DropCopy {
             self.drop_copies.push(id);

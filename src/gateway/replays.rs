@@ -8,6 +8,17 @@ use super::Gateway;
 use crate::egress::replay::{Ask, BLOCK_BYTES, Progress, Question, Stream};
 
 impl Gateway {
+    /// Sends old reports again that the connection has had: what is new goes on behind them.
+    pub(super) fn resend(&mut self, index: u32, from: u64, count: u32, now: Now) {
+        let Some(logged_on) = self.connections.get(index).and_then(|connection| connection.logged_on) else { return };
+        let Some(facts) = self.session_facts(logged_on.session_id, logged_on.role) else { return };
+        let to = from.saturating_add(u64::from(count)).saturating_sub(1);
+        self.ask_replay(index, from, to, now);
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.replay_next = facts.next_report_seq;
+        }
+    }
+
     /// Asks for old reports `from..=to`; with none to send the replay is complete at once.
     pub(super) fn ask_replay(&mut self, index: u32, from: u64, to: u64, now: Now) {
         let journal_seq = self.journal.last_seq();
@@ -70,11 +81,11 @@ impl Gateway {
             return;
         }
         let open_orders = self.state.open_orders_of_session(SessionId(logged_on.session_id));
+        let next = to.saturating_add(1);
+        let oldest = self.oldest_report(next);
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.replay_next = 0;
-        connection
-            .session
-            .set_report_window(to.saturating_sub(self.settings.replay_window).max(1), to.saturating_add(1));
+        connection.session.set_report_window(oldest, next);
         if is_live {
             connection.session.resend_complete();
             return;

@@ -87,10 +87,15 @@ impl Gateway {
         now: Now,
     ) {
         let written = reply.get(..step.written).unwrap_or_default();
-        let has_room = self.queue(index, written, None, now);
+        let has_room = if let ServerAction::Close { .. } = step.action {
+            self.queue_goodbye(index, written);
+            true
+        } else {
+            self.queue(index, written, None, now)
+        };
         match step.action {
             ServerAction::None | ServerAction::Duplicate => {}
-            ServerAction::Refused(_) => self.counters.refusals.add(1),
+            ServerAction::Refused(reason) => self.refused(index, reason, now),
             ServerAction::CheckLogon(query) => self.check_logon(index, &query, now),
             ServerAction::LoggedOn(logged_on) => self.logged_on(index, &logged_on, now),
             ServerAction::Command(_) | ServerAction::Query(_) => {
@@ -98,10 +103,7 @@ impl Gateway {
                     self.request(index, frame, now);
                 }
             }
-            ServerAction::Resend { from_seq, count } => {
-                let to = from_seq.saturating_add(u64::from(count)).saturating_sub(1);
-                self.ask_replay(index, from_seq, to, now);
-            }
+            ServerAction::Resend { from_seq, count } => self.resend(index, from_seq, count, now),
             ServerAction::Close { reason, .. } => self.lose(index, reason, now),
         }
         if !has_room {
@@ -185,8 +187,7 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let step = connection.session.terminate(now, reason, text, &mut reply);
         let written = reply.get(..step.written).unwrap_or_default();
-        // A slow consumer may have no room for the goodbye; it is closed all the same.
-        let _ = self.queue(index, written, None, now);
+        self.queue_goodbye(index, written);
         self.lose(index, reason, now);
     }
 
@@ -195,6 +196,23 @@ impl Gateway {
             self.counters.slow_consumers.add(1);
             self.end_connection(index, Reason::SlowConsumer, "read faster; reports are replayed at logon", now);
         }
+    }
+
+    /// The session rules have refused a message: a session that goes on like that is ended.
+    fn refused(&mut self, index: u32, reason: Reason, now: Now) {
+        self.counters.refusals.add(1);
+        // Orders that come before the replay is complete are early, not wrong.
+        if reason != Reason::ReplayInProgress
+            && let Some(connection) = self.connections.get_mut(index)
+            && connection.refusals.take(now.mono_ns).is_err()
+        {
+            self.end_connection(index, Reason::RateLimit, "too many messages that the session refuses", now);
+        }
+    }
+
+    fn queue_goodbye(&mut self, index: u32, frame: &[u8]) {
+        let last_seq = self.journal.last_seq();
+        self.connections.queue_goodbye(index, frame, last_seq, &mut self.gate);
     }
 
     pub(super) fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>, _now: Now) -> bool {

@@ -125,8 +125,11 @@ fn kill_switch(m: &wire::KillSwitch) -> Request {
         Some(KillAction::Release) => false,
         None => return Request::Refused(Reason::FieldValue),
     };
-    if m.flags & !kill_flags::CANCEL_OPEN != 0 {
+    // A release carries no flag, and positions are not closed by this release of the gateway.
+    let flags_allowed = if engage { kill_flags::CANCEL_OPEN } else { 0 };
+    if m.flags & !flags_allowed != 0 {
         return Request::Refused(Reason::FieldValue);
     }
-    Request::Command(Command::SetKillSwitch { request_id: m.cl_ord_id.get(), account_id, engage })
+    let cancel_open = m.flags & kill_flags::CANCEL_OPEN != 0;
+    Request::Command(Command::SetKillSwitch { request_id: m.cl_ord_id.get(), account_id, engage, cancel_open })
 }

@@ -5,6 +5,7 @@ use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::ServerSession;
 
 use super::CLIENT_FRAME_BYTES_MAX;
+use super::lockout::Host;
 use super::pool::ByteQueue;
 use super::socket::Stream;
 use super::throttle::Throttle;
@@ -68,6 +69,8 @@ impl InstrumentSet {
 pub struct Connection {
     /// Who it is, also to rings that outlive it.
     pub id: ConnectionId,
+    /// Where it comes from.
+    pub host: Host,
     /// The rules.
     pub session: ServerSession,
     /// What it speaks for, once it is logged on.
@@ -76,6 +79,8 @@ pub struct Connection {
     pub throttle: Throttle,
     /// Frames per second, cancels and queries.
     pub cancel_throttle: Throttle,
+    /// Messages refused by the session rules that it may still send.
+    pub refusals: Throttle,
     /// Refusals by the throttle in a row.
     pub strikes: u32,
     /// Subscribed instruments.

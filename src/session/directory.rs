@@ -31,10 +31,11 @@ impl Entry {
     }
 }
 
-/// Every configured session, by id.
+/// Every configured session, by id, and where other cores are.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     entries: Vec<Option<Entry>>,
+    cores: Vec<(u16, Text<64>)>,
 }
 
 impl Directory {
@@ -47,6 +48,17 @@ impl Directory {
         if let Some(place) = self.entries.get_mut(index) {
             *place = Some(entry);
         }
+    }
+
+    /// Says where another core is served: `host:port`.
+    pub fn insert_core(&mut self, core: u16, address: Text<64>) {
+        self.cores.push((core, address));
+    }
+
+    /// Where a core is served, for those who ask the wrong gateway; empty if that is not known.
+    #[must_use]
+    pub fn served_at(&self, core: u16) -> Text<64> {
+        self.cores.iter().find(|(known, _)| *known == core).map_or(Text::EMPTY, |(_, address)| *address)
     }
 
     /// The session with this id.

@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod directory;
+pub mod lockout;
 pub mod places;
 pub mod pool;
 pub mod socket;
@@ -13,6 +14,9 @@ pub mod throttle;
 use std::io;
 
 use mio::{Events, Poll, Token};
+use tradecore_protocol::frame::{Envelope, encode};
+use tradecore_protocol::layout::Text;
+use tradecore_protocol::messages::LogonReject;
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{Now, ServerConfig, ServerSession};
 
@@ -22,7 +26,7 @@ use connection::{Answers, InstrumentSet};
 pub use connection::{Connection, LoggedOnAs, OpenOrdersCursor};
 use places::Places;
 use pool::{ByteQueue, Pool};
-use socket::{Listener, Transfer};
+use socket::{Listener, Stream, Transfer};
 use throttle::Throttle;
 
 /// Longest frame that a client may send, bytes. Every client message is far shorter; a longer announcement
@@ -32,8 +36,8 @@ pub const CLIENT_FRAME_BYTES_MAX: usize = 1024;
 /// Instruments that a connection can subscribe to.
 pub const SUBSCRIPTIONS_MAX: u32 = 256;
 
-/// Time that a closing connection has to take its last bytes, ns.
-const CLOSE_LINGER_NS: u64 = 1_000_000_000;
+/// When a connection that found no room may try again, ms.
+const RETRY_AFTER_MS: u32 = 1_000;
 
 /// Bytes read from a socket at once.
 pub const READ_BYTES: usize = 16 * 1024;
@@ -57,6 +61,7 @@ pub struct Connections {
     pool: Pool,
     next_no: u32,
     outbound_bytes_max: usize,
+    close_linger_ns: u64,
     accepting: bool,
     accept_ready: bool,
 }
@@ -70,6 +75,8 @@ pub struct Bounds {
     pub outbound_bytes_max: usize,
     /// Chunks of 8 KiB that all connections share.
     pub pool_chunks: u32,
+    /// Time that a connection which ends has to take its last bytes, ns.
+    pub close_linger_ns: u64,
 }
 
 const LISTENER_TOKENS: usize = usize::MAX / 2;
@@ -102,6 +109,7 @@ impl Connections {
             pool: Pool::new(bounds.pool_chunks),
             next_no: 1,
             outbound_bytes_max: bounds.outbound_bytes_max,
+            close_linger_ns: bounds.close_linger_ns,
             accepting: true,
             accept_ready: true,
         })
@@ -192,22 +200,30 @@ impl Connections {
         if !self.accept_ready {
             return None;
         }
-        let mut stream = None;
+        let mut accepted = None;
+        let mut failed = false;
         for listener in &self.listeners {
-            if let Ok(Some(accepted)) = listener.accept() {
-                stream = Some(accepted);
-                break;
+            match listener.accept() {
+                Ok(None) => {}
+                Ok(Some(stream)) => {
+                    accepted = Some(stream);
+                    break;
+                }
+                // As without a file descriptor: who waits is asked again, since nothing will tell of it.
+                Err(_) => failed = true,
             }
         }
-        let Some(mut stream) = stream else {
-            self.accept_ready = false;
+        let Some((mut stream, host)) = accepted else {
+            self.accept_ready = failed;
             return None;
         };
         if !self.accepting {
             return None;
         }
-        // Without a slot the socket is closed at once: the peer reads the end of the stream.
-        let index = self.free.pop()?;
+        let Some(index) = self.free.pop() else {
+            turn_away(&mut stream, now);
+            return None;
+        };
         if stream.register(self.poll.registry(), Token(index as usize)).is_err() {
             self.free.push(index);
             return None;
@@ -216,10 +232,12 @@ impl Connections {
         self.next_no = self.next_no.wrapping_add(1);
         let connection = Connection {
             id,
+            host,
             session: ServerSession::new(config, nonce(), now),
             logged_on: None,
             throttle: Throttle::new(0, 0, now.mono_ns),
             cancel_throttle: Throttle::new(0, 0, now.mono_ns),
+            refusals: Throttle::new(0, 0, now.mono_ns),
             strikes: 0,
             subscribed: InstrumentSet::default(),
             stale_quotes: InstrumentSet::default(),
@@ -325,12 +343,31 @@ impl Connections {
         last_seq: u64,
         gate: &mut Gate,
     ) -> bool {
-        let outbound_bytes_max = self.outbound_bytes_max;
+        let bytes_max = self.outbound_bytes_max;
+        self.queue_up_to(bytes_max, index, frame, journal_seq, last_seq, gate)
+    }
+
+    /// Queues the frame that ends a connection behind all others; there is room for it beyond what the others may
+    /// take, so that a slow consumer is told why it is sent away.
+    pub fn queue_goodbye(&mut self, index: u32, frame: &[u8], last_seq: u64, gate: &mut Gate) {
+        // An empty pool leaves the end of the stream as the only answer.
+        let _ = self.queue_up_to(usize::MAX, index, frame, None, last_seq, gate);
+    }
+
+    fn queue_up_to(
+        &mut self,
+        bytes_max: usize,
+        index: u32,
+        frame: &[u8],
+        journal_seq: Option<u64>,
+        last_seq: u64,
+        gate: &mut Gate,
+    ) -> bool {
         let Some(Some(connection)) = self.slots.get_mut(index as usize) else { return true };
         if connection.closing.is_some() || frame.is_empty() {
             return true;
         }
-        if connection.out.len().saturating_add(frame.len()) > outbound_bytes_max {
+        if connection.out.len().saturating_add(frame.len()) > bytes_max {
             return false;
         }
         let behind_others = !connection.out.is_fully_released();
@@ -363,12 +400,13 @@ impl Connections {
             && (self.pool.free_chunks() as usize).saturating_mul(pool::CHUNK_BYTES) > bytes
     }
 
-    /// Ends a connection once what is queued and durable has been written, at the latest after a second.
+    /// Ends a connection once what is queued and durable has been written, at the latest after `close_linger_ns`.
     pub fn close(&mut self, index: u32, reason: Reason, now: Now) {
+        let deadline_ns = now.mono_ns.saturating_add(self.close_linger_ns);
         if let Some(connection) = self.get_mut(index)
             && connection.closing.is_none()
         {
-            connection.closing = Some((reason, now.mono_ns.saturating_add(CLOSE_LINGER_NS)));
+            connection.closing = Some((reason, deadline_ns));
             self.to_write.add(index);
         }
     }
@@ -424,6 +462,19 @@ impl Connections {
             }
         }
         work
+    }
+}
+
+/// Says that there is no room, and closes: a fresh socket takes these bytes, a peer that is gone does not matter.
+fn turn_away(stream: &mut Stream, now: Now) {
+    let mut frame = [0; LogonReject::FRAME_BYTES];
+    let mut block = LogonReject::default();
+    block.reason.set(Reason::ConnectionsMax.raw());
+    block.retry_after_ms.set(RETRY_AFTER_MS);
+    block.text = Text::new("no room for another connection");
+    let envelope = Envelope { send_ts_ns: now.utc_ns, ..Envelope::default() };
+    if encode(&mut frame, envelope, &block).is_ok() {
+        let _: Transfer = stream.write(&frame);
     }
 }
 

@@ -8,6 +8,8 @@ use mio::event::Source;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use super::lockout::Host;
+
 /// A place where clients connect.
 #[derive(Debug)]
 pub enum Listener {
@@ -53,21 +55,21 @@ impl Listener {
         }
     }
 
-    /// The next connection; `None` when there is none.
+    /// The next connection, and where it comes from; `None` when there is none.
     ///
     /// # Errors
     /// As the system says; the caller goes on listening.
-    pub fn accept(&self) -> io::Result<Option<Stream>> {
+    pub fn accept(&self) -> io::Result<Option<(Stream, Host)>> {
         let accepted = match self {
-            Self::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+            Self::Tcp(listener) => listener.accept().and_then(|(stream, address)| {
                 // A report waits for nothing.
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok((Stream::Tcp(stream), Host::Ip(address.ip())))
             }),
-            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| (Stream::Unix(stream), Host::Unix)),
         };
         match accepted {
-            Ok(stream) => Ok(Some(stream)),
+            Ok(accepted) => Ok(Some(accepted)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }

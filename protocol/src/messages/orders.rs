@@ -153,7 +153,7 @@ layouts! {
         32 operator_tag: Text<32>, "text", "Who and why, kept in the journal.";
     }
 
-    /// Reports a kill switch: once when it is accepted, once when its cancels are done.
+    /// Reports a kill switch; with `CANCEL_OPEN` its cancels are reported as those of a mass cancel of the same id.
     KillSwitchReport = 401, ToClient, Either, roles::REPORTS, block 56 {
         0 cl_ord_id: U64, "id", "FIX ClOrdID (11) of the request; 0 if no session asked.";
         8 journal_seq: U64, "seq", "The event in the journal.";

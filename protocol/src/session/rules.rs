@@ -112,3 +112,60 @@ pub(super) const fn rule(phase: Phase, kind: Kind) -> Rule {
         ) => Rule::Ignore,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::{CATALOGUE, lookup};
+
+    const PHASES: [Phase; 6] =
+        [Phase::AwaitHello, Phase::AwaitLogon, Phase::Checking, Phase::Replaying, Phase::Live, Phase::Closed];
+
+    #[test]
+    fn every_phase_has_its_outcome_for_every_kind_of_message() {
+        const EARLY: Rule = Rule::End(Reason::NotLoggedOn);
+        const LATE: Rule = Rule::Refuse(Reason::FieldValue);
+        const WRONG_WAY: Rule = Rule::Refuse(Reason::UnknownTemplate);
+        use Rule::{Answer, Challenge, CheckLogon, Ignore, Listen, Part, Pass, Resend};
+        // One column a phase, in the order of `PHASES`.
+        let table: [(Kind, [Rule; 6]); 8] = [
+            //                    AwaitHello  AwaitLogon  Checking  Replaying  Live       Closed
+            (Kind::Hello, [Challenge, EARLY, EARLY, LATE, LATE, Ignore]),
+            (Kind::Logon, [EARLY, CheckLogon, EARLY, LATE, LATE, Ignore]),
+            (Kind::Heartbeat, [EARLY, EARLY, EARLY, Listen, Listen, Ignore]),
+            (Kind::TestRequest, [EARLY, EARLY, EARLY, Answer, Answer, Ignore]),
+            (Kind::ResendRequest, [EARLY, EARLY, EARLY, Resend, Resend, Ignore]),
+            (Kind::Terminate, [EARLY, EARLY, EARLY, Part, Part, Ignore]),
+            (Kind::Request, [EARLY, EARLY, EARLY, Pass, Pass, Ignore]),
+            (Kind::Foreign, [EARLY, EARLY, EARLY, WRONG_WAY, WRONG_WAY, Ignore]),
+        ];
+        for (kind, outcomes) in table {
+            for (phase, outcome) in PHASES.into_iter().zip(outcomes) {
+                assert_eq!(rule(phase, kind), outcome, "{phase:?}, {kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_message_of_the_catalogue_is_of_its_kind() {
+        let session = [
+            (1, Kind::Hello),
+            (3, Kind::Logon),
+            (6, Kind::Heartbeat),
+            (7, Kind::TestRequest),
+            (8, Kind::ResendRequest),
+            (14, Kind::Terminate),
+        ];
+        let requests = [100, 101, 102, 104, 105, 106, 300, 310, 320, 400, 600, 602];
+        let told = [2, 4, 5, 9, 10, 11, 12, 13, 16, 17, 18, 200, 201, 202, 203, 301, 311, 401, 601, 603, 604];
+        let rows: Vec<(u16, Kind)> = session
+            .into_iter()
+            .chain(requests.map(|template_id| (template_id, Kind::Request)))
+            .chain(told.map(|template_id| (template_id, Kind::Foreign)))
+            .collect();
+        assert_eq!(rows.len(), CATALOGUE.len(), "every message has its row");
+        for (template_id, kind) in rows {
+            assert_eq!(lookup(template_id).map(kind_of), Some(kind), "template {template_id}");
+        }
+    }
+}

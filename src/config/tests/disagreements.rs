@@ -127,3 +127,18 @@ fn a_symbol_that_the_venue_has_twice_is_refused() {
          docs/config.md lists it",
     );
 }
+
+#[test]
+fn another_core_that_is_this_one_or_named_twice_is_refused() {
+    let core = |id: u16| format!("[[cores]]\nid = {id}\naddress = \"10.0.0.2:7400\"\n");
+    check_refused(
+        &format!("{TEXT}{}", core(1)),
+        Code::Disagreement,
+        "gateway.toml:42: cores[0].id = 1: is the core of this gateway; allowed: the number of another core",
+    );
+    check_refused(
+        &format!("{TEXT}{}{}", core(2), core(2)),
+        Code::Disagreement,
+        "gateway.toml:45: cores[1].id = 2: is that of cores[0] already; allowed: one that no other of [[cores]] has",
+    );
+}

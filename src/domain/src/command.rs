@@ -227,7 +227,7 @@ pub enum Command {
     ReplaceOrder(ReplaceOrder),
     /// A mass cancel.
     MassCancel(MassCancel),
-    /// Engages or releases a kill switch; engaging cancels every order in scope.
+    /// Engages or releases a kill switch.
     SetKillSwitch {
         /// The client's id of the request.
         request_id: u64,
@@ -235,6 +235,8 @@ pub enum Command {
         account_id: AccountId,
         /// True to engage.
         engage: bool,
+        /// True to cancel every open order in scope when it engages.
+        cancel_open: bool,
     },
     /// Sets the trading state of an account, or of the core when `account_id` is `NONE`.
     SetTradingState {

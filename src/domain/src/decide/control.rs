@@ -13,6 +13,8 @@ use crate::event::{
 const MASS_CANCEL_TEMPLATE: u16 = 104;
 const KILL_SWITCH_TEMPLATE: u16 = 400;
 const NS_PER_MS: u64 = 1_000_000;
+/// `MassCancel::lockout` that lifts the lock-out.
+const RELEASE: u8 = 2;
 
 /// Whose orders a mass cancel of ours covers.
 #[derive(Clone, Copy, Debug)]
@@ -144,10 +146,14 @@ impl Deciding<'_> {
 
     pub(super) fn mass_cancel(&mut self, cancel: &MassCancel) {
         let side_is_valid = cancel.side == 0 || Side::from_raw(cancel.side).is_some();
+        let is_admin = self.state.session(self.origin.session_id).is_some_and(|s| s.role == Role::Admin.raw());
         let reason = if !side_is_valid {
             Some(Reason::SideInvalid)
         } else if cancel.lockout > 2 {
             Some(Reason::FieldValue)
+        } else if cancel.lockout != 0 && is_admin {
+            // An operator covers every session, and a lock-out is one session's: the kill switch is for all.
+            Some(Reason::ScopeInvalid)
         } else if cancel.account_id.0 != 0 && self.state.account(cancel.account_id).is_none() {
             Some(Reason::AccountUnknown)
         } else if cancel.instrument_id.0 != 0 && self.state.instrument(cancel.instrument_id).is_none() {
@@ -158,7 +164,6 @@ impl Deciding<'_> {
         if let Some(reason) = reason {
             return self.reject_request([cancel.request_id, 0, 0], None, reason.into(), MASS_CANCEL_TEMPLATE);
         }
-        let is_admin = self.state.session(self.origin.session_id).is_some_and(|s| s.role == Role::Admin.raw());
         self.begin_mass_cancel(Cover {
             request_id: cancel.request_id,
             account_id: cancel.account_id.0,
@@ -182,7 +187,11 @@ impl Deciding<'_> {
             meta: Meta::default(),
             request_id: cover.request_id,
             mass_cancel_id: self.state.next_mass_cancel.saturating_add(begun as u64),
-            order_id_max: self.state.id(self.state.next_order).saturating_sub(1),
+            // What lifts a lock-out cancels nothing: it covers no order.
+            order_id_max: match cover.lockout {
+                RELEASE => 0,
+                _ => self.state.id(self.state.next_order).saturating_sub(1),
+            },
             account_id: cover.account_id,
             instrument_id: cover.instrument_id,
             target_session_id: cover.session_id,
@@ -200,7 +209,7 @@ impl Deciding<'_> {
         }
     }
 
-    pub(super) fn set_kill_switch(&mut self, request_id: u64, account_id: AccountId, engage: bool) {
+    pub(super) fn set_kill_switch(&mut self, request_id: u64, account_id: AccountId, engage: bool, cancel_open: bool) {
         if account_id != AccountId::NONE && self.state.account(account_id).is_none() {
             return self.reject_request([request_id, 0, 0], None, Reason::AccountUnknown.into(), KILL_SWITCH_TEMPLATE);
         }
@@ -217,7 +226,7 @@ impl Deciding<'_> {
         } else {
             self.report(self.origin.session_id.0, account_id.0, request_id, event);
         }
-        if engage {
+        if engage && cancel_open {
             self.begin_mass_cancel(Cover {
                 request_id,
                 account_id: account_id.0,
