@@ -50,7 +50,8 @@ pub struct Step<A> {
 
 /// What becomes of open orders when a session with this mode ends for `reason`.
 ///
-/// A take-over is no loss of the session: its orders stay. A logout is what the client says.
+/// A take-over is no loss of the session, and a stop of the gateway none of the client: the orders stay. A logout is
+/// what the client says.
 #[must_use]
 pub const fn cod_action(mode: CodMode, window_ms: u32, reason: Reason) -> CodAction {
     let (on_loss, on_logout) = match mode {
@@ -59,7 +60,7 @@ pub const fn cod_action(mode: CodMode, window_ms: u32, reason: Reason) -> CodAct
         CodMode::Logout => (false, true),
         CodMode::Both => (true, true),
     };
-    if matches!(reason, Reason::TakenOver) {
+    if matches!(reason, Reason::TakenOver | Reason::Shutdown) {
         CodAction::Keep
     } else if matches!(reason, Reason::Logout) {
         if on_logout { CodAction::CancelNow } else { CodAction::Keep }

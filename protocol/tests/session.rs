@@ -749,7 +749,7 @@ fn the_macs_of_the_three_answers_are_not_exchangeable() {
 #[test]
 fn open_orders_are_kept_or_canceled_by_mode_window_and_reason() {
     use tradecore_protocol::codes::CodAction::{CancelAfterWindow, CancelNow, Keep};
-    let (loss, logout, taken) = (Reason::ConnectionLost, Reason::Logout, Reason::TakenOver);
+    let (loss, logout) = (Reason::ConnectionLost, Reason::Logout);
     for (mode, window_ms, wanted) in [
         (CodMode::None, 0, [Keep, Keep, Keep]),
         (CodMode::Disconnect, 0, [CancelNow, Keep, Keep]),
@@ -758,8 +758,10 @@ fn open_orders_are_kept_or_canceled_by_mode_window_and_reason() {
         (CodMode::Both, 0, [CancelNow, CancelNow, Keep]),
         (CodMode::Both, 5, [CancelAfterWindow, CancelNow, Keep]),
     ] {
-        let found = [loss, logout, taken].map(|reason| cod_action(mode, window_ms, reason));
-        assert_eq!(found, wanted, "{mode:?}, {window_ms} ms");
+        for kept in [Reason::TakenOver, Reason::Shutdown] {
+            let found = [loss, logout, kept].map(|reason| cod_action(mode, window_ms, reason));
+            assert_eq!(found, wanted, "{mode:?}, {window_ms} ms, {kept:?}");
+        }
     }
 }
 

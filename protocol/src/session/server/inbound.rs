@@ -256,8 +256,9 @@ impl ServerSession {
     }
 
     fn part(&mut self, now: Now, frame: &Frame<'_>, out: &mut [u8]) -> Step<ServerAction> {
-        let said = frame.read::<Terminate>().ok().and_then(|block| Reason::from_raw(block.reason.get()));
-        let reason = said.unwrap_or(Reason::ConnectionLost);
+        let is_logout = frame.read::<Terminate>().is_ok_and(|block| block.reason.get() == Reason::Logout.raw());
+        // Whatever else a client says, it may not choose what becomes of its orders.
+        let reason = if is_logout { Reason::Logout } else { Reason::ConnectionLost };
         let step = self.end(now, out, reason, "");
         Step { written: step.written, action: ServerAction::Close { reason, by_peer: true } }
     }
