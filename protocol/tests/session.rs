@@ -382,6 +382,8 @@ fn before_logon_everything_but_hello_and_logon_ends_the_connection() {
         bytes[2..4].copy_from_slice(&info.template_id.to_le_bytes());
         bytes[4..6].copy_from_slice(&info.block_len.to_le_bytes());
         bytes[6] = 1;
+        // As its kind of message is numbered: the time is wrong before the number is.
+        bytes[8] = u8::from(info.may_be_sequenced());
         let (actions, reply) = pair.deliver_to_server(&bytes);
         assert_eq!(actions, [ServerAction::Close { reason: Reason::NotLoggedOn, by_peer: false }], "{}", info.name);
         assert_eq!(templates(&reply), [LogonReject::TEMPLATE_ID]);

@@ -34,10 +34,10 @@ impl ServerSession {
         frame: &Frame<'_>,
         out: &mut [u8],
     ) -> Step<ServerAction> {
-        if frame.header.seq != 0 {
-            return self.end(now, out, Reason::SeqError, "seq: 0 before logon");
-        }
         match rule(self.phase, kind_of(info)) {
+            Rule::Challenge | Rule::CheckLogon if frame.header.seq != 0 => {
+                self.end(now, out, Reason::SeqError, "seq: 0 before logon")
+            }
             Rule::Challenge => self.challenge(now, frame, out),
             Rule::CheckLogon => match self.take_logon(frame) {
                 Ok(query) => Step { written: 0, action: ServerAction::CheckLogon(query) },
