@@ -16,6 +16,12 @@ macro_rules! exit_codes {
             pub const fn code(self) -> u8 {
                 self as u8
             }
+
+            /// The name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
         }
     };
 }

@@ -1,0 +1,29 @@
+//! `tradecore venue`.
+
+use std::path::PathBuf;
+
+use tradecore::exit::Exit;
+
+use super::failure::Failure;
+
+/// Runs the virtual venue of a configuration as a process of its own.
+#[derive(clap::Args)]
+#[command(after_help = "Example: tradecore venue --config /etc/tradecore/virtual.toml")]
+pub(super) struct Venue {
+    /// A configuration with a [venue] section.
+    #[arg(long)]
+    config: PathBuf,
+}
+
+impl Venue {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = super::config::load(&self.config)?;
+        let mut venue = config.venue().map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        venue.log_dir = config.beside(&venue.log_dir);
+        if let Some(capture) = &mut venue.capture {
+            capture.paths.iter_mut().for_each(|path| *path = config.beside(path));
+        }
+        let stop = super::stop_at_signals()?;
+        tradecore::venue::run(&venue, &stop).map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))
+    }
+}
