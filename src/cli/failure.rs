@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
 use tradecore::exit::Exit;
+use tradecore_client::ClientError;
+use tradecore_client::protocol::reason::Reason;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -21,6 +24,38 @@ impl Failure {
     /// A failure that is named by its exit code.
     pub(super) fn new(exit: Exit, text: impl Into<String>) -> Self {
         Self { exit, name: exit.name().to_owned(), code: u32::from(exit.code()), text: text.into() }
+    }
+
+    /// A failure that is named by the gateway's reason; without words of its own it says what the reason means.
+    pub(super) fn refused(exit: Exit, reason: Reason, text: &str) -> Self {
+        let meaning = Reason::TABLE.iter().find(|(known, ..)| *known == reason).map_or("", |(_, _, _, doc)| doc.trim());
+        let text = match text {
+            "" => meaning.to_owned(),
+            text => format!("{meaning} ({text})"),
+        };
+        Self { exit, name: reason.name().to_owned(), code: u32::from(reason.raw()), text }
+    }
+
+    /// As one JSON object.
+    pub(super) fn to_json(&self) -> Value {
+        let Self { exit, name, code, text } = self;
+        json!({"type": "Failure", "exit": exit.code(), "reason": name, "code": code, "text": text})
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Refused { reason, text } => return Self::refused(Exit::Credential, *reason, text),
+            ClientError::NotAllowed(_) => {
+                return Self::refused(Exit::Rejected, Reason::RoleForbidden, &error.to_string());
+            }
+            ClientError::Key => Exit::Credential,
+            ClientError::NotReady => Exit::Unavailable,
+            ClientError::Store(_) | ClientError::Random => Exit::Io,
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

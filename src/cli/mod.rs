@@ -1,11 +1,16 @@
 //! The command line: what is asked for, and how it ended. Each command stands in a file of its own.
 
 mod config;
+mod connection;
 mod demo;
+mod desk;
 mod failure;
 mod journal;
+mod order;
+mod report;
 mod run;
 mod venue;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +38,9 @@ enum Command {
     Run(run::Run),
     Venue(venue::Venue),
     #[command(subcommand)]
+    Order(order::Order),
+    Watch(watch::Watch),
+    #[command(subcommand)]
     Config(config::Config),
     #[command(subcommand)]
     Journal(journal::Journal),
@@ -43,9 +51,13 @@ pub(crate) fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            drop(error.print());
-            return ExitCode::from(exit.code());
+            if !error.use_stderr() {
+                // Help and version; the reader of a pipe may have gone.
+                drop(error.print());
+                return ExitCode::from(Exit::Ok.code());
+            }
+            let text = error.render().to_string();
+            return end(&Failure::new(Exit::Usage, text.trim_start_matches("error: ").trim_end()));
         }
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -55,16 +67,28 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Venue(command) => command.run(),
+        Command::Order(command) => command.run(),
+        Command::Watch(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Journal(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::from(Exit::Ok.code()),
-        Err(failure) => {
-            eprintln!("tradecore: {failure}");
-            ExitCode::from(failure.exit.code())
-        }
+        Err(failure) => end(&failure),
     }
+}
+
+/// Says why a command failed: to people always, to programs where an order was asked about with `--json`.
+fn end(failure: &Failure) -> ExitCode {
+    eprintln!("tradecore: {failure}");
+    let mut words = std::env::args_os().skip(1);
+    let is_client = words.next().is_some_and(|command| command == "order" || command == "watch");
+    if is_client && words.any(|word| word == "--json") {
+        use std::io::Write;
+        // The reader of a pipe may have gone.
+        drop(writeln!(std::io::stdout(), "{}", failure.to_json()));
+    }
+    ExitCode::from(failure.exit.code())
 }
 
 /// True from the first SIGTERM or SIGINT on.
@@ -75,4 +99,25 @@ fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
             .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
     }
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        let mut waiting = vec![("tradecore".to_owned(), super::Arguments::command())];
+        let mut count = 0;
+        while let Some((name, command)) = waiting.pop() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Example: "), "{name}: {help:?}");
+            assert!(help.contains(&name), "{name} has the example of another command: {help:?}");
+            count += 1;
+            waiting
+                .extend(command.get_subcommands().map(|below| (format!("{name} {}", below.get_name()), below.clone())));
+        }
+        assert!(count > 12, "the commands were found: {count}");
+        super::Arguments::command().debug_assert();
+    }
 }
