@@ -717,13 +717,13 @@ impl Client {
             }
             ClientAction::LogonRefused { reject, is_authentic } => self.refused(reject, *is_authentic)?,
             ClientAction::Report(_) => {
-                self.deliver(frame);
+                self.deliver(frame)?;
                 self.store.numbers.applied_seq = frame.header.seq;
                 if let Some(connection) = &mut self.connection {
                     connection.session.applied(frame.header.seq);
                 }
             }
-            ClientAction::Answer(_) => self.deliver(frame),
+            ClientAction::Answer(_) => self.deliver(frame)?,
             ClientAction::Skipped => {
                 self.store.numbers.applied_seq = self.store.numbers.applied_seq.max(frame.header.seq);
             }
@@ -815,14 +815,16 @@ impl Client {
         }
     }
 
-    fn deliver(&mut self, frame: &Frame<'_>) {
+    fn deliver(&mut self, frame: &Frame<'_>) -> Result<(), ClientError> {
         let event = match frame.header.template_id {
             wire::ExecReport::TEMPLATE_ID => frame.read().map(|block| Event::Exec(*block)),
-            wire::RequestReject::TEMPLATE_ID => frame.read::<wire::RequestReject>().map(|block| {
-                // A refused request was heard: it must not be sent again.
-                self.store.unacked.remove(&block.ref_seq.get());
-                Event::Reject(*block)
-            }),
+            wire::RequestReject::TEMPLATE_ID => {
+                let reject = frame.read::<wire::RequestReject>().copied();
+                if let Ok(reject) = &reject {
+                    self.store.refused(reject.ref_seq.get())?;
+                }
+                reject.map(Event::Reject)
+            }
             wire::MassCancelReport::TEMPLATE_ID => frame.read().map(|block| Event::MassCancel(*block)),
             wire::KillSwitchReport::TEMPLATE_ID => frame.read().map(|block| Event::Kill(*block)),
             wire::Quote::TEMPLATE_ID => frame.read().map(|block| Event::Quote(*block)),
@@ -830,9 +832,10 @@ impl Client {
             wire::Account::TEMPLATE_ID => frame.read().map(|block| Event::Account(*block)),
             wire::InstrumentDef::TEMPLATE_ID => frame.read().map(|block| Event::Instrument(*block)),
             wire::QueryEnd::TEMPLATE_ID => frame.read().map(|block| Event::QueryEnd(*block)),
-            _ => return,
+            _ => return Ok(()),
         };
         self.events.extend(event.ok());
+        Ok(())
     }
 }
 

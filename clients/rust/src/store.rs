@@ -17,6 +17,7 @@ pub struct StoreError {
 
 const NUMBERS: u8 = 1;
 const REQUEST: u8 = 2;
+const REFUSED: u8 = 3;
 const HEADER_BYTES: usize = 9;
 /// Bits of a ClOrdID's counter below the second in which a new file was made.
 const IDS_PER_SECOND_BITS: u32 = 16;
@@ -133,6 +134,10 @@ impl Store {
             }
             match kind {
                 NUMBERS => self.numbers = Numbers::from_bytes(payload).unwrap_or(self.numbers),
+                REFUSED => {
+                    let seq = payload.first_chunk::<8>().map_or(0, |seq| u64::from_le_bytes(*seq));
+                    self.unacked.remove(&seq);
+                }
                 _ => {
                     if let Some((seq, request)) = read_request(payload) {
                         self.numbers.next_client_seq = self.numbers.next_client_seq.max(seq.saturating_add(1));
@@ -165,6 +170,14 @@ impl Store {
         self.numbers.next_client_seq = seq.saturating_add(1);
         self.unacked.insert(seq, request);
         Ok(())
+    }
+
+    /// Forgets a request that was heard and refused without a trace: the next process must not send it again.
+    pub(crate) fn refused(&mut self, seq: u64) -> Result<(), StoreError> {
+        match self.unacked.remove(&seq) {
+            Some(_) => self.append(REFUSED, &seq.to_le_bytes()),
+            None => Ok(()),
+        }
     }
 
     /// Forgets requests that have arrived: their outcome is in the report stream.
@@ -240,6 +253,21 @@ mod tests {
         }
         let store = Store::open(&path, 1_700_000_000).unwrap();
         assert_eq!((store.numbers.applied_seq, store.unacked.len(), most), (9, 3, 6));
+    }
+
+    #[test]
+    fn a_refused_request_is_not_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let mut store = Store::open(&path, 1).unwrap();
+        for seq in 1..=3_u64 {
+            store.keep(seq, Request { template_id: 100, block: seq.to_le_bytes().to_vec() }).unwrap();
+        }
+        store.refused(2).unwrap();
+        drop(store);
+        let store = Store::open(&path, 1).unwrap();
+        assert_eq!(store.unacked.keys().copied().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(store.numbers.next_client_seq, 4, "its number was used");
     }
 
     #[test]
