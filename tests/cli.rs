@@ -338,3 +338,49 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     assert_eq!((&finding["flaw"], &finding["offset"]), (&"record".into(), &4096.into()), "{damaged:?}");
     assert!(damaged.words.contains("JournalDamaged (80)") && damaged.words.contains("byte 4096"), "{damaged:?}");
 }
+
+/// Pids of every child of a process.
+fn children(parent: u32) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").expect("there").flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| stat(*pid).is_some_and(|stat| stat.1 == parent))
+        .collect()
+}
+
+/// State and parent of a process, proc_pid_stat(5).
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut words = text.rsplit(')').next()?.split_whitespace();
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_venue_and_gateway_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut demo = Command::new(BINARY)
+        .args(["demo", "--quiet", "--seconds", "600", "--kills", "0", "--dir"])
+        .arg(dir.path())
+        .spawn()
+        .expect("started");
+    let started = Instant::now();
+    while !dir.path().join("data/listening").exists() {
+        assert!(started.elapsed() < DEADLINE, "the gateway did not start");
+        std::thread::yield_now();
+    }
+    let children = children(demo.id());
+    demo.kill().expect("killed");
+    demo.wait().expect("gone");
+    assert_eq!(children.len(), 2, "venue and gateway");
+    // What nobody waits for stays as a zombie; it runs no more.
+    let runs = |pid: &u32| stat(*pid).is_some_and(|(state, _)| state != 'Z');
+    let killed = Instant::now();
+    while children.iter().any(runs) {
+        if killed.elapsed() > DEADLINE {
+            for pid in &children {
+                drop(Command::new("kill").args(["-KILL", &pid.to_string()]).status());
+            }
+            panic!("a child outlives the demo");
+        }
+        std::thread::yield_now();
+    }
+}

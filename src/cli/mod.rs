@@ -91,6 +91,19 @@ fn end(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.exit.code())
 }
 
+/// From here on the death of the parent is ours: no handler of the parent runs when it is killed.
+fn die_with_parent(parent: Option<i32>) -> Result<(), Failure> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let Some(parent) = parent else { return Ok(()) };
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    // It may have died before it could be watched.
+    match getppid() {
+        Some(pid) if pid.as_raw_nonzero().get() == parent => Ok(()),
+        _ => Err(Failure::new(Exit::Unavailable, format!("process {parent} is not the parent of this one"))),
+    }
+}
+
 /// True from the first SIGTERM or SIGINT on.
 fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));

@@ -14,10 +14,14 @@ pub(super) struct Run {
     /// The configuration.
     #[arg(long)]
     config: PathBuf,
+    /// Ends with this process, its parent.
+    #[arg(long, hide = true, value_name = "PID")]
+    die_with_parent: Option<i32>,
 }
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
+        super::die_with_parent(self.die_with_parent)?;
         let config = super::config::load(&self.config)?;
         let stop = Stop::default();
         count_signals(&stop)?;

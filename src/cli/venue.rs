@@ -13,10 +13,14 @@ pub(super) struct Venue {
     /// A configuration with a [venue] section.
     #[arg(long)]
     config: PathBuf,
+    /// Ends with this process, its parent.
+    #[arg(long, hide = true, value_name = "PID")]
+    die_with_parent: Option<i32>,
 }
 
 impl Venue {
     pub(super) fn run(self) -> Result<(), Failure> {
+        super::die_with_parent(self.die_with_parent)?;
         let config = super::config::load(&self.config)?;
         let mut venue = config.venue().map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
         venue.log_dir = config.beside(&venue.log_dir);
