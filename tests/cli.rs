@@ -339,6 +339,20 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     assert!(damaged.words.contains("JournalDamaged (80)") && damaged.words.contains("byte 4096"), "{damaged:?}");
 }
 
+#[test]
+fn the_readme_lists_every_exit_code() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there");
+    let table = readme.lines().skip_while(|line| !line.starts_with("| exit code")).take_while(|line| !line.is_empty());
+    let mut listed: Vec<u8> = table
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|codes| codes.split(','))
+        .filter_map(|code| code.trim().parse().ok())
+        .collect();
+    listed.sort_unstable();
+    let declared: Vec<u8> = tradecore::exit::Exit::TABLE.iter().map(|(code, ..)| *code).collect();
+    assert_eq!(listed, declared);
+}
+
 /// Pids of every child of a process.
 fn children(parent: u32) -> Vec<u32> {
     let pids = std::fs::read_dir("/proc").expect("there").flatten();
