@@ -29,10 +29,8 @@ impl Failure {
     /// A failure that is named by the gateway's reason; without words of its own it says what the reason means.
     pub(super) fn refused(exit: Exit, reason: Reason, text: &str) -> Self {
         let meaning = Reason::TABLE.iter().find(|(known, ..)| *known == reason).map_or("", |(_, _, _, doc)| doc.trim());
-        let text = match text {
-            "" => meaning.to_owned(),
-            text => format!("{meaning} ({text})"),
-        };
+        // The gateway's text is often the meaning itself, cut to its field.
+        let text = if meaning.starts_with(text) { meaning.to_owned() } else { format!("{meaning} ({text})") };
         Self { exit, name: reason.name().to_owned(), code: u32::from(reason.raw()), text }
     }
 
@@ -68,5 +66,19 @@ impl From<(Exit, String)> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} ({}): {}", self.name, self.code, self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_reason_means_and_what_the_gateway_adds_once() {
+        let text = |text: &str| Failure::refused(Exit::Rejected, Reason::PriceTick, text).to_string();
+        let meaning = "PriceTick (108): The price is not a multiple of the tick size.";
+        assert_eq!(text(""), meaning);
+        assert_eq!(text("The price is not a multiple of"), meaning);
+        assert_eq!(text("tick 0.01"), format!("{meaning} (tick 0.01)"));
     }
 }

@@ -29,8 +29,6 @@ pub(super) enum Order {
     --qty 0.01 --price 101.25"
 )]
 pub(super) struct New {
-    #[command(flatten)]
-    connection: Connection,
     /// Symbol or number of the instrument.
     #[arg(long)]
     instrument: String,
@@ -59,6 +57,8 @@ pub(super) struct New {
     /// `ack`: until the broker has the order. `done`: until the order is closed, however long it takes.
     #[arg(long, default_value = "ack")]
     wait: Wait,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,11 +71,11 @@ enum Wait {
 #[derive(clap::Args)]
 #[command(after_help = "Example: tradecore order cancel --config gateway.toml --session 1 --cl-ord-id 281474976710657")]
 pub(super) struct Cancel {
-    #[command(flatten)]
-    connection: Connection,
     /// The order's FIX ClOrdID (11), as the reports say it.
     #[arg(long)]
     cl_ord_id: u64,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Changes price, total quantity or both of an order and waits for the broker's answer.
@@ -86,8 +86,6 @@ pub(super) struct Cancel {
 )]
 #[command(group(clap::ArgGroup::new("change").args(["qty", "price"]).required(true).multiple(true)))]
 pub(super) struct Replace {
-    #[command(flatten)]
-    connection: Connection,
     /// The order's FIX ClOrdID (11), as the reports say it.
     #[arg(long)]
     cl_ord_id: u64,
@@ -97,6 +95,8 @@ pub(super) struct Replace {
     /// Price; by default as it is.
     #[arg(long, value_parser = tradecore_client::px, allow_hyphen_values = true)]
     price: Option<Px>,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 /// Prints the state of one order, or of all open ones.
@@ -104,14 +104,14 @@ pub(super) struct Replace {
 #[command(after_help = "Example: tradecore order status --config gateway.toml --session 1 --all --json")]
 #[command(group(clap::ArgGroup::new("which").args(["cl_ord_id", "all"]).required(true)))]
 pub(super) struct Status {
-    #[command(flatten)]
-    connection: Connection,
     /// The order's FIX ClOrdID (11), as the reports say it.
     #[arg(long)]
     cl_ord_id: Option<u64>,
     /// Every open order of the session.
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 impl Order {

@@ -16,11 +16,11 @@ use super::report::{print, print_fields};
 #[derive(clap::Args)]
 #[command(after_help = "Example: tradecore watch --config gateway.toml --session 9 --json")]
 pub(super) struct Watch {
-    #[command(flatten)]
-    connection: Connection,
     /// Starts with what happens now.
     #[arg(long)]
     skip_missed: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 impl Watch {
