@@ -277,6 +277,14 @@ impl Config {
     }
 }
 
+/// The key of a session, from a file that no configuration names.
+///
+/// # Errors
+/// The file, what is wrong with it, and what it must be.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
+    secret::read(path, path.to_owned(), None).map_err(|problem| format!("{problem}; allowed: {}", secret::ALLOWED))
+}
+
 /// Roles that a session of this role may log on with.
 #[must_use]
 pub const fn roles_of(role: Role) -> u8 {

@@ -16,6 +16,12 @@ macro_rules! exit_codes {
             pub const fn code(self) -> u8 {
                 self as u8
             }
+
+            /// The name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
         }
     };
 }
@@ -25,13 +31,15 @@ exit_codes! {
     Ok = 0,
     /// The command line is wrong.
     Usage = 64,
+    /// The gateway or the broker rejected a request.
+    Rejected = 65,
     /// A gateway, venue or address is not there.
     Unavailable = 69,
     /// A broken invariant of ours.
     Internal = 70,
     /// The system refused to read or write.
     Io = 74,
-    /// Credentials are missing, readable by others, or refused.
+    /// Credentials are missing or readable by others, or the gateway refuses the logon.
     Credential = 77,
     /// The configuration is wrong.
     Config = 78,

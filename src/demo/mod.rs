@@ -47,7 +47,8 @@ pub type Failure = (Exit, String);
 const SECRET: &str = "the key of a demonstration";
 const ALGOS: [(u32, Kind); 3] = [(1, Kind::Maker), (2, Kind::Taker), (3, Kind::Repeater)];
 
-/// A child process that does not outlive the demo.
+/// A child process that does not outlive the demo, even one that is killed: the kernel ends it with the thread that
+/// started it, so that must be the demo's main thread.
 struct Process {
     child: Child,
 }
@@ -64,6 +65,7 @@ impl Process {
         let child = Command::new(binary)
             .args([command, "--config"])
             .arg(dir.join("gateway.toml"))
+            .args(["--die-with-parent", &std::process::id().to_string()])
             // A Ctrl-C is for the demo alone: it stops the algos first, then these.
             .process_group(0)
             .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +25,8 @@ use crate::store::{Request, Store, StoreError};
 const REQUEST_BYTES_MAX: usize = 256;
 const RECONNECT_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for a host that does not answer.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// Where the gateway listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,11 @@ pub struct Options {
     pub cod_mode: CodMode,
     /// Cancel-on-disconnect window, ms.
     pub cod_window_ms: u32,
+    /// What happens to a connection that the session has already. With `Refuse` it stays, and the first logon ends
+    /// with `ClientError::Refused`; later ones are tried again, since a half-open connection of our own goes away.
+    pub takeover: TakeoverPolicy,
+    /// Whether missed reports come first, or are skipped, and `Event::Resynchronize` stands for them.
+    pub replay_mode: ReplayMode,
     /// The file of what must not be forgotten; none: in memory.
     pub state_path: Option<PathBuf>,
     /// For the gateway's logs.
@@ -79,6 +86,9 @@ impl Options {
             heartbeat_ms: 1000,
             cod_mode: CodMode::None,
             cod_window_ms: 0,
+            // A half-open connection of our own must not keep us out.
+            takeover: TakeoverPolicy::TakeOver,
+            replay_mode: ReplayMode::Replay,
             state_path: None,
             app_name: "algo".to_owned(),
         }
@@ -231,7 +241,7 @@ impl Socket {
     fn open(address: &Address) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address)?;
+                let stream = connect(address)?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
@@ -255,6 +265,18 @@ impl Socket {
     }
 }
 
+/// Connects to the first address of the name that answers.
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    for address in address.to_socket_addrs()? {
+        result = TcpStream::connect_timeout(&address, CONNECT_MAX);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
 struct Connection {
     socket: Socket,
     session: ClientSession,
@@ -272,6 +294,8 @@ pub struct Client {
     connection: Option<Connection>,
     next_attempt: Instant,
     backoff: Duration,
+    trouble: Option<String>,
+    has_logged_on: bool,
     events: VecDeque<Event>,
     next_request: u64,
 }
@@ -283,9 +307,10 @@ impl Client {
     /// The state file, or a key that is too short.
     pub fn new(options: Options) -> Result<Self, ClientError> {
         let key = MacKey::new(&options.secret).ok_or(ClientError::Key)?;
+        let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let store = match &options.state_path {
-            Some(path) => Store::open(path)?,
-            None => Store::in_memory(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
+            Some(path) => Store::open(path, unix_seconds)?,
+            None => Store::in_memory(unix_seconds),
         };
         Ok(Self {
             options,
@@ -295,6 +320,8 @@ impl Client {
             connection: None,
             next_attempt: Instant::now(),
             backoff: RECONNECT_MIN,
+            trouble: None,
+            has_logged_on: false,
             events: VecDeque::new(),
             next_request: 1,
         })
@@ -329,6 +356,12 @@ impl Client {
     #[must_use]
     pub fn in_doubt(&self) -> usize {
         self.store.unacked.len()
+    }
+
+    /// Why the last attempt to connect or to log on came to nothing, for people; none while connected.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     fn now(&self) -> Now {
@@ -557,7 +590,13 @@ impl Client {
     fn open(&mut self) -> Result<(), ClientError> {
         self.next_attempt = after(self.backoff);
         self.backoff = self.backoff.saturating_mul(2).min(RECONNECT_MAX);
-        let Ok(mut socket) = Socket::open(&self.options.address) else { return Ok(()) };
+        let mut socket = match Socket::open(&self.options.address) {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.trouble = Some(error.to_string());
+                return Ok(());
+            }
+        };
         let config = ClientConfig {
             key_id: Text::new(&self.options.key_id),
             session_id: self.options.session_id,
@@ -567,9 +606,8 @@ impl Client {
             heartbeat_ms: self.options.heartbeat_ms,
             cod_mode: self.options.cod_mode,
             cod_window_ms: self.options.cod_window_ms,
-            // A half-open connection of our own must not keep us out.
-            takeover: TakeoverPolicy::TakeOver,
-            replay_mode: ReplayMode::Replay,
+            takeover: self.options.takeover,
+            replay_mode: self.options.replay_mode,
             logon_timeout_ns: 5_000_000_000,
             app_name: Text::new(&self.options.app_name),
             app_version: Text::new(env!("CARGO_PKG_VERSION")),
@@ -594,6 +632,7 @@ impl Client {
     }
 
     fn disconnected(&mut self, reason: Reason) {
+        self.trouble = Some(format!("the connection ended: {}", reason.name()));
         if self.connection.take().is_some_and(|connection| connection.is_ready) {
             self.events.push_back(Event::Disconnected { reason });
         }
@@ -671,18 +710,20 @@ impl Client {
         match action {
             ClientAction::LoggedOn(ack) => {
                 self.backoff = RECONNECT_MIN;
+                self.trouble = None;
+                self.has_logged_on = true;
                 self.store.numbers.session_epoch = ack.session_epoch.get();
                 self.resend(ack.last_client_seq.get(), now)?;
             }
             ClientAction::LogonRefused { reject, is_authentic } => self.refused(reject, *is_authentic)?,
             ClientAction::Report(_) => {
-                self.deliver(frame);
+                self.deliver(frame)?;
                 self.store.numbers.applied_seq = frame.header.seq;
                 if let Some(connection) = &mut self.connection {
                     connection.session.applied(frame.header.seq);
                 }
             }
-            ClientAction::Answer(_) => self.deliver(frame),
+            ClientAction::Answer(_) => self.deliver(frame)?,
             ClientAction::Skipped => {
                 self.store.numbers.applied_seq = self.store.numbers.applied_seq.max(frame.header.seq);
             }
@@ -763,19 +804,27 @@ impl Client {
                 self.next_attempt = Instant::now();
                 Ok(())
             }
-            Reason::Shutdown | Reason::LoginRate | Reason::ConnectionsMax | Reason::SessionInUse => Ok(()),
+            Reason::SessionInUse if !self.has_logged_on && self.options.takeover == TakeoverPolicy::Refuse => {
+                Err(ClientError::Refused { reason, text: reject.text.as_str().to_owned() })
+            }
+            Reason::Shutdown | Reason::LoginRate | Reason::ConnectionsMax | Reason::SessionInUse => {
+                self.trouble = Some(format!("{}: {}", reason.name(), reject.text));
+                Ok(())
+            }
             _ => Err(ClientError::Refused { reason, text: reject.text.as_str().to_owned() }),
         }
     }
 
-    fn deliver(&mut self, frame: &Frame<'_>) {
+    fn deliver(&mut self, frame: &Frame<'_>) -> Result<(), ClientError> {
         let event = match frame.header.template_id {
             wire::ExecReport::TEMPLATE_ID => frame.read().map(|block| Event::Exec(*block)),
-            wire::RequestReject::TEMPLATE_ID => frame.read::<wire::RequestReject>().map(|block| {
-                // A refused request was heard: it must not be sent again.
-                self.store.unacked.remove(&block.ref_seq.get());
-                Event::Reject(*block)
-            }),
+            wire::RequestReject::TEMPLATE_ID => {
+                let reject = frame.read::<wire::RequestReject>().copied();
+                if let Ok(reject) = &reject {
+                    self.store.refused(reject.ref_seq.get())?;
+                }
+                reject.map(Event::Reject)
+            }
             wire::MassCancelReport::TEMPLATE_ID => frame.read().map(|block| Event::MassCancel(*block)),
             wire::KillSwitchReport::TEMPLATE_ID => frame.read().map(|block| Event::Kill(*block)),
             wire::Quote::TEMPLATE_ID => frame.read().map(|block| Event::Quote(*block)),
@@ -783,9 +832,10 @@ impl Client {
             wire::Account::TEMPLATE_ID => frame.read().map(|block| Event::Account(*block)),
             wire::InstrumentDef::TEMPLATE_ID => frame.read().map(|block| Event::Instrument(*block)),
             wire::QueryEnd::TEMPLATE_ID => frame.read().map(|block| Event::QueryEnd(*block)),
-            _ => return,
+            _ => return Ok(()),
         };
         self.events.extend(event.ok());
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a client must not forget, in one append-only file; `kill -9` at any byte loses nothing that left.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,10 @@ pub struct StoreError {
 
 const NUMBERS: u8 = 1;
 const REQUEST: u8 = 2;
+const REFUSED: u8 = 3;
 const HEADER_BYTES: usize = 9;
+/// Bits of a ClOrdID's counter below the second in which a new file was made.
+const IDS_PER_SECOND_BITS: u32 = 16;
 
 /// The numbers of both streams and the ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(crate) struct Request {
 pub struct Store {
     path: Option<PathBuf>,
     file: Option<File>,
+    /// Held as long as the store lives: two clients on one file would forget each other's requests.
+    _lock: Option<File>,
     pub(crate) numbers: Numbers,
     pub(crate) unacked: BTreeMap<u64, Request>,
 }
@@ -76,15 +81,19 @@ impl Store {
         let epoch = unix_seconds.checked_rem(u64::from(u16::MAX)).unwrap_or(1) as u16;
         let numbers =
             Numbers { next_client_seq: 1, last_cl_ord_id: ClOrdId::new(epoch.max(1), 0).0, ..Numbers::default() };
-        Self { path: None, file: None, numbers, unacked: BTreeMap::new() }
+        Self { path: None, file: None, _lock: None, numbers, unacked: BTreeMap::new() }
     }
 
     /// Opens or makes the file. What a torn end holds was never sent, and is dropped.
     ///
+    /// The ids of a new file start at the second in which it is made, so that a file that was lost, or a second
+    /// one of the same session, repeats no id.
+    ///
     /// # Errors
-    /// As the system says.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    /// As the system says, and when another client has the file.
+    pub fn open(path: &Path, unix_seconds: u64) -> Result<Self, StoreError> {
         let failed = |source| StoreError { path: path.to_owned(), source };
+        let lock = lock_beside(path).map_err(failed)?;
         let mut bytes = Vec::new();
         match File::open(path) {
             Ok(mut file) => drop(file.read_to_end(&mut bytes).map_err(failed)?),
@@ -94,7 +103,12 @@ impl Store {
         let mut store = Self {
             path: Some(path.to_owned()),
             file: None,
-            numbers: Numbers { next_client_seq: 1, last_cl_ord_id: ClOrdId::new(1, 0).0, ..Numbers::default() },
+            _lock: Some(lock),
+            numbers: Numbers {
+                next_client_seq: 1,
+                last_cl_ord_id: ClOrdId::new(1, unix_seconds.wrapping_shl(IDS_PER_SECOND_BITS)).0,
+                ..Numbers::default()
+            },
             unacked: BTreeMap::new(),
         };
         store.read_back(&bytes);
@@ -120,6 +134,10 @@ impl Store {
             }
             match kind {
                 NUMBERS => self.numbers = Numbers::from_bytes(payload).unwrap_or(self.numbers),
+                REFUSED => {
+                    let seq = payload.first_chunk::<8>().map_or(0, |seq| u64::from_le_bytes(*seq));
+                    self.unacked.remove(&seq);
+                }
                 _ => {
                     if let Some((seq, request)) = read_request(payload) {
                         self.numbers.next_client_seq = self.numbers.next_client_seq.max(seq.saturating_add(1));
@@ -154,12 +172,31 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets a request that was heard and refused without a trace: the next process must not send it again.
+    pub(crate) fn refused(&mut self, seq: u64) -> Result<(), StoreError> {
+        match self.unacked.remove(&seq) {
+            Some(_) => self.append(REFUSED, &seq.to_le_bytes()),
+            None => Ok(()),
+        }
+    }
+
     /// Forgets requests that have arrived: their outcome is in the report stream.
     pub(crate) fn acked(&mut self, seq: u64) {
         if seq > self.numbers.acked_client_seq {
             self.numbers.acked_client_seq = seq;
             self.unacked.retain(|unacked, _| *unacked > seq);
         }
+    }
+}
+
+fn lock_beside(path: &Path) -> std::io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(name)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(std::io::Error::other("another client uses this state")),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -194,7 +231,7 @@ mod tests {
     fn a_file_cut_at_any_byte_opens_with_what_was_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
-        let mut store = Store::open(&path).unwrap();
+        let mut store = Store::open(&path, 1_700_000_000).unwrap();
         for seq in 1..=5_u64 {
             let block = [(100 + seq).to_le_bytes(), [7; 8]].concat();
             store.keep(seq, Request { template_id: 100, block }).unwrap();
@@ -202,18 +239,55 @@ mod tests {
         store.acked(2);
         store.numbers.applied_seq = 9;
         store.save_numbers().unwrap();
+        drop(store);
         let bytes = std::fs::read(&path).unwrap();
         let mut most = 0;
         for cut in 0..=bytes.len() {
             let cut_path = dir.path().join("cut");
             std::fs::write(&cut_path, &bytes[..cut]).unwrap();
-            let store = Store::open(&cut_path).unwrap();
+            let store = Store::open(&cut_path, 1_700_000_000).unwrap();
             let expected: Vec<u64> = (store.numbers.acked_client_seq + 1..store.numbers.next_client_seq).collect();
             assert_eq!(store.unacked.keys().copied().collect::<Vec<_>>(), expected, "cut at {cut}");
             assert!(store.numbers.next_client_seq >= most, "cut at {cut}: a longer file knows more");
             most = store.numbers.next_client_seq;
         }
-        let store = Store::open(&path).unwrap();
+        let store = Store::open(&path, 1_700_000_000).unwrap();
         assert_eq!((store.numbers.applied_seq, store.unacked.len(), most), (9, 3, 6));
+    }
+
+    #[test]
+    fn a_refused_request_is_not_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let mut store = Store::open(&path, 1).unwrap();
+        for seq in 1..=3_u64 {
+            store.keep(seq, Request { template_id: 100, block: seq.to_le_bytes().to_vec() }).unwrap();
+        }
+        store.refused(2).unwrap();
+        drop(store);
+        let store = Store::open(&path, 1).unwrap();
+        assert_eq!(store.unacked.keys().copied().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(store.numbers.next_client_seq, 4, "its number was used");
+    }
+
+    #[test]
+    fn a_file_has_one_client_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let store = Store::open(&path, 1).unwrap();
+        assert!(Store::open(&path, 1).unwrap_err().to_string().contains("another client"));
+        drop(store);
+        Store::open(&path, 1).unwrap();
+    }
+
+    #[test]
+    fn a_new_file_repeats_no_id_of_one_that_was_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let first_id = |name: &str, unix_seconds| {
+            Store::open(&dir.path().join(name), unix_seconds).unwrap().numbers.last_cl_ord_id
+        };
+        let (lost, next) = (first_id("lost", 1_700_000_000), first_id("new", 1_700_000_001));
+        assert!(next - lost >= 65_536, "{lost} {next}");
+        assert_eq!(ClOrdId(next).epoch(), 1, "ids of the other client stay open");
     }
 }

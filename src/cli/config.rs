@@ -1,0 +1,51 @@
+//! `tradecore config`.
+
+use std::path::{Path, PathBuf};
+
+use tradecore::config::{check_command, show_command};
+use tradecore::exit::Exit;
+
+use super::failure::Failure;
+
+/// Looks at a configuration.
+#[derive(clap::Subcommand)]
+#[command(after_help = "Example: tradecore config check --config gateway.toml")]
+pub(super) enum Config {
+    /// Checks every value; exit code 78 and what is allowed when one is wrong.
+    #[command(after_help = "Example: tradecore config check --config gateway.toml")]
+    Check {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// Prints the error as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints every value in force and where it comes from; secrets are never part of it.
+    #[command(after_help = "Example: tradecore config show --config gateway.toml --json")]
+    Show {
+        /// The configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// Prints one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Config {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        let result = match self {
+            Self::Check { config, json } => check_command(&config, json, &mut out),
+            Self::Show { config, json } => show_command(&config, json, &mut out),
+        };
+        result.map_err(|error| Failure::new(Exit::Config, error.to_string()))
+    }
+}
+
+/// A configuration with the overrides of the environment.
+pub(super) fn load(path: &Path) -> Result<tradecore::config::Config, Failure> {
+    tradecore::config::Config::load(path, tradecore::config::environment())
+        .map_err(|error| Failure::new(Exit::Config, error.to_string()))
+}

@@ -1,0 +1,244 @@
+//! Who logs on, and where: the options that the commands of a client share.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tradecore::config::{Code, SessionEntry};
+use tradecore::exit::Exit;
+use tradecore_client::protocol::codes::{ReplayMode, TakeoverPolicy};
+use tradecore_client::protocol::fields::{Environment, Role};
+use tradecore_client::protocol::reason::Reason;
+use tradecore_client::{Address, Client, ClientError, Event, Options};
+
+use super::failure::Failure;
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct Connection {
+    /// The gateway's configuration; it says everything but the session.
+    #[arg(long, required_unless_present = "address", conflicts_with = "address")]
+    config: Option<PathBuf>,
+    /// The configured session.
+    #[arg(long)]
+    session: u32,
+    /// Where the gateway listens: `host:port` or `unix:PATH`.
+    #[arg(long, requires_all = ["core", "environment", "key_id", "secret_file"])]
+    address: Option<String>,
+    /// Number of the core.
+    #[arg(long, requires = "address")]
+    core: Option<u16>,
+    /// Whose money.
+    #[arg(long, requires = "address", value_parser = environment)]
+    environment: Option<Environment>,
+    /// Names the key.
+    #[arg(long, requires = "address")]
+    key_id: Option<String>,
+    /// File with the key, readable by its owner only.
+    #[arg(long, requires = "address")]
+    secret_file: Option<PathBuf>,
+    /// What the session may do; by default `trade`.
+    #[arg(long, requires = "address", value_parser = role)]
+    role: Option<Role>,
+    /// What the client must not forget; by default
+    /// `$XDG_STATE_HOME/tradecore/<environment>-<core>-<session>.state`, in `~/.local/state` without the variable.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Ends the connection that the session has already.
+    #[arg(long)]
+    take_over: bool,
+    /// Longest wait for the gateway: `500ms`, `5s`, `2m`.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub(super) timeout: Duration,
+    /// Prints one JSON object a line.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Connection {
+    /// A client that is logged on and up to date, in time or not at all.
+    pub(super) fn connect(&self, replay_mode: ReplayMode) -> Result<Client, Failure> {
+        let (mut client, address) = self.client(replay_mode)?;
+        let deadline = Instant::now().checked_add(self.timeout);
+        loop {
+            match client.poll(Duration::from_millis(50)).map_err(|error| self.refused(error))? {
+                Some(Event::Ready { .. }) => return Ok(client),
+                Some(Event::Abandoned { cl_ord_id }) => {
+                    eprintln!("tradecore: order {} of an earlier command was not sent: too late", cl_ord_id.0);
+                }
+                Some(_) => {}
+                None if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
+                None => return Err(self.unreachable(&client, &address)),
+            }
+        }
+    }
+
+    /// A client that is not connected yet, and the address as people write it.
+    pub(super) fn client(&self, replay_mode: ReplayMode) -> Result<(Client, String), Failure> {
+        let mut options = self.options()?;
+        options.state_path = Some(self.state_path(&options)?);
+        options.app_name = "tradecore".to_owned();
+        options.replay_mode = replay_mode;
+        options.takeover = if self.take_over { TakeoverPolicy::TakeOver } else { TakeoverPolicy::Refuse };
+        let address = match &options.address {
+            Address::Tcp(address) => address.clone(),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let client = Client::new(options)?;
+        match client.in_doubt() {
+            0 => {}
+            count => eprintln!("tradecore: {count} requests of an earlier command had no answer; they are sent again"),
+        }
+        Ok((client, address))
+    }
+
+    /// The gateway was waited for in vain.
+    pub(super) fn unreachable(&self, client: &Client, address: &str) -> Failure {
+        let trouble = client.trouble().unwrap_or("no answer");
+        Failure::new(Exit::Unavailable, format!("{address}: {trouble}; waited {:?} (--timeout)", self.timeout))
+    }
+
+    /// Why a logon is refused, and what helps.
+    pub(super) fn refused(&self, error: ClientError) -> Failure {
+        let reason = match &error {
+            ClientError::Refused { reason, .. } => *reason,
+            _ => Reason::None,
+        };
+        let mut failure = Failure::from(error);
+        let advice = match reason {
+            Reason::SessionInUse => "an algo may be at work; --take-over ends its connection",
+            Reason::AuthFailed => "look at session, key id and secret",
+            Reason::SeqUnavailable => "with --skip-missed the reports that are gone are left out",
+            _ => return failure,
+        };
+        failure.text = format!("session {}: {}; {advice}", self.session, failure.text);
+        failure
+    }
+
+    fn options(&self) -> Result<Options, Failure> {
+        if let Some(path) = &self.config {
+            return self.configured(path);
+        }
+        let (Some(address), Some(core), Some(environment), Some(key_id), Some(secret_file)) =
+            (&self.address, self.core, self.environment, &self.key_id, &self.secret_file)
+        else {
+            let allowed = "--config, or --address with --core, --environment, --key-id and --secret-file";
+            return Err(Failure::new(Exit::Usage, format!("the connection is not said; allowed: {allowed}")));
+        };
+        let secret =
+            tradecore::config::read_secret(secret_file).map_err(|text| Failure::new(Exit::Credential, text))?;
+        let address = match address.strip_prefix("unix:") {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Tcp(address.clone()),
+        };
+        let mut options = Options::new(address, self.session, key_id, &secret);
+        (options.core, options.environment) = (core, environment);
+        options.role = self.role.unwrap_or(Role::Trade);
+        Ok(options)
+    }
+
+    fn configured(&self, path: &Path) -> Result<Options, Failure> {
+        let config = super::config::load(path)?;
+        let Some(session) = config.sessions.iter().find(|session| session.id == self.session) else {
+            let known: Vec<String> = config.sessions.iter().map(|session| session.id.to_string()).collect();
+            let text = format!("--session {}: not in {}; allowed: {}", self.session, path.display(), known.join(", "));
+            return Err(Failure::new(Exit::Usage, text));
+        };
+        let secret = config.secret(session).map_err(|error| {
+            let exit = if error.code == Code::Secret { Exit::Credential } else { Exit::Config };
+            Failure::new(exit, error.to_string())
+        })?;
+        let SessionEntry { id, key_id, role, .. } = session;
+        let mut options = Options::new(listener(&config)?, *id, key_id, &secret);
+        options.core = config.core.id;
+        options.environment = config.core.environment.into();
+        options.role = (*role).into();
+        let allowed = &config.listen;
+        options.heartbeat_ms = options.heartbeat_ms.max(allowed.heartbeat_min_ms).min(allowed.heartbeat_max_ms);
+        Ok(options)
+    }
+
+    fn state_path(&self, options: &Options) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.state {
+            return Ok(path.clone());
+        }
+        // Relative values are to be ignored: XDG Base Directory Specification.
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        let Some(dir) = base.map(|base| base.join("tradecore")) else {
+            return Err(Failure::new(Exit::Usage, "neither XDG_STATE_HOME nor HOME is set; name a file with --state"));
+        };
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", dir.display())))?;
+        let environment = options.environment.name().to_lowercase();
+        Ok(dir.join(format!("{environment}-{}-{}.state", options.core, options.session_id)))
+    }
+}
+
+/// Where the gateway of a configuration listens: a unix socket where there is one.
+fn listener(config: &tradecore::config::Config) -> Result<Address, Failure> {
+    if let Some(path) = &config.listen.unix {
+        return Ok(Address::Unix(config.beside(path)));
+    }
+    match config.listen.tcp {
+        Some(address) if address.port() != 0 => return Ok(Address::Tcp(address.to_string())),
+        Some(_) => {}
+        None => return Err(Failure::new(Exit::Config, "listen: neither tcp nor unix; allowed: at least one")),
+    }
+    let data_dir = config.beside(&config.core.data_dir);
+    let addresses = tradecore::daemon::listening(&data_dir);
+    match addresses.into_iter().find(|address| address.parse::<SocketAddr>().is_ok()) {
+        Some(address) => Ok(Address::Tcp(address)),
+        None => {
+            let text = format!("{} names no address: the gateway has not run", data_dir.join("listening").display());
+            Err(Failure::new(Exit::Unavailable, text))
+        }
+    }
+}
+
+fn environment(text: &str) -> Result<Environment, String> {
+    by_name(text, Environment::TABLE.iter().map(|(value, _, name, _)| (*value, *name)))
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    by_name(text, Role::TABLE.iter().map(|(value, _, name, _)| (*value, *name)))
+}
+
+/// A value by its name in the protocol, in small letters.
+pub(super) fn by_name<T>(text: &str, names: impl Iterator<Item = (T, &'static str)>) -> Result<T, String> {
+    let mut allowed = Vec::new();
+    for (value, name) in names {
+        let word = name.chars().enumerate().fold(String::new(), |mut word, (index, letter)| {
+            if index > 0 && letter.is_ascii_uppercase() {
+                word.push('-');
+            }
+            word.push(letter.to_ascii_lowercase());
+            word
+        });
+        if word == text {
+            return Ok(value);
+        }
+        allowed.push(word);
+    }
+    Err(format!("allowed: {}", allowed.join(", ")))
+}
+
+/// `500ms`, `5s`, `2m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let factor_ms: u64 = match text.get(digits.len()..) {
+        Some("ms") => 1,
+        Some("s") => 1_000,
+        Some("m") => 60_000,
+        _ => 0,
+    };
+    let ms = digits.parse::<u32>().ok().map(|number| u64::from(number).saturating_mul(factor_ms));
+    match ms {
+        Some(ms) if factor_ms > 0 => Ok(Duration::from_millis(ms)),
+        _ => Err("allowed: a whole number with ms, s or m, like 500ms or 5s".to_owned()),
+    }
+}

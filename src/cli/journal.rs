@@ -1,0 +1,230 @@
+//! `tradecore journal`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tradecore::exit::Exit;
+use tradecore_domain::event::{Event, FieldValue};
+use tradecore_journal::{Finding, Flaw, ReadError, Reader, Record, Stat, Until, VerifyReport, Watermarks};
+
+use super::failure::Failure;
+
+#[derive(clap::Args)]
+pub(super) struct Place {
+    /// Directory of the journal.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Prints JSON objects, one a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks at a journal; safe on a live one.
+#[derive(clap::Subcommand)]
+#[command(after_help = "Example: tradecore journal stat --dir data/journal")]
+pub(super) enum Journal {
+    /// Counts what is there.
+    #[command(after_help = "Example: tradecore journal stat --dir data/journal --json")]
+    Stat {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Checks every bit; exit code 80, and what is wrong and where, when one is damaged.
+    #[command(after_help = "Example: tradecore journal verify --dir data/journal --json")]
+    Verify {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Prints events, one a line.
+    #[command(after_help = "Example: tradecore journal dump --dir data/journal --from 100 --to 200 --json")]
+    Dump {
+        #[command(flatten)]
+        place: Place,
+        /// First sequence number.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Last sequence number.
+        #[arg(long, default_value_t = u64::MAX)]
+        to: u64,
+        /// Goes on with events as they come.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Prints events as they come.
+    #[command(after_help = "Example: tradecore journal tail --dir data/journal --json")]
+    Tail {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+impl Journal {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Stat { place } => stat(&place),
+            Self::Verify { place } => verify(&place),
+            Self::Dump { place, from, to, follow } => dump(&place, from, to, follow),
+            Self::Tail { place } => {
+                let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
+                dump(&place, stat.last_seq.saturating_add(1), u64::MAX, true)
+            }
+        }
+    }
+}
+
+fn unreadable(error: ReadError) -> Failure {
+    let exit = match error {
+        ReadError::Io { .. } => Exit::Io,
+        ReadError::Gone { .. } => Exit::Unavailable,
+        _ => Exit::JournalDamaged,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn stat(place: &Place) -> Result<(), Failure> {
+    let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
+    let rows = stat_rows(&stat);
+    if place.json {
+        println!("{}", Value::from_iter(rows));
+    } else {
+        rows.iter().for_each(|(name, value)| println!("{name:<14} {value}"));
+    }
+    Ok(())
+}
+
+const fn stat_rows(stat: &Stat) -> [(&'static str, u64); 10] {
+    [
+        ("segments", stat.segments),
+        ("segment_bytes", stat.segment_bytes),
+        ("first_seq", stat.first_seq),
+        ("last_seq", stat.last_seq),
+        ("synced_seq", stat.synced_seq),
+        ("groups", stat.groups),
+        ("records", stat.records),
+        ("payload_bytes", stat.payload_bytes),
+        ("first_ts_ns", stat.first_ts_ns),
+        ("last_ts_ns", stat.last_ts_ns),
+    ]
+}
+
+fn verify(place: &Place) -> Result<(), Failure> {
+    // Read first: what is synced before the check must be whole in it.
+    let synced_seq = Watermarks::open(&place.dir).map_or(0, |watermarks| watermarks.synced());
+    let report = tradecore_journal::verify(&place.dir).map_err(unreadable)?;
+    // A tail that was never synced is what a kill, or a writer at work, leaves behind the last whole group.
+    let is_torn_tail = |finding: &Finding| finding.flaw == Flaw::Tail && report.last_seq >= synced_seq;
+    let damage = report.finding.as_ref().filter(|finding| !is_torn_tail(finding));
+    if place.json {
+        println!("{}", report_json(&report, synced_seq, damage.is_none()));
+    }
+    if let Some(finding) = damage {
+        return Err(Failure::new(Exit::JournalDamaged, finding_text(finding)));
+    }
+    if !place.json {
+        let end = match (&report.finding, report.is_sealed) {
+            (Some(finding), _) => finding_text(finding),
+            (None, true) => "sealed by a clean stop".to_owned(),
+            (None, false) => "not sealed: a writer is at work, or was killed".to_owned(),
+        };
+        println!(
+            "ok: {} records in {} groups of {} segments, up to sequence number {}; {end}",
+            report.records, report.groups, report.segments, report.last_seq
+        );
+    }
+    Ok(())
+}
+
+fn report_json(report: &VerifyReport, synced_seq: u64, is_ok: bool) -> Value {
+    let finding = report.finding.as_ref().map(|finding| {
+        json!({
+            "flaw": flaw_name(finding.flaw),
+            "segment": finding.segment,
+            "offset": finding.offset,
+            "next_seq": finding.next_seq,
+            "text": finding_text(finding),
+        })
+    });
+    json!({
+        "ok": is_ok,
+        "segments": report.segments,
+        "groups": report.groups,
+        "records": report.records,
+        "last_seq": report.last_seq,
+        "synced_seq": synced_seq,
+        "sealed": report.is_sealed,
+        "finding": finding,
+    })
+}
+
+const fn flaw_name(flaw: Flaw) -> &'static str {
+    match flaw {
+        Flaw::Missing => "missing",
+        Flaw::Header => "header",
+        Flaw::Record => "record",
+        Flaw::BehindEnd => "behind_end",
+        Flaw::Tail => "tail",
+    }
+}
+
+fn finding_text(finding: &Finding) -> String {
+    let Finding { segment, offset, next_seq, flaw } = finding;
+    let what = match flaw {
+        Flaw::Missing => "the segment is missing",
+        Flaw::Header => "the header is damaged, or of another segment",
+        Flaw::Record => "what stands there is not the expected record",
+        Flaw::BehindEnd => "bytes behind the end of the segment",
+        Flaw::Tail => "bytes behind the last whole group: torn by a kill, or a writer at work",
+    };
+    format!("{}, byte {offset}, before sequence number {next_seq}: {what}", segment.display())
+}
+
+fn dump(place: &Place, from: u64, to: u64, follow: bool) -> Result<(), Failure> {
+    let mut reader = Reader::open(&place.dir, from, Until::Journaled).map_err(unreadable)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    loop {
+        while let Some(group) = reader.next_group().map_err(unreadable)? {
+            for record in group.records() {
+                if record.seq > to {
+                    return Ok(());
+                }
+                if record.seq >= from && writeln!(out, "{}", line(&record, place.json)).is_err() {
+                    // The reader of a pipe has seen enough.
+                    return Ok(());
+                }
+            }
+        }
+        if !follow || out.flush().is_err() {
+            return Ok(());
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+}
+
+fn line(record: &Record<'_>, json: bool) -> String {
+    let event = match Event::from_archive(record.kind, record.version, record.payload) {
+        Ok(event) => event,
+        Err(error) => return format!("{} {error}", record.seq),
+    };
+    let mut fields = serde_json::Map::new();
+    event.visit_fields(&mut |name, value| {
+        let value = match value {
+            // JSON numbers are floats to many readers: integers beyond 2⁵³ travel as text.
+            FieldValue::Unsigned(number) if number < 1 << 53 => number.into(),
+            FieldValue::Unsigned(number) => number.to_string().into(),
+            FieldValue::Signed(number) => match i32::try_from(number) {
+                Ok(number) => number.into(),
+                Err(_) => number.to_string().into(),
+            },
+            FieldValue::Text(bytes) => String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned().into(),
+        };
+        fields.insert(name.to_owned(), value);
+    });
+    if json {
+        let value =
+            json!({"seq": record.seq, "ts_ns": record.ts_ns.to_string(), "type": event.name(), "event": fields});
+        return value.to_string();
+    }
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{} {} {} {}", record.seq, record.ts_ns, event.name(), fields.join(" "))
+}

@@ -1,0 +1,136 @@
+//! The command line: what is asked for, and how it ended. Each command stands in a file of its own.
+
+mod config;
+mod connection;
+mod demo;
+mod desk;
+mod failure;
+mod journal;
+mod order;
+mod report;
+mod run;
+mod venue;
+mod watch;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand};
+use tradecore::exit::Exit;
+
+use failure::Failure;
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "An order gateway: binary TCP in, journaled decisions, brokers out",
+    after_help = "Example: tradecore demo"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Run(run::Run),
+    Venue(venue::Venue),
+    #[command(subcommand)]
+    Order(order::Order),
+    Watch(watch::Watch),
+    #[command(subcommand)]
+    Config(config::Config),
+    #[command(subcommand)]
+    Journal(journal::Journal),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            if !error.use_stderr() {
+                // Help and version; the reader of a pipe may have gone.
+                drop(error.print());
+                return ExitCode::from(Exit::Ok.code());
+            }
+            let text = error.render().to_string();
+            return end(&Failure::new(Exit::Usage, text.trim_start_matches("error: ").trim_end()));
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let result = match arguments.command {
+        Command::Demo(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Venue(command) => command.run(),
+        Command::Order(command) => command.run(),
+        Command::Watch(command) => command.run(),
+        Command::Config(command) => command.run(),
+        Command::Journal(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::from(Exit::Ok.code()),
+        Err(failure) => end(&failure),
+    }
+}
+
+/// Says why a command failed: to people always, to programs where an order was asked about with `--json`.
+fn end(failure: &Failure) -> ExitCode {
+    eprintln!("tradecore: {failure}");
+    let mut words = std::env::args_os().skip(1);
+    let is_client = words.next().is_some_and(|command| command == "order" || command == "watch");
+    if is_client && words.any(|word| word == "--json") {
+        use std::io::Write;
+        // The reader of a pipe may have gone.
+        drop(writeln!(std::io::stdout(), "{}", failure.to_json()));
+    }
+    ExitCode::from(failure.exit.code())
+}
+
+/// From here on the death of the parent is ours: no handler of the parent runs when it is killed.
+fn die_with_parent(parent: Option<i32>) -> Result<(), Failure> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let Some(parent) = parent else { return Ok(()) };
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    // It may have died before it could be watched.
+    match getppid() {
+        Some(pid) if pid.as_raw_nonzero().get() == parent => Ok(()),
+        _ => Err(Failure::new(Exit::Unavailable, format!("process {parent} is not the parent of this one"))),
+    }
+}
+
+/// True from the first SIGTERM or SIGINT on.
+fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+    }
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        let mut waiting = vec![("tradecore".to_owned(), super::Arguments::command())];
+        let mut count = 0;
+        while let Some((name, command)) = waiting.pop() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Example: "), "{name}: {help:?}");
+            assert!(help.contains(&name), "{name} has the example of another command: {help:?}");
+            count += 1;
+            waiting
+                .extend(command.get_subcommands().map(|below| (format!("{name} {}", below.get_name()), below.clone())));
+        }
+        assert!(count > 12, "the commands were found: {count}");
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,29 @@
+//! `tradecore venue`.
+
+use std::path::PathBuf;
+
+use tradecore::exit::Exit;
+
+use super::failure::Failure;
+
+/// Runs the virtual venue of a configuration as a process of its own.
+#[derive(clap::Args)]
+#[command(after_help = "Example: tradecore venue --config /etc/tradecore/virtual.toml")]
+pub(super) struct Venue {
+    /// A configuration with a [venue] section.
+    #[arg(long)]
+    config: PathBuf,
+    /// Ends with this process, its parent.
+    #[arg(long, hide = true, value_name = "PID")]
+    die_with_parent: Option<i32>,
+}
+
+impl Venue {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        super::die_with_parent(self.die_with_parent)?;
+        let config = super::config::load(&self.config)?;
+        let venue = config.venue().map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        let stop = super::stop_at_signals()?;
+        tradecore::venue::run(&venue, &stop).map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))
+    }
+}

@@ -1,0 +1,400 @@
+//! The commands of a client, run as a user runs them against a gateway with a market.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tradecore");
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct Gateway {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+const CONFIG: &str = r#"
+[core]
+id = 1
+environment = "virtual"
+data_dir = "data"
+hot_dir = "hot"
+durability = "journaled"
+idle = "park"
+
+[listen]
+tcp = "127.0.0.1:0"
+
+[broker]
+kind = "paper"
+
+[venue]
+listen = []
+log_dir = "venue"
+[venue.capture]
+paths = ["CAPTURE"]
+speed = "10x"
+loop = true
+[venue.exchange]
+instruments = [{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }]
+
+[[instruments]]
+id = 1
+symbol = "BTCUSDT"
+currency = "USDT"
+tick_size = "0.01"
+lot_size = "0.00001"
+qty_min = "0.00001"
+order_qty_max = "10"
+order_notional_max = "1000000"
+collar_ppm = 900000
+quote_age_max_ms = 60000
+
+[[accounts]]
+id = 1
+currency = "USDT"
+initial_cash = "1000000"
+position_max = "100"
+open_orders_max = 100
+
+[[sessions]]
+id = 1
+key_id = "k"
+secret_file = "key"
+role = "trade"
+accounts = [1]
+"#;
+
+fn write_key(path: &Path, key: &str) {
+    std::fs::write(path, key).expect("written");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("set");
+}
+
+/// A gateway whose broker is ready.
+fn start() -> Gateway {
+    let dir = tempfile::tempdir().expect("a directory");
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/btcusdt.gz");
+    std::fs::create_dir_all(dir.path().join("data")).expect("made");
+    std::fs::write(dir.path().join("gateway.toml"), CONFIG.replace("CAPTURE", capture)).expect("written");
+    write_key(&dir.path().join("key"), "a key for these tests");
+    let child = Command::new(BINARY)
+        .args(["run", "--config"])
+        .arg(dir.path().join("gateway.toml"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let gateway = Gateway { child, dir };
+    let started = Instant::now();
+    while tradecore::daemon::listening(&gateway.dir.path().join("data")).is_empty() {
+        assert!(started.elapsed() < DEADLINE, "the gateway did not start");
+        std::thread::yield_now();
+    }
+    gateway
+}
+
+impl Gateway {
+    fn address(&self) -> String {
+        tradecore::daemon::listening(&self.dir.path().join("data")).pop().expect("it listens")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(words)
+            .args(["--session", "1", "--json", "--state"])
+            .arg(self.dir.path().join("cli.state"))
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// By the gateway's configuration.
+    fn run(&self, words: &[&str]) -> Run {
+        Run::of(self.command(words).args(["--config", "gateway.toml"]).output().expect("ran"))
+    }
+
+    /// A limit order far below the market, which rests: the last report of it.
+    fn rest(&self) -> Value {
+        let started = Instant::now();
+        loop {
+            let price = "50000.00";
+            let run = self.run(&order(&["--qty", "0.01", "--price", price]));
+            let reason = run.last()["reason"].clone();
+            // A start takes its time until broker and market are there.
+            if run.code == 65 && (reason == "BrokerNotReady" || reason == "MarketStale") {
+                assert!(started.elapsed() < DEADLINE, "{run:?}");
+                continue;
+            }
+            assert_eq!(run.code, 0, "{run:?}");
+            return run.last().clone();
+        }
+    }
+}
+
+fn order<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [&["order", "new", "--instrument", "BTCUSDT", "--side", "buy"], words].concat()
+}
+
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    lines: Vec<Value>,
+    words: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        let text = String::from_utf8(output.stdout).expect("text");
+        Self {
+            code: output.status.code().expect("ended by itself"),
+            lines: text.lines().map(|line| serde_json::from_str(line).expect(line)).collect(),
+            words: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn last(&self) -> &Value {
+        self.lines.last().unwrap_or(&Value::Null)
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.last()[name].as_str().unwrap_or_else(|| panic!("{name}: {self:?}"))
+    }
+
+    /// It failed, and said so to people and to programs.
+    fn failed(&self, code: i32, reason: &str, said: &str) {
+        assert_eq!((self.code, self.text("reason")), (code, reason), "{self:?}");
+        assert!(self.text("text").contains(said), "{said}: {self:?}");
+        assert!(self.words.contains(&format!("{reason} (")) && self.words.contains(said), "{said}: {self:?}");
+    }
+}
+
+#[test]
+fn an_order_is_placed_shown_replaced_and_canceled_by_hand() {
+    let gateway = start();
+    let placed = gateway.rest();
+    assert_eq!(placed["ord_status"], "New", "{placed}");
+    let id = placed["cl_ord_id"].as_str().expect("ids are text");
+
+    let status = gateway.run(&["order", "status", "--cl-ord-id", id]);
+    assert_eq!((status.code, status.lines.len(), status.text("px")), (0, 1, "50000"), "{status:?}");
+
+    let replaced = gateway.run(&["order", "replace", "--cl-ord-id", id, "--price", "49999.5"]);
+    assert_eq!((replaced.code, replaced.text("exec_type")), (0, "Replaced"), "{replaced:?}");
+    assert_eq!((replaced.text("px"), replaced.text("order_qty")), ("49999.5", "0.01"), "what is not named stays");
+
+    let all = gateway.run(&["order", "status", "--all"]);
+    assert_eq!((all.code, all.lines.len(), all.text("cl_ord_id")), (0, 1, id), "{all:?}");
+
+    let canceled = gateway.run(&["order", "cancel", "--cl-ord-id", id]);
+    assert_eq!((canceled.code, canceled.text("ord_status")), (0, "Canceled"), "{canceled:?}");
+    assert_eq!(gateway.run(&["order", "status", "--all"]).lines.len(), 0);
+
+    gateway.run(&["order", "cancel", "--cl-ord-id", id]).failed(65, "TooLate", "");
+    gateway.run(&["order", "status", "--cl-ord-id", "7"]).failed(65, "UnknownOrder", "");
+}
+
+#[test]
+fn a_market_order_is_followed_until_it_is_filled() {
+    let gateway = start();
+    gateway.rest();
+    let run = gateway.run(&order(&["--qty", "0.001", "--wait", "done"]));
+    assert_eq!((run.code, run.text("ord_status"), run.text("cum_qty")), (0, "Filled", "0.001"), "{run:?}");
+}
+
+#[test]
+fn every_failure_has_an_exit_code_and_a_reason_of_its_own() {
+    let gateway = start();
+    gateway.rest();
+    gateway.run(&order(&["--qty", "0.0000000001"])).failed(64, "Usage", "at most nine places");
+    gateway.run(&order(&["--qty", "1", "--tif", "gtd"])).failed(64, "Usage", "day, gtc, ioc, fok");
+    gateway.run(&order(&["--qty", "11", "--price", "50000"])).failed(65, "OrderQtyMax", "");
+    gateway.run(&order(&["--qty", "0.01", "--price", "50000.001"])).failed(65, "PriceTick", "");
+    let unknown = ["order", "new", "--instrument", "DOGE", "--side", "sell", "--qty", "1"];
+    gateway.run(&unknown).failed(65, "InstrumentUnknown", "BTCUSDT (1)");
+    let status = ["order", "status", "--all"];
+    let by_hand = |address: &str, key: &str| {
+        let place = ["--address", address, "--core", "1", "--environment", "virtual", "--key-id", "k"];
+        let key = ["--secret-file", key, "--timeout", "500ms"];
+        Run::of(gateway.command(&status).args(place).args(key).output().expect("ran"))
+    };
+    assert_eq!(by_hand(&gateway.address(), "key").code, 0, "the address is enough");
+    write_key(&gateway.dir.path().join("wrong"), "another key, as long");
+    by_hand(&gateway.address(), "wrong").failed(77, "AuthFailed", "secret");
+    by_hand("unix:nobody.sock", "key").failed(69, "Unavailable", "unix:nobody.sock");
+    std::fs::set_permissions(gateway.dir.path().join("wrong"), std::fs::Permissions::from_mode(0o644)).expect("set");
+    by_hand(&gateway.address(), "wrong").failed(77, "Credential", "chmod 600");
+    let other = Command::new(BINARY)
+        .args(["order", "status", "--all", "--session", "9", "--json", "--config", "gateway.toml"])
+        .current_dir(gateway.dir.path())
+        .output();
+    Run::of(other.expect("ran")).failed(64, "Usage", "allowed: 1");
+}
+
+/// A `watch` that runs, and its lines.
+struct Watch {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Watch {
+    fn start(gateway: &Gateway, words: &[&str]) -> Self {
+        let mut command = gateway.command(&["watch"]);
+        let child = command.args(["--config", "gateway.toml"]).args(words).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("started");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        Self { child, lines }
+    }
+
+    /// Reads up to a line of this kind.
+    fn read_to(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.lines.next().expect("watch goes on").expect("readable");
+            let line: Value = serde_json::from_str(&line).expect("JSON");
+            if line["type"] == kind {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_watch_keeps_its_session_until_it_is_taken_and_replays_what_it_missed() {
+    let gateway = start();
+    let placed = gateway.rest();
+    let mut watch = Watch::start(&gateway, &[]);
+    assert_eq!(watch.read_to("Connected")["open_orders"], 1);
+    gateway.run(&["order", "status", "--all"]).failed(74, "Io", "another client uses this state");
+    let second = |words: &[&str]| {
+        let words =
+            [&["order", "status", "--all", "--session", "1", "--json", "--config", "gateway.toml"], words].concat();
+        let output =
+            Command::new(BINARY).args(words).args(["--state", "second.state"]).current_dir(gateway.dir.path()).output();
+        Run::of(output.expect("ran"))
+    };
+    second(&[]).failed(77, "SessionInUse", "--take-over");
+    assert_eq!(second(&["--take-over"]).text("cl_ord_id"), placed["cl_ord_id"]);
+    assert_eq!(watch.read_to("Disconnected")["reason"], "TakenOver");
+    watch.read_to("Connected");
+    let pid = watch.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("sent").success());
+    assert!(watch.child.wait().expect("ended").success(), "Ctrl-C is a clean end");
+
+    let id = placed["cl_ord_id"].as_str().expect("ids are text");
+    let cancel = ["order", "cancel", "--cl-ord-id", id, "--session", "1", "--config", "gateway.toml"];
+    let output =
+        Command::new(BINARY).args(cancel).args(["--state", "second.state"]).current_dir(gateway.dir.path()).output();
+    assert!(output.expect("ran").status.success());
+    let mut watch = Watch::start(&gateway, &[]);
+    let missed = watch.read_to("ExecReport");
+    assert_eq!((&missed["exec_type"], &missed["cl_ord_id"]), (&"PendingCancel".into(), &placed["cl_ord_id"]));
+    assert_eq!(watch.read_to("ExecReport")["exec_type"], "Canceled");
+    assert_eq!(watch.read_to("Connected")["open_orders"], 0);
+}
+
+#[test]
+fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
+    let mut gateway = start();
+    let dir = gateway.dir.path().join("data/journal");
+    let watermarks = tradecore_journal::Watermarks::open(&dir).expect("there");
+    let started = Instant::now();
+    while watermarks.synced() < 2 {
+        assert!(started.elapsed() < DEADLINE, "nothing was synced");
+        std::thread::yield_now();
+    }
+    gateway.child.kill().expect("killed");
+    gateway.child.wait().expect("gone");
+    let verify = || {
+        Run::of(Command::new(BINARY).args(["journal", "verify", "--json", "--dir"]).arg(&dir).output().expect("ran"))
+    };
+    let whole = verify();
+    assert_eq!((whole.code, &whole.last()["ok"]), (0, &true.into()), "{whole:?}");
+    assert!(whole.last()["last_seq"].as_u64() >= Some(2), "{whole:?}");
+    // The newest bytes are those in memory.
+    let segment = gateway.dir.path().join("hot/0000000001.hot");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes[4096 + 40] ^= 1;
+    std::fs::write(&segment, &bytes).expect("written");
+    let damaged = verify();
+    assert_eq!((damaged.code, &damaged.last()["ok"]), (80, &false.into()), "{damaged:?}");
+    let finding = &damaged.last()["finding"];
+    assert_eq!((&finding["flaw"], &finding["offset"]), (&"record".into(), &4096.into()), "{damaged:?}");
+    assert!(damaged.words.contains("JournalDamaged (80)") && damaged.words.contains("byte 4096"), "{damaged:?}");
+}
+
+#[test]
+fn the_readme_lists_every_exit_code() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("there");
+    let table = readme.lines().skip_while(|line| !line.starts_with("| exit code")).take_while(|line| !line.is_empty());
+    let mut listed: Vec<u8> = table
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|codes| codes.split(','))
+        .filter_map(|code| code.trim().parse().ok())
+        .collect();
+    listed.sort_unstable();
+    let declared: Vec<u8> = tradecore::exit::Exit::TABLE.iter().map(|(code, ..)| *code).collect();
+    assert_eq!(listed, declared);
+}
+
+/// Pids of every child of a process.
+fn children(parent: u32) -> Vec<u32> {
+    let pids = std::fs::read_dir("/proc").expect("there").flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| stat(*pid).is_some_and(|stat| stat.1 == parent))
+        .collect()
+}
+
+/// State and parent of a process, proc_pid_stat(5).
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut words = text.rsplit(')').next()?.split_whitespace();
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_venue_and_gateway_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut demo = Command::new(BINARY)
+        .args(["demo", "--quiet", "--seconds", "600", "--kills", "0", "--dir"])
+        .arg(dir.path())
+        .spawn()
+        .expect("started");
+    let started = Instant::now();
+    while !dir.path().join("data/listening").exists() {
+        assert!(started.elapsed() < DEADLINE, "the gateway did not start");
+        std::thread::yield_now();
+    }
+    let children = children(demo.id());
+    demo.kill().expect("killed");
+    demo.wait().expect("gone");
+    assert_eq!(children.len(), 2, "venue and gateway");
+    // What nobody waits for stays as a zombie; it runs no more.
+    let runs = |pid: &u32| stat(*pid).is_some_and(|(state, _)| state != 'Z');
+    let killed = Instant::now();
+    while children.iter().any(runs) {
+        if killed.elapsed() > DEADLINE {
+            for pid in &children {
+                drop(Command::new("kill").args(["-KILL", &pid.to_string()]).status());
+            }
+            panic!("a child outlives the demo");
+        }
+        std::thread::yield_now();
+    }
+}
