@@ -773,7 +773,7 @@ impl Client {
             wire::ExecReport::TEMPLATE_ID => frame.read().map(|block| Event::Exec(*block)),
             wire::RequestReject::TEMPLATE_ID => frame.read::<wire::RequestReject>().map(|block| {
                 // A refused request was heard: it must not be sent again.
-                self.store.unacked.remove(&block.ref_seq.get());
+                drop(self.store.forget(block.ref_seq.get()));
                 Event::Reject(*block)
             }),
             wire::MassCancelReport::TEMPLATE_ID => frame.read().map(|block| Event::MassCancel(*block)),
