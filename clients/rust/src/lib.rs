@@ -7,10 +7,19 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod clock;
+mod conversation;
 mod decimal;
+mod events;
+mod options;
+mod requests;
 mod store;
 
-pub use client::{Address, Client, ClientError, Event, NewOrder, Options};
+pub use client::Client;
+pub use conversation::Conversation;
 pub use decimal::{DecimalError, format, px, qty};
+pub use events::Event;
+pub use options::{Address, ClientError, Options};
+pub use requests::NewOrder;
 pub use store::{Store, StoreError};
 pub use tradecore_protocol as protocol;
