@@ -8,6 +8,8 @@
 
 mod client;
 mod clock;
+#[cfg(feature = "async")]
+mod codec;
 mod conversation;
 mod decimal;
 mod events;
@@ -16,6 +18,8 @@ mod requests;
 mod store;
 
 pub use client::Client;
+#[cfg(feature = "async")]
+pub use codec::{CodecError, FrameCodec, OwnedFrame};
 pub use conversation::Conversation;
 pub use decimal::{DecimalError, format, px, qty};
 pub use events::Event;
