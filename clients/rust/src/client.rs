@@ -64,7 +64,7 @@ impl Socket {
     }
 }
 
-/// A client that blocks for at most as long as it is told to, and five seconds if the gateway does not read.
+/// A client that blocks for at most as long as it is told to; for five seconds if the gateway's host does not answer.
 pub struct Client {
     conversation: Conversation,
     clock: Clock,

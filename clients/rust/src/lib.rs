@@ -6,6 +6,8 @@
 //! again under their old numbers, so that each has one effect, or they are abandoned once they are stale.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "async")]
+mod async_client;
 mod client;
 mod clock;
 #[cfg(feature = "async")]
@@ -17,6 +19,8 @@ mod options;
 mod requests;
 mod store;
 
+#[cfg(feature = "async")]
+pub use async_client::AsyncClient;
 pub use client::Client;
 #[cfg(feature = "async")]
 pub use codec::{CodecError, FrameCodec, OwnedFrame};
