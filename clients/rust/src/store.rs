@@ -296,6 +296,13 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    /// A life that ends well repeats nothing that was dealt with; one that is killed repeats the last few reports.
+    fn drop(&mut self) {
+        drop(self.save_numbers());
+    }
+}
+
 struct Damage;
 
 struct Record<'a> {

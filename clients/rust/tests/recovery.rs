@@ -239,3 +239,38 @@ fn reports_that_the_gateway_has_no_more_are_told_as_a_gap<T: Trader>() {
     let Event::Exec(report) = trader.next() else { panic!("a report") };
     assert_eq!(report.journal_seq.get(), 6);
 }
+
+#[test]
+fn an_event_that_is_awaited_in_slices_of_time_is_not_lost() {
+    let gateway = Gateway::start(State {
+        cuts: vec![(usize::MAX, Cut::AfterTheFrame), (9, Cut::AfterTheFrame)],
+        ..State::default()
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut client = AsyncClient::new(gateway.options()).expect("a key");
+        let (mut ids, mut seen, mut dropped) = (vec![], vec![], 0_u64);
+        while seen.len() < 2 * ORDERS {
+            if client.is_ready() && ids.len() < ORDERS {
+                // A verb, too, may be dropped: it has not begun, or its order is kept.
+                ids.extend(
+                    tokio::time::timeout(Duration::ZERO, client.new_order(&order())).await.map(|id| id.map(|id| id.0)),
+                );
+            }
+            // Dropped at every await, logon and reconnect included.
+            match tokio::time::timeout(Duration::ZERO, client.next_event()).await {
+                Ok(Ok(Event::Exec(report))) => seen.push(report.journal_seq.get()),
+                Ok(event) => drop(event.expect("mended")),
+                Err(_) => {
+                    dropped += 1;
+                    // Others get their turn, the socket's readiness among them.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        assert_eq!(seen, (1..=2 * ORDERS as u64).collect::<Vec<_>>());
+        let applied: Vec<u64> = gateway.state().applied.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids.into_iter().collect::<Result<Vec<_>, _>>().expect("sent"), applied);
+        assert!(dropped > 10, "{dropped} futures were dropped");
+    });
+}
