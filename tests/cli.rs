@@ -249,9 +249,11 @@ struct Watch {
 
 impl Watch {
     fn start(gateway: &Gateway, words: &[&str]) -> Self {
-        let mut command = gateway.command(&["watch"]);
-        let child = command.args(["--config", "gateway.toml"]).args(words).stdout(Stdio::piped()).spawn();
-        let mut child = child.expect("started");
+        Self::of(gateway.command(&["watch"]).args(["--config", "gateway.toml"]).args(words))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("started");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         Self { child, lines }
     }
@@ -273,6 +275,20 @@ impl Drop for Watch {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+#[test]
+fn of_two_that_may_take_a_session_over_the_first_ends_rather_than_take_it_back() {
+    let gateway = start();
+    let mut first = Watch::start(&gateway, &["--take-over"]);
+    first.read_to("Connected");
+    let words = ["watch", "--session", "1", "--take-over", "--state", "second.state", "--json"];
+    let mut command = Command::new(BINARY);
+    let command = command.args(words).args(["--config", "gateway.toml"]).current_dir(gateway.dir.path());
+    let mut second = Watch::of(command);
+    second.read_to("Connected");
+    assert_eq!(first.child.wait().expect("ended").code(), Some(69));
+    assert!(second.child.try_wait().expect("known").is_none(), "the second has it to itself");
 }
 
 #[test]

@@ -48,8 +48,11 @@ impl From<ClientError> for Failure {
             ClientError::NotAllowed(_) => {
                 return Self::refused(Exit::Rejected, Reason::RoleForbidden, &error.to_string());
             }
+            ClientError::TakenOver => {
+                return Self::refused(Exit::Unavailable, Reason::TakenOver, &error.to_string());
+            }
             ClientError::Key => Exit::Credential,
-            ClientError::NotReady => Exit::Unavailable,
+            ClientError::NotReady | ClientError::InDoubtMax => Exit::Unavailable,
             ClientError::Store(_) | ClientError::Random => Exit::Io,
             _ => Exit::Internal,
         };

@@ -126,7 +126,7 @@ fn a_hello_that_cannot_be_met_gets_its_reason() {
 fn what_comes_before_the_logon_but_hello_and_logon_ends_the_connection() {
     let host = Host::start();
     let cases: [(&str, Vec<u8>, Reason); 6] = [
-        ("an order that is numbered", frame_of(1, 0, &rejected(1)), Reason::SeqError),
+        ("an order that is numbered", frame_of(1, 0, &rejected(1)), Reason::NotLoggedOn),
         ("an order", frame_of(0, 0, &rejected(1)), Reason::NotLoggedOn),
         ("a heartbeat", frame_of(0, 0, &Heartbeat::default()), Reason::NotLoggedOn),
         ("a test request", frame_of(0, 0, &TestRequest::default()), Reason::NotLoggedOn),

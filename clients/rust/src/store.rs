@@ -1,25 +1,67 @@
 //! What a client must not forget, in one append-only file; `kill -9` at any byte loses nothing that left.
+//!
+//! A file is a list of records `{kind u16, len u16, CRC-32C of these, CRC-32C of the payload, payload}`. The first
+//! says up to which ClOrdID ids may be given by whoever holds the file: so a file that lost its end gives none twice.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tradecore_protocol::fields::ClOrdId;
 
-/// The file cannot be read or written.
+/// The state file cannot be used; a client that cannot remember must not trade.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
-pub struct StoreError {
-    path: PathBuf,
-    source: std::io::Error,
+#[non_exhaustive]
+pub enum StoreError {
+    /// The system refuses to read or write it.
+    #[error("{}: {source}", path.display())]
+    System {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Two clients on one file would forget each other's requests.
+    #[error("{}: another client uses this state", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its bytes are not what was written.
+    #[error(
+        "{}: damaged at byte {offset_bytes}: put the undamaged file back, or move it away and query open orders, \
+         positions and fills",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins that cannot be read.
+        offset_bytes: usize,
+    },
+    /// An earlier write failed, so that nothing can be kept behind it.
+    #[error("{}: an earlier write failed: make room, then start again", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
-const NUMBERS: u8 = 1;
-const REQUEST: u8 = 2;
-const REFUSED: u8 = 3;
-const HEADER_BYTES: usize = 9;
-/// Bits of a ClOrdID's counter below the second in which a new file was made.
+const MAGIC: u64 = u64::from_le_bytes(*b"TradeCli");
+const HEAD: u16 = 1;
+const NUMBERS: u16 = 2;
+const REQUEST: u16 = 3;
+const FORGET: u16 = 4;
+const HEADER_BYTES: usize = 12;
+/// Ids that a file may give before it says so again.
+const IDS_RESERVED: u64 = 1 << 20;
+/// A file that has grown by so much is written anew.
+const GROWTH_BYTES_MAX: u64 = 1 << 20;
+/// Longest file that is read: every request in doubt that a client keeps, and the growth, many times over.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Bits of a ClOrdID's counter below the second in which a store was made.
 const IDS_PER_SECOND_BITS: u32 = 16;
 
 /// The numbers of both streams and the ids.
@@ -34,14 +76,11 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     fn to_bytes(self) -> Vec<u8> {
-        [self.session_epoch, self.applied_seq, self.next_client_seq, self.acked_client_seq, self.last_cl_ord_id]
-            .iter()
-            .flat_map(|number| number.to_le_bytes())
-            .collect()
+        words(&[self.session_epoch, self.applied_seq, self.next_client_seq, self.acked_client_seq, self.last_cl_ord_id])
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (words, _) = bytes.as_chunks::<8>();
+        let (words, []) = bytes.as_chunks::<8>() else { return None };
         let [epoch, applied, next, acked, id] = words else { return None };
         let number = |word: &[u8; 8]| u64::from_le_bytes(*word);
         Some(Self {
@@ -61,13 +100,29 @@ pub(crate) struct Request {
     pub(crate) block: Vec<u8>,
 }
 
+impl Request {
+    /// FIX ClOrdID (11): every request begins with it.
+    pub(crate) fn cl_ord_id(&self) -> ClOrdId {
+        ClOrdId(self.block.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id)))
+    }
+}
+
+#[derive(Debug)]
+struct StateFile {
+    path: PathBuf,
+    file: File,
+    /// Held as long as the store lives; beside the file, which changes its inode.
+    lock: File,
+    growth_bytes: u64,
+    last_reserved_id: u64,
+    is_broken: bool,
+}
+
 /// The file, and what is in it.
 #[derive(Debug)]
 pub struct Store {
-    path: Option<PathBuf>,
-    file: Option<File>,
-    /// Held as long as the store lives: two clients on one file would forget each other's requests.
-    _lock: Option<File>,
+    file: Option<StateFile>,
+    saved: Numbers,
     pub(crate) numbers: Numbers,
     pub(crate) unacked: BTreeMap<u64, Request>,
 }
@@ -75,107 +130,169 @@ pub struct Store {
 impl Store {
     /// A store that forgets everything at the end of the process: for tools, and for those who only read.
     ///
-    /// Its client epoch is the number of seconds in which it was made, so that no id is used twice.
+    /// Its ids start at the second in which it was made, as those of a new file: with at most 65,536 requests a second
+    /// none is used twice.
     #[must_use]
     pub fn in_memory(unix_seconds: u64) -> Self {
-        let epoch = unix_seconds.checked_rem(u64::from(u16::MAX)).unwrap_or(1) as u16;
-        let numbers =
-            Numbers { next_client_seq: 1, last_cl_ord_id: ClOrdId::new(epoch.max(1), 0).0, ..Numbers::default() };
-        Self { path: None, file: None, _lock: None, numbers, unacked: BTreeMap::new() }
+        let last_cl_ord_id = ClOrdId::new(1, unix_seconds.wrapping_shl(IDS_PER_SECOND_BITS)).0;
+        let numbers = Numbers { next_client_seq: 1, last_cl_ord_id, ..Numbers::default() };
+        Self { file: None, saved: numbers, numbers, unacked: BTreeMap::new() }
     }
 
-    /// Opens or makes the file. What a torn end holds was never sent, and is dropped.
+    /// Opens or makes the file. A torn last record was never sent, and is dropped.
     ///
-    /// The ids of a new file start at the second in which it is made, so that a file that was lost, or a second
-    /// one of the same session, repeats no id.
+    /// The ids of a new file start at the second in which it is made, so that a file that was lost, or a second one
+    /// of the same session, repeats no id.
     ///
     /// # Errors
-    /// As the system says, and when another client has the file.
+    /// `System`; `Locked` while another client has it; `Damaged` if anything but the end is not as it was written, also for an empty file.
     pub fn open(path: &Path, unix_seconds: u64) -> Result<Self, StoreError> {
-        let failed = |source| StoreError { path: path.to_owned(), source };
-        let lock = lock_beside(path).map_err(failed)?;
+        let lock = lock_beside(path)?;
+        let mut store = Self::in_memory(unix_seconds);
         let mut bytes = Vec::new();
         match File::open(path) {
-            Ok(mut file) => drop(file.read_to_end(&mut bytes).map_err(failed)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+            Ok(file) => {
+                file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(|source| system(path, source))?;
+                store
+                    .read_back(&bytes)
+                    .map_err(|offset_bytes| StoreError::Damaged { path: path.to_owned(), offset_bytes })?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(system(path, error)),
         }
-        let mut store = Self {
-            path: Some(path.to_owned()),
-            file: None,
-            _lock: Some(lock),
-            numbers: Numbers {
-                next_client_seq: 1,
-                last_cl_ord_id: ClOrdId::new(1, unix_seconds.wrapping_shl(IDS_PER_SECOND_BITS)).0,
-                ..Numbers::default()
-            },
-            unacked: BTreeMap::new(),
-        };
-        store.read_back(&bytes);
-        // Rewritten whole and renamed: the file never grows over restarts.
-        let fresh = path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh).map_err(failed)?;
-        let requests = store.unacked.iter().map(|(seq, request)| record(REQUEST, &request_bytes(*seq, request)));
-        let all: Vec<u8> = requests.chain([record(NUMBERS, &store.numbers.to_bytes())]).flatten().collect();
-        file.write_all(&all).and_then(|()| file.sync_all()).map_err(failed)?;
-        std::fs::rename(&fresh, path).map_err(failed)?;
-        store.file = Some(file);
+        store.write_anew(path, lock)?;
         Ok(store)
     }
 
-    fn read_back(&mut self, bytes: &[u8]) {
+    /// Takes the records in; where the damage begins, if there is any.
+    fn read_back(&mut self, bytes: &[u8]) -> Result<(), usize> {
         let mut rest = bytes;
-        while let Some((head, behind)) = rest.split_at_checked(HEADER_BYTES) {
-            let [kind, l0, l1, l2, l3, c0, c1, c2, c3] = *head else { return };
-            let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-            let Some((payload, next)) = behind.split_at_checked(len) else { return };
-            if crc32c::crc32c(payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
-                return;
-            }
-            match kind {
-                NUMBERS => self.numbers = Numbers::from_bytes(payload).unwrap_or(self.numbers),
-                REFUSED => {
-                    let seq = payload.first_chunk::<8>().map_or(0, |seq| u64::from_le_bytes(*seq));
-                    self.unacked.remove(&seq);
-                }
-                _ => {
-                    if let Some((seq, request)) = read_request(payload) {
-                        self.numbers.next_client_seq = self.numbers.next_client_seq.max(seq.saturating_add(1));
-                        // The request's own id was given.
-                        let id = request.block.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
-                        self.numbers.last_cl_ord_id = self.numbers.last_cl_ord_id.max(id);
-                        self.unacked.insert(seq, request);
-                    }
-                }
-            }
+        let mut kinds_seen = 0_usize;
+        while let Some(Record { kind, payload, next }) = next_record(rest).map_err(|Damage| offset_of(bytes, rest))? {
+            let is_taken = match (kind, kinds_seen) {
+                (HEAD, 0) => self.take_head(payload),
+                (NUMBERS, 1..) => self.take_numbers(payload),
+                (REQUEST, 1..) => self.take_request(payload),
+                (FORGET, 1..) => self.take_forget(payload),
+                _ => None,
+            };
+            is_taken.ok_or(offset_of(bytes, rest))?;
+            kinds_seen = kinds_seen.saturating_add(1);
             rest = next;
+        }
+        if kinds_seen == 0 {
+            // A file gets its name when its first record is on the disk.
+            return Err(0);
         }
         let acked = self.numbers.acked_client_seq;
         self.unacked.retain(|seq, _| *seq > acked);
+        Ok(())
     }
 
-    fn append(&mut self, kind: u8, payload: &[u8]) -> Result<(), StoreError> {
-        let (Some(file), Some(path)) = (&mut self.file, &self.path) else { return Ok(()) };
-        file.write_all(&record(kind, payload)).map_err(|source| StoreError { path: path.clone(), source })
+    fn take_head(&mut self, payload: &[u8]) -> Option<()> {
+        let (magic, rest) = payload.split_first_chunk::<8>()?;
+        let last_reserved_id = u64::from_le_bytes(rest.try_into().ok()?);
+        // Whatever the end of the file said, none of these may be given again.
+        self.numbers.last_cl_ord_id = last_reserved_id;
+        (u64::from_le_bytes(*magic) == MAGIC).then_some(())
     }
 
+    fn take_numbers(&mut self, payload: &[u8]) -> Option<()> {
+        let last_cl_ord_id = self.numbers.last_cl_ord_id;
+        let numbers = Numbers::from_bytes(payload)?;
+        self.numbers = Numbers { last_cl_ord_id: last_cl_ord_id.max(numbers.last_cl_ord_id), ..numbers };
+        Some(())
+    }
+
+    fn take_request(&mut self, payload: &[u8]) -> Option<()> {
+        let (seq, rest) = payload.split_first_chunk::<8>()?;
+        let (template_id, block) = rest.split_first_chunk::<2>()?;
+        let request = Request { template_id: u16::from_le_bytes(*template_id), block: block.to_vec() };
+        let seq = u64::from_le_bytes(*seq);
+        self.numbers.next_client_seq = self.numbers.next_client_seq.max(seq.saturating_add(1));
+        self.numbers.last_cl_ord_id = self.numbers.last_cl_ord_id.max(request.cl_ord_id().0);
+        self.unacked.insert(seq, request);
+        Some(())
+    }
+
+    fn take_forget(&mut self, payload: &[u8]) -> Option<()> {
+        self.unacked.remove(&u64::from_le_bytes(payload.try_into().ok()?));
+        Some(())
+    }
+
+    /// Writes all that counts to a new file, and gives it the name: it never grows over restarts.
+    fn write_anew(&mut self, path: &Path, lock: File) -> Result<(), StoreError> {
+        let last_reserved_id = self.numbers.last_cl_ord_id.saturating_add(IDS_RESERVED);
+        let head = record(HEAD, &words(&[MAGIC, last_reserved_id]));
+        let requests = self.unacked.iter().map(|(seq, request)| record(REQUEST, &request_bytes(*seq, request)));
+        let all: Vec<u8> =
+            [head].into_iter().chain(requests).chain([record(NUMBERS, &self.numbers.to_bytes())]).flatten().collect();
+        let fresh = fresh_path(path);
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
+            file.write_all(&all).and_then(|()| file.sync_all())?;
+            std::fs::rename(&fresh, path)?;
+            // Without this the power could take the name back, and with it what the new file reserves.
+            File::open(folder_of(path))?.sync_all()?;
+            Ok(file)
+        };
+        let file = write().map_err(|source| system(path, source))?;
+        self.saved = self.numbers;
+        let path = path.to_owned();
+        self.file = Some(StateFile { path, file, lock, growth_bytes: 0, last_reserved_id, is_broken: false });
+        Ok(())
+    }
+
+    /// Writes the file anew, without what was forgotten; with it, numbers and requests change in one step.
+    pub(crate) fn rewrite(&mut self) -> Result<(), StoreError> {
+        let Some(StateFile { path, lock, .. }) = &self.file else { return Ok(()) };
+        let (path, lock) = (path.clone(), lock.try_clone().map_err(|source| system(path, source))?);
+        self.write_anew(&path, lock)
+    }
+
+    fn append(&mut self, kind: u16, payload: &[u8]) -> Result<(), StoreError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if file.is_broken {
+            return Err(StoreError::Broken { path: file.path.clone() });
+        }
+        let record = record(kind, payload);
+        if let Err(source) = file.file.write_all(&record) {
+            // What follows half a record could not be read back.
+            file.is_broken = true;
+            return Err(system(&file.path, source));
+        }
+        file.growth_bytes = file.growth_bytes.saturating_add(record.len() as u64);
+        if file.growth_bytes > GROWTH_BYTES_MAX { self.rewrite() } else { Ok(()) }
+    }
+
+    /// Keeps the numbers, if they have changed.
     pub(crate) fn save_numbers(&mut self) -> Result<(), StoreError> {
-        let bytes = self.numbers.to_bytes();
-        self.append(NUMBERS, &bytes)
+        if self.numbers == self.saved {
+            return Ok(());
+        }
+        self.append(NUMBERS, &self.numbers.to_bytes())?;
+        self.saved = self.numbers;
+        Ok(())
     }
 
     /// Keeps a request before it is sent.
     pub(crate) fn keep(&mut self, seq: u64, request: Request) -> Result<(), StoreError> {
+        let id = request.cl_ord_id().0;
+        if self.file.as_ref().is_some_and(|file| id > file.last_reserved_id) {
+            self.numbers.last_cl_ord_id = self.numbers.last_cl_ord_id.max(id);
+            self.rewrite()?;
+        }
         self.append(REQUEST, &request_bytes(seq, &request))?;
+        self.numbers.last_cl_ord_id = self.numbers.last_cl_ord_id.max(id);
         self.numbers.next_client_seq = seq.saturating_add(1);
         self.unacked.insert(seq, request);
         Ok(())
     }
 
-    /// Forgets a request that was heard and refused without a trace: the next process must not send it again.
-    pub(crate) fn refused(&mut self, seq: u64) -> Result<(), StoreError> {
+    /// Forgets one request, which was refused: it must never be sent again.
+    pub(crate) fn forget(&mut self, seq: u64) -> Result<(), StoreError> {
         match self.unacked.remove(&seq) {
-            Some(_) => self.append(REFUSED, &seq.to_le_bytes()),
+            Some(_) => self.append(FORGET, &seq.to_le_bytes()),
             None => Ok(()),
         }
     }
@@ -189,21 +306,46 @@ impl Store {
     }
 }
 
-fn lock_beside(path: &Path) -> std::io::Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(name)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(std::io::Error::other("another client uses this state")),
-        Err(TryLockError::Error(error)) => Err(error),
+impl Drop for Store {
+    /// A life that ends well repeats nothing that was dealt with; one that is killed repeats the last few reports.
+    fn drop(&mut self) {
+        drop(self.save_numbers());
     }
 }
 
-fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![kind];
-    bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+struct Damage;
+
+struct Record<'a> {
+    kind: u16,
+    payload: &'a [u8],
+    next: &'a [u8],
+}
+
+/// The first record; `None` at the end, and for an end that is torn.
+fn next_record(bytes: &[u8]) -> Result<Option<Record<'_>>, Damage> {
+    let Some((header, behind)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let [k0, k1, l0, l1, h0, h1, h2, h3, p0, p1, p2, p3] = *header;
+    if crc_32c(&[k0, k1, l0, l1]) != u32::from_le_bytes([h0, h1, h2, h3]) {
+        // A file system may leave zeros where the power failed before the bytes came.
+        return if bytes.iter().all(|byte| *byte == 0) { Ok(None) } else { Err(Damage) };
+    }
+    let Some((payload, next)) = behind.split_at_checked(usize::from(u16::from_le_bytes([l0, l1]))) else {
+        return Ok(None);
+    };
+    let is_whole = crc_32c(payload) == u32::from_le_bytes([p0, p1, p2, p3]);
+    if is_whole { Ok(Some(Record { kind: u16::from_le_bytes([k0, k1]), payload, next })) } else { Err(Damage) }
+}
+
+fn crc_32c(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+fn record(kind: u16, payload: &[u8]) -> Vec<u8> {
+    // A request's block is the longest payload, and has less than 256 bytes.
+    let len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
+    let mut bytes = [kind.to_le_bytes(), len.to_le_bytes()].concat();
+    bytes.extend_from_slice(&crc_32c(&bytes).to_le_bytes());
+    bytes.extend_from_slice(&crc_32c(payload).to_le_bytes());
     bytes.extend_from_slice(payload);
     bytes
 }
@@ -215,11 +357,39 @@ fn request_bytes(seq: u64, request: &Request) -> Vec<u8> {
     bytes
 }
 
-fn read_request(payload: &[u8]) -> Option<(u64, Request)> {
-    let (seq, rest) = payload.split_first_chunk::<8>()?;
-    let (template_id, block) = rest.split_first_chunk::<2>()?;
-    let request = Request { template_id: u16::from_le_bytes(*template_id), block: block.to_vec() };
-    Some((u64::from_le_bytes(*seq), request))
+fn words(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+fn offset_of(bytes: &[u8], rest: &[u8]) -> usize {
+    bytes.len().saturating_sub(rest.len())
+}
+
+fn system(path: &Path, source: io::Error) -> StoreError {
+    StoreError::System { path: path.to_owned(), source }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn lock_beside(path: &Path) -> Result<File, StoreError> {
+    let mut name = OsString::from(path);
+    name.push(".lock");
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(name);
+    let lock = opened.map_err(|source| system(path, source))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(system(path, source)),
+    }
+}
+
+/// Where a file is written before it gets its name: beside it, and of no other state file.
+fn fresh_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".new");
+    PathBuf::from(name)
 }
 
 #[cfg(test)]
@@ -227,57 +397,91 @@ fn read_request(payload: &[u8]) -> Option<(u64, Request)> {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1_700_000_000;
+
+    fn request(id: u64) -> Request {
+        Request { template_id: 100, block: [id.to_le_bytes(), [7; 8]].concat() }
+    }
+
     #[test]
     fn a_file_cut_at_any_byte_opens_with_what_was_whole() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
-        let mut store = Store::open(&path, 1_700_000_000).unwrap();
+        drop(Store::open(&path, SECOND).unwrap());
+        let head_bytes = record(HEAD, &words(&[MAGIC, 0])).len();
+        let mut store = Store::open(&path, SECOND).unwrap();
         for seq in 1..=5_u64 {
-            let block = [(100 + seq).to_le_bytes(), [7; 8]].concat();
-            store.keep(seq, Request { template_id: 100, block }).unwrap();
+            store.keep(seq, request(store.numbers.last_cl_ord_id + 1)).unwrap();
         }
         store.acked(2);
         store.numbers.applied_seq = 9;
         store.save_numbers().unwrap();
-        drop(store);
         let bytes = std::fs::read(&path).unwrap();
+        let last_id = store.numbers.last_cl_ord_id;
+        drop(store);
         let mut most = 0;
         for cut in 0..=bytes.len() {
             let cut_path = dir.path().join("cut");
             std::fs::write(&cut_path, &bytes[..cut]).unwrap();
-            let store = Store::open(&cut_path, 1_700_000_000).unwrap();
-            let expected: Vec<u64> = (store.numbers.acked_client_seq + 1..store.numbers.next_client_seq).collect();
-            assert_eq!(store.unacked.keys().copied().collect::<Vec<_>>(), expected, "cut at {cut}");
-            assert!(store.numbers.next_client_seq >= most, "cut at {cut}: a longer file knows more");
-            most = store.numbers.next_client_seq;
+            let opened = Store::open(&cut_path, SECOND);
+            if cut < head_bytes {
+                assert!(matches!(opened, Err(StoreError::Damaged { offset_bytes: 0, .. })), "cut at {cut}");
+                continue;
+            }
+            let opened = opened.unwrap();
+            let expected: Vec<u64> = (opened.numbers.acked_client_seq + 1..opened.numbers.next_client_seq).collect();
+            assert_eq!(opened.unacked.keys().copied().collect::<Vec<_>>(), expected, "cut at {cut}");
+            assert!(opened.numbers.next_client_seq >= most, "cut at {cut}: a longer file knows more");
+            assert!(opened.numbers.last_cl_ord_id > last_id, "cut at {cut}: an id comes twice");
+            most = opened.numbers.next_client_seq;
         }
-        let store = Store::open(&path, 1_700_000_000).unwrap();
+        let store = Store::open(&path, SECOND).unwrap();
         assert_eq!((store.numbers.applied_seq, store.unacked.len(), most), (9, 3, 6));
     }
 
     #[test]
-    fn a_refused_request_is_not_found_again() {
+    fn a_refused_request_stays_forgotten_and_a_long_life_keeps_the_file_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.1");
+        let mut store = Store::open(&path, SECOND).unwrap();
+        store.keep(1, request(store.numbers.last_cl_ord_id + 1)).unwrap();
+        store.forget(1).unwrap();
+        for seq in 2..40_000_u64 {
+            store.keep(seq, request(store.numbers.last_cl_ord_id + 1)).unwrap();
+            store.acked(seq - 1);
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() < 2 * GROWTH_BYTES_MAX);
+        let last_id = store.numbers.last_cl_ord_id;
+        drop(store);
+        let again = Store::open(&path, SECOND).unwrap();
+        assert_eq!(again.unacked.keys().copied().next_back(), Some(39_999));
+        assert!(!again.unacked.contains_key(&1), "a refused request came back");
+        assert!(again.numbers.last_cl_ord_id > last_id);
+    }
+
+    #[test]
+    fn ids_beyond_those_reserved_are_reserved_before_they_are_given() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
-        let mut store = Store::open(&path, 1).unwrap();
-        for seq in 1..=3_u64 {
-            store.keep(seq, Request { template_id: 100, block: seq.to_le_bytes().to_vec() }).unwrap();
-        }
-        store.refused(2).unwrap();
+        let mut store = Store::open(&path, SECOND).unwrap();
+        let id = store.numbers.last_cl_ord_id + IDS_RESERVED + 1;
+        store.keep(1, request(id)).unwrap();
         drop(store);
-        let store = Store::open(&path, 1).unwrap();
-        assert_eq!(store.unacked.keys().copied().collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(store.numbers.next_client_seq, 4, "its number was used");
+        let head_bytes = record(HEAD, &words(&[MAGIC, 0])).len();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..head_bytes]).unwrap();
+        assert!(Store::open(&path, SECOND).unwrap().numbers.last_cl_ord_id > id);
     }
 
     #[test]
     fn a_file_has_one_client_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
-        let store = Store::open(&path, 1).unwrap();
-        assert!(Store::open(&path, 1).unwrap_err().to_string().contains("another client"));
+        let mut store = Store::open(&path, SECOND).unwrap();
+        store.rewrite().unwrap();
+        assert!(matches!(Store::open(&path, SECOND), Err(StoreError::Locked { .. })));
         drop(store);
-        Store::open(&path, 1).unwrap();
+        Store::open(&path, SECOND).unwrap();
     }
 
     #[test]
@@ -286,7 +490,7 @@ mod tests {
         let first_id = |name: &str, unix_seconds| {
             Store::open(&dir.path().join(name), unix_seconds).unwrap().numbers.last_cl_ord_id
         };
-        let (lost, next) = (first_id("lost", 1_700_000_000), first_id("new", 1_700_000_001));
+        let (lost, next) = (first_id("lost", SECOND), first_id("new", SECOND + 1));
         assert!(next - lost >= 65_536, "{lost} {next}");
         assert_eq!(ClOrdId(next).epoch(), 1, "ids of the other client stay open");
     }

@@ -1,0 +1,276 @@
+//! Whatever breaks between client and gateway: every report once and in order, every request one effect.
+//! Each case runs for both clients.
+#![cfg(feature = "async")]
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Cut, Gateway, State};
+use tradecore_client::protocol::codes::frame_flags;
+use tradecore_client::protocol::fields::{ClOrdId, Px, Qty, Side};
+use tradecore_client::protocol::reason::Reason;
+use tradecore_client::{AsyncClient, Client, ClientError, Event, NewOrder, Options};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const ORDERS: usize = 6;
+
+fn order() -> NewOrder {
+    NewOrder::limit(1, 1, Side::Buy, Qty(1), Px(1))
+}
+
+/// What both clients can do, in a test's words.
+trait Trader: Sized {
+    fn log_on(options: Options) -> Result<Self, ClientError>;
+    fn not_connected(options: Options) -> Self;
+    fn place(&mut self, order: &NewOrder) -> Result<ClOrdId, ClientError>;
+    fn try_next(&mut self) -> Result<Event, ClientError>;
+    fn in_doubt(&self) -> usize;
+
+    fn next(&mut self) -> Event {
+        self.try_next().expect("no fault that cannot be mended")
+    }
+
+    /// Events up to and with the first that is wanted.
+    fn until(&mut self, is_wanted: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut events = vec![];
+        loop {
+            let event = self.next();
+            let is_last = is_wanted(&event);
+            events.push(event);
+            if is_last {
+                return events;
+            }
+        }
+    }
+}
+
+impl Trader for Client {
+    fn log_on(options: Options) -> Result<Self, ClientError> {
+        Self::connect(options)
+    }
+    fn not_connected(options: Options) -> Self {
+        Self::new(options).expect("a key and a state")
+    }
+    fn place(&mut self, order: &NewOrder) -> Result<ClOrdId, ClientError> {
+        self.new_order(order)
+    }
+    fn try_next(&mut self) -> Result<Event, ClientError> {
+        self.poll(DEADLINE).map(|event| event.expect("an event in time"))
+    }
+    fn in_doubt(&self) -> usize {
+        Self::in_doubt(self)
+    }
+}
+
+struct Async {
+    runtime: tokio::runtime::Runtime,
+    client: AsyncClient,
+}
+
+impl Trader for Async {
+    fn log_on(options: Options) -> Result<Self, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let client = runtime.block_on(AsyncClient::connect(options))?;
+        Ok(Self { runtime, client })
+    }
+    fn not_connected(options: Options) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        Self { runtime, client: AsyncClient::new(options).expect("a key and a state") }
+    }
+    fn place(&mut self, order: &NewOrder) -> Result<ClOrdId, ClientError> {
+        self.runtime.block_on(self.client.new_order(order))
+    }
+    fn try_next(&mut self) -> Result<Event, ClientError> {
+        let next = async { tokio::time::timeout(DEADLINE, self.client.next_event()).await };
+        self.runtime.block_on(next).expect("an event in time")
+    }
+    fn in_doubt(&self) -> usize {
+        self.client.in_doubt()
+    }
+}
+
+/// Makes a test of each case for each client.
+macro_rules! for_both_clients {
+    ($($case:ident,)*) => {
+        mod blocking {
+            $(#[test] fn $case() { super::$case::<tradecore_client::Client>(); })*
+        }
+        mod on_tokio {
+            $(#[test] fn $case() { super::$case::<super::Async>(); })*
+        }
+    };
+}
+
+for_both_clients! {
+    a_logon_is_ready_for_orders_and_reports_come,
+    a_gateway_that_cannot_prove_itself_is_refused_and_told_nothing,
+    a_connection_cut_at_any_frame_loses_and_doubles_nothing,
+    an_order_in_doubt_is_abandoned_once_it_is_stale,
+    an_epoch_change_asks_for_resynchronization_and_sends_nothing_old,
+    reports_that_the_gateway_has_no_more_are_told_as_a_gap,
+}
+
+fn a_logon_is_ready_for_orders_and_reports_come<T: Trader>() {
+    let gateway = Gateway::start(State::default());
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    let id = trader.place(&order()).expect("sent");
+    for seq in 1..=2 {
+        let Event::Exec(report) = trader.next() else { panic!("a report") };
+        assert_eq!((report.cl_ord_id.get(), report.journal_seq.get()), (id.0, seq));
+    }
+    assert_eq!(trader.in_doubt(), 0, "reports acknowledge");
+    assert_eq!(gateway.state().applied, [(id.0, 0)]);
+}
+
+fn a_gateway_that_cannot_prove_itself_is_refused_and_told_nothing<T: Trader>() {
+    let gateway = Gateway::start(State { is_impostor: true, ..State::default() });
+    match T::log_on(gateway.options()).map(drop) {
+        Err(ClientError::Refused { reason, text }) => {
+            assert_eq!(reason, Reason::AuthFailed);
+            assert!(text.contains("prove"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(gateway.state().frames_in, 2, "hello and logon, nothing after the false proof");
+}
+
+/// Trades six orders, three at a time: the ids, and the numbers of the reports as they came.
+fn trade<T: Trader>(trader: &mut T, at: &str) -> (Vec<u64>, Vec<u64>) {
+    let (mut ids, mut seen) = (vec![], vec![]);
+    while seen.len() < 2 * ORDERS {
+        while ids.len() < ORDERS && seen.len() >= 2 * (ids.len() / 3 * 3) {
+            match trader.place(&order()) {
+                Ok(id) => ids.push(id.0),
+                Err(ClientError::NotReady) => break,
+                Err(error) => panic!("{at}: {error}"),
+            }
+        }
+        match trader.next() {
+            Event::Exec(report) => seen.push(report.journal_seq.get()),
+            Event::Ready { .. } | Event::Disconnected { .. } => {}
+            other => panic!("{at}: {other:?}"),
+        }
+    }
+    (ids, seen)
+}
+
+fn a_connection_cut_at_any_frame_loses_and_doubles_nothing<T: Trader>() {
+    let mut resent = 0;
+    let mut replayed = 0;
+    for cut in [Cut::BeforeTheFrame, Cut::AfterTheFrame] {
+        for frames in 1.. {
+            let at = format!("{cut:?} {frames}");
+            // The second connection breaks as early, in its replay or in what it sends again; the third is whole.
+            let cuts = vec![(usize::MAX, cut), (frames, cut), (frames, cut)];
+            let gateway = Gateway::start(State { cuts, ..State::default() });
+            let mut trader = T::not_connected(gateway.options());
+            let (ids, seen) = trade(&mut trader, &at);
+            assert_eq!(seen, (1..=2 * ORDERS as u64).collect::<Vec<_>>(), "{at}: every report once, in order");
+            let state = gateway.state().clone();
+            let applied: Vec<u64> = state.applied.iter().map(|(id, _)| *id).collect();
+            assert_eq!(applied, ids, "{at}: every request one effect, in order");
+            resent += state.applied.iter().filter(|(_, flags)| flags & frame_flags::POSS_RESEND != 0).count();
+            // The first connection learns the epoch, the second was not cut any more.
+            if state.connections == 2 {
+                assert!(frames > 20, "{at}: not one cut in a whole conversation");
+                break;
+            }
+            replayed += usize::from(state.connections > 2);
+        }
+    }
+    assert!(resent > 12 && replayed > 40, "{resent} requests sent again, {replayed} conversations recovered");
+}
+
+fn an_order_in_doubt_is_abandoned_once_it_is_stale<T: Trader>() {
+    // On the second connection: hello, challenge, logon, ack, end of replay, then the order, which is lost.
+    let cuts = vec![(usize::MAX, Cut::AfterTheFrame), (6, Cut::BeforeTheFrame)];
+    let gateway = Gateway::start(State { cuts, ..State::default() });
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    let stale = trader.place(&NewOrder { valid_until_ns: 1, ..order() }).expect("sent");
+    let events = trader.until(|event| matches!(event, Event::Ready { .. }));
+    let abandoned = |event: &Event| matches!(event, Event::Abandoned { cl_ord_id } if *cl_ord_id == stale);
+    assert_eq!(events.iter().filter(|event| abandoned(event)).count(), 1, "{events:?}");
+    assert_eq!(trader.in_doubt(), 0);
+    let id = trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == id.0));
+    assert_eq!(gateway.state().applied, [(id.0, 0)], "the stale order has no effect, the next takes its number");
+}
+
+fn an_epoch_change_asks_for_resynchronization_and_sends_nothing_old<T: Trader>() {
+    let gateway = Gateway::start(State::default());
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(report) if report.journal_seq.get() == 2));
+    {
+        // The next order arrives at a gateway that loses it together with its memory.
+        let mut state = gateway.state();
+        *state = State { epoch: 7, ..State::default() };
+    }
+    gateway.disconnect();
+    let lost = trader.place(&order());
+    let events = trader.until(|event| matches!(event, Event::Ready { .. }));
+    let asked = events.iter().filter(|event| matches!(event, Event::Resynchronize)).count();
+    assert_eq!(asked, 1, "{events:?}");
+    assert_eq!(trader.in_doubt(), 0, "{lost:?} belongs to another epoch");
+    let id = trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == id.0));
+    let state = gateway.state().clone();
+    assert_eq!((state.applied, state.last_client_seq), (vec![(id.0, 0)], 1), "numbers begin again");
+}
+
+fn reports_that_the_gateway_has_no_more_are_told_as_a_gap<T: Trader>() {
+    let gateway = Gateway::start(State::default());
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(report) if report.journal_seq.get() == 2));
+    {
+        let mut state = gateway.state();
+        let report = state.reports[0];
+        state.reports.extend([report; 3]);
+        state.oldest_report_seq = 5;
+    }
+    gateway.disconnect();
+    let events = trader.until(|event| matches!(event, Event::Ready { .. }));
+    assert!(events.iter().any(|event| matches!(event, Event::Resynchronize)), "{events:?}");
+    assert!(!events.iter().any(|event| matches!(event, Event::Exec(_))), "{events:?}");
+    trader.place(&order()).expect("sent");
+    let Event::Exec(report) = trader.next() else { panic!("a report") };
+    assert_eq!(report.journal_seq.get(), 6);
+}
+
+#[test]
+fn an_event_that_is_awaited_in_slices_of_time_is_not_lost() {
+    let gateway = Gateway::start(State {
+        cuts: vec![(usize::MAX, Cut::AfterTheFrame), (9, Cut::AfterTheFrame)],
+        ..State::default()
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut client = AsyncClient::new(gateway.options()).expect("a key");
+        let (mut ids, mut seen, mut dropped) = (vec![], vec![], 0_u64);
+        while seen.len() < 2 * ORDERS {
+            if client.is_ready() && ids.len() < ORDERS {
+                // A verb, too, may be dropped: it has not begun, or its order is kept.
+                ids.extend(
+                    tokio::time::timeout(Duration::ZERO, client.new_order(&order())).await.map(|id| id.map(|id| id.0)),
+                );
+            }
+            // Dropped at every await, logon and reconnect included.
+            match tokio::time::timeout(Duration::ZERO, client.next_event()).await {
+                Ok(Ok(Event::Exec(report))) => seen.push(report.journal_seq.get()),
+                Ok(event) => drop(event.expect("mended")),
+                Err(_) => {
+                    dropped += 1;
+                    // Others get their turn, the socket's readiness among them.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        assert_eq!(seen, (1..=2 * ORDERS as u64).collect::<Vec<_>>());
+        let applied: Vec<u64> = gateway.state().applied.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids.into_iter().collect::<Result<Vec<_>, _>>().expect("sent"), applied);
+        assert!(dropped > 10, "{dropped} futures were dropped");
+    });
+}

@@ -1,0 +1,155 @@
+//! The state file, cut or damaged anywhere: it opens or says what is wrong, and no ClOrdID is given twice.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use support::{CONFIG, GATEWAY, Gateway, SECRET, State};
+use tradecore_client::protocol::fields::{ClOrdId, Px, Qty, Side};
+use tradecore_client::protocol::frame::next_frame;
+use tradecore_client::protocol::session::{
+    LogonAnswer, Now, REPLY_BYTES_MAX, ServerAction, ServerSession, SessionFacts,
+};
+use tradecore_client::protocol::transcript::MacKey;
+use tradecore_client::{Address, Client, ClientError, Conversation, Event, NewOrder, Options, StoreError};
+
+const NOW: Now = Now { mono_ns: 1, utc_ns: 1_000_000_000 };
+
+fn order() -> NewOrder {
+    NewOrder::limit(1, 1, Side::Buy, Qty(1), Px(1))
+}
+
+/// The state file after some orders, in two lives, and every id that they gave.
+fn file_with_a_past(dir: &Path) -> (Vec<u8>, BTreeSet<ClOrdId>) {
+    let gateway = Gateway::start(State::default());
+    let mut options = gateway.options();
+    options.state_path = Some(dir.join("past"));
+    let mut ids = BTreeSet::new();
+    for _ in 0..2 {
+        let mut client = Client::connect(options.clone()).expect("logs on");
+        for _ in 0..3 {
+            assert!(ids.insert(client.new_order(&order()).expect("sent")));
+            while !matches!(client.poll(Duration::from_secs(30)).expect("mended"), Some(Event::Exec(_))) {}
+        }
+    }
+    (fs::read(dir.join("past")).expect("there"), ids)
+}
+
+/// Opens a state file, logs on without a socket, and gives one id.
+fn next_id(path: &Path) -> Result<ClOrdId, ClientError> {
+    let mut options = Options::new(Address::Tcp(String::new()), 1, "key", SECRET);
+    options.state_path = Some(path.to_owned());
+    let mut conversation = Conversation::new(options, NOW.utc_ns)?;
+    let state = State::default();
+    let key = MacKey::new(SECRET).expect("long enough");
+    for _ in 0..2 {
+        let mut server = ServerSession::new(&CONFIG, [7; 32], NOW);
+        let (mut to_server, mut to_client) = (vec![], vec![]);
+        conversation.connect(NOW, &mut to_server)?;
+        while !to_server.is_empty() {
+            let bytes = std::mem::take(&mut to_server);
+            let mut rest = bytes.as_slice();
+            while let Some(frame) = next_frame(rest).expect("frames") {
+                rest = &rest[frame.bytes.len()..];
+                let mut out = [0; REPLY_BYTES_MAX];
+                let mut step = server.handle_frame(NOW, &frame, &mut out);
+                if matches!(step.action, ServerAction::CheckLogon(_)) {
+                    // Every number that the file may hold is one that this gateway knows.
+                    let facts = SessionFacts { next_report_seq: 1_000, ..state.facts() };
+                    let answer = LogonAnswer::Known { key: &key, session: &facts, gateway: &GATEWAY };
+                    step = server.answer_logon(NOW, answer, &mut out);
+                }
+                to_client.extend_from_slice(&out[..step.written]);
+                if matches!(step.action, ServerAction::LoggedOn(_)) {
+                    let written = server.replay_complete(NOW, 0, &mut out).expect("room");
+                    to_client.extend_from_slice(&out[..written]);
+                }
+            }
+            conversation.take_bytes(NOW, &to_client, &mut to_server)?;
+            to_client.clear();
+        }
+        if conversation.is_ready() {
+            break;
+        }
+    }
+    conversation.new_order(NOW, &order(), &mut Vec::new())
+}
+
+/// True if the file opens; else its error must say where and what to do. Either way no id comes twice.
+fn opens_or_says_why(path: &Path, bytes: &[u8], given: &BTreeSet<ClOrdId>, at: &str) -> bool {
+    fs::write(path, bytes).expect("written");
+    match next_id(path) {
+        Ok(id) => {
+            assert!(!given.contains(&id), "{at}: {id:?} was given before");
+            true
+        }
+        Err(ClientError::Store(error @ StoreError::Damaged { .. })) => {
+            let text = error.to_string();
+            assert!(text.contains("damaged at byte") && text.contains("query open orders"), "{at}: {text}");
+            assert_eq!(fs::read(path).expect("there"), bytes, "{at}: a damaged file is evidence");
+            false
+        }
+        Err(error) => panic!("{at}: {error}"),
+    }
+}
+
+#[test]
+fn a_file_cut_at_any_byte_opens_or_says_why_and_gives_no_id_twice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (bytes, given) = file_with_a_past(dir.path());
+    let mut opened = 0_usize;
+    for cut in 0..=bytes.len() {
+        let opens = opens_or_says_why(&dir.path().join("cut"), &bytes[..cut], &given, &format!("cut at {cut}"));
+        opened += usize::from(opens);
+    }
+    // Its first record is on the disk before the file has its name; what follows may be torn anywhere.
+    assert_eq!(opened, bytes.len() - 27, "files that open");
+}
+
+#[test]
+fn a_file_with_any_bit_flipped_says_why_and_gives_no_id_twice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (bytes, given) = file_with_a_past(dir.path());
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let opens = opens_or_says_why(&dir.path().join("flipped"), &flipped, &given, &format!("bit {bit}"));
+        assert!(!opens, "bit {bit}: nobody noticed");
+    }
+}
+
+#[test]
+fn an_end_of_zeros_is_a_torn_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut bytes, given) = file_with_a_past(dir.path());
+    bytes.resize(bytes.len() + 100, 0);
+    assert!(opens_or_says_why(&dir.path().join("zeros"), &bytes, &given, "zeros"));
+}
+
+#[test]
+fn a_report_comes_again_in_the_next_life_unless_the_caller_came_back_for_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let gateway = Gateway::start(State::default());
+    let mut options = gateway.options();
+    options.state_path = Some(dir.path().join("state"));
+    let next_report = |client: &mut Client| loop {
+        if let Some(Event::Exec(report)) = client.poll(Duration::from_secs(30)).expect("mended") {
+            return report.journal_seq.get();
+        }
+    };
+    let mut client = Client::connect(options.clone()).expect("logs on");
+    client.new_order(&order()).expect("sent");
+    assert_eq!((next_report(&mut client), next_report(&mut client)), (1, 2));
+    drop(client);
+    let mut client = Client::connect(options.clone()).expect("logs on");
+    assert_eq!(next_report(&mut client), 2, "the first was dealt with, the second perhaps not");
+    client.logout();
+    drop(client);
+    let mut client = Client::connect(options).expect("logs on");
+    client.new_order(&order()).expect("sent");
+    assert_eq!(next_report(&mut client), 3, "a goodbye says that all was dealt with");
+}
