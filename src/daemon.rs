@@ -164,6 +164,9 @@ impl Side {
 pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     let started = Instant::now();
     let notifier = Notifier::from_env();
+    if let Some(cpu) = config.core.cpu {
+        crate::affinity::leave(cpu)?;
+    }
     let dir = journal_dir(config);
     let environment = Environment::from(config.core.environment);
     let durability = Durability::from(config.core.durability);
@@ -372,10 +375,11 @@ fn run_loop(
     }
     tracing::info!(?addresses, "ready");
     notifier.ready(&format!("listening on {}", addresses.join(", ")));
+    let watchdog = Watchdog::start(Arc::clone(counters))?;
+    // Last: a thread that is started behind it would share the loop's CPU.
     if let Some(cpu) = config.core.cpu {
         crate::affinity::pin(cpu)?;
     }
-    let watchdog = Watchdog::start(Arc::clone(counters))?;
     let wait = match config.core.idle {
         Idle::Busy | Idle::Yield => Duration::ZERO,
         Idle::Park => Duration::from_micros(100),
