@@ -187,7 +187,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
 
     let mut side = Side { stop: Vec::new(), threads: Vec::new() };
     let address = start_venue(config, &mut side)?;
-    let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX));
+    let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX)?);
     let replay = Arc::new(ReplayLink::new(1024, 64));
     let counters = Arc::new(Counters::default());
     let mut gateway = Gateway::new(Parts {
@@ -263,7 +263,10 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
         Arc::clone(&link),
     );
     side.spawn("broker", move || broker.run())?;
-    side.stop.push(Box::new(move || link.stop.store(true, Ordering::Release)));
+    side.stop.push(Box::new(move || {
+        link.stop.store(true, Ordering::Release);
+        link.bell.ring();
+    }));
     side.stop.push(Box::new(move || replay.stop.store(true, Ordering::Release)));
 
     let result = run_loop(&mut gateway, config, stop, &counters, &notifier);

@@ -205,6 +205,8 @@ impl Gateway {
         let replay = &self.replay;
         // A block that cannot go home is dropped; its ring was made for all there are.
         work = work.saturating_add(self.connections.flush(now, &mut |block| drop(replay.free.push(block))));
+        // Last, since it may cost a system call: reports have left.
+        self.outbox.wake_adapter();
         self.publish_progress();
         Ok(work)
     }

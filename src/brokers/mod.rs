@@ -4,11 +4,14 @@
 //! out by another; an adapter answers each instruction with facts, or with how it failed, and never
 //! guesses.
 
+pub mod bell;
 #[path = "virtual/mod.rs"]
 pub mod virtual_venue;
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use bell::Bell;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind};
@@ -110,20 +113,25 @@ pub struct Link {
     pub quotes: ArrayQueue<(InstrumentId, Quote)>,
     /// Kill epoch in force: an instruction of an older one must not leave.
     pub kill_epoch: CachePadded<AtomicU64>,
+    /// Wakes the adapter when instructions have come, or when it should end.
+    pub bell: Bell,
     /// The adapter ends when it is set.
     pub stop: AtomicBool,
 }
 
 impl Link {
     /// Rings that hold this many entries each.
-    #[must_use]
-    pub fn new(instructions_max: usize, inbound_max: usize, quotes_max: usize) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn new(instructions_max: usize, inbound_max: usize, quotes_max: usize) -> io::Result<Self> {
+        Ok(Self {
             instructions: ArrayQueue::new(instructions_max.max(1)),
             inbound: ArrayQueue::new(inbound_max.max(1)),
             quotes: ArrayQueue::new(quotes_max.max(1)),
             kill_epoch: CachePadded::new(AtomicU64::new(0)),
+            bell: Bell::new()?,
             stop: AtomicBool::new(false),
-        }
+        })
     }
 }

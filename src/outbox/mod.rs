@@ -35,6 +35,8 @@ pub struct Outbox {
     waiting_max: usize,
     cancels: VecDeque<Instruction>,
     waiting_by_order: Box<[u16; WAITING_SLOTS]>,
+    /// Instructions have been put into the ring, and the adapter may be asleep.
+    has_fed: bool,
 }
 
 /// What a release found: effects that must not leave any more, as commands for the domain.
@@ -50,6 +52,7 @@ impl Outbox {
             waiting_max,
             cancels: VecDeque::with_capacity(cancels_max),
             waiting_by_order: Box::new([0; WAITING_SLOTS]),
+            has_fed: false,
         }
     }
 
@@ -105,6 +108,7 @@ impl Outbox {
             if self.link.instructions.push(*instruction).is_err() {
                 return work;
             }
+            self.has_fed = true;
             self.cancels.pop_front();
             work = work.saturating_add(1);
         }
@@ -122,13 +126,20 @@ impl Outbox {
                     reason,
                 }),
                 None if self.link.instructions.push(front.instruction).is_err() => break,
-                None => {}
+                None => self.has_fed = true,
             }
             self.waiting.pop_front();
             self.count(order_id, -1);
             work = work.saturating_add(1);
         }
         work
+    }
+
+    /// Wakes the adapter if it sleeps and instructions wait for it.
+    pub fn wake_adapter(&mut self) {
+        if core::mem::take(&mut self.has_fed) {
+            self.link.bell.ring();
+        }
     }
 
     fn order_waits(&self, order_id: OrderId) -> bool {
@@ -233,7 +244,7 @@ mod tests {
     }
 
     fn outbox(ring: usize) -> (Outbox, Arc<Link>, Failures) {
-        let link = Arc::new(Link::new(ring, 1, 1));
+        let link = Arc::new(Link::new(ring, 1, 1).unwrap());
         (Outbox::new(Arc::clone(&link), 16, 16), link, VecDeque::with_capacity(4))
     }
 

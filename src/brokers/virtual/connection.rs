@@ -6,7 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
+
+use crate::brokers::bell::Bell;
 
 /// Bytes that may wait to be written before instructions stay in their ring.
 const QUEUED_MAX: usize = 256 * 1024;
@@ -106,13 +109,14 @@ impl Connection {
         Some(line)
     }
 
-    /// Waits for bytes, at most so long.
-    pub(super) fn wait(&self, longest: Duration) {
+    /// Waits for bytes, for room if some wait for it, or for the bell, at most so long.
+    pub(super) fn wait(&self, bell: &Bell, longest: Duration) {
         let fd: BorrowedFd<'_> = match &self.stream {
             Stream::Tcp(stream) => stream.as_fd(),
             Stream::Unix(stream) => stream.as_fd(),
         };
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+        let writes = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN | writes), PollFd::new(bell, PollFlags::IN)];
         let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: longest.subsec_nanos().into() };
         // Whatever it says, the next transfer finds out.
         let _ = rustix::event::poll(&mut fds, Some(&timeout));

@@ -25,8 +25,10 @@ use connection::Connection;
 
 /// A request without an answer for so long means that the connection cannot be trusted any more.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for bytes while nothing happens.
-const IDLE_WAIT: Duration = Duration::from_micros(100);
+/// Longest wait while nothing happens: then it looks whether an answer is late.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// Wait while the loop has no room for what waits for it.
+const FULL_WAIT: Duration = Duration::from_micros(100);
 
 /// How the venue is reached, and as whom.
 #[derive(Clone, Debug)]
@@ -167,10 +169,23 @@ impl VirtualBroker {
                 tracing::warn!("the venue has not answered for 5 s; reconnecting to ask what became of it");
                 return was_ready;
             }
-            if !moved && self.link.instructions.is_empty() {
-                connection.wait(IDLE_WAIT);
+            if !moved {
+                self.wait(&connection);
             }
         }
+    }
+
+    /// Waits for the venue, for instructions, or for room to hand over what they led to.
+    fn wait(&self, connection: &Connection) {
+        let is_handed_over = self.waiting.is_empty() && self.quotes.iter().all(|(.., newest)| newest.is_none());
+        if !is_handed_over || !connection.has_room() {
+            return std::thread::sleep(FULL_WAIT);
+        }
+        self.link.bell.lie_down();
+        if self.link.instructions.is_empty() && !self.is_stopped() {
+            connection.wait(&self.link.bell, IDLE_WAIT);
+        }
+        self.link.bell.get_up();
     }
 
     fn send(&mut self, connection: &mut Connection, purpose: Purpose, fill: impl FnOnce(&mut Request)) {
