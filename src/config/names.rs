@@ -57,7 +57,7 @@ words! {
         Busy = "busy",
         /// Gives the CPU to others between two turns.
         Yield = "yield",
-        /// Waits in the poll, at most 100 µs.
+        /// Waits in the poll, at most 1 ms.
         Park = "park",
     }
 }

@@ -83,6 +83,9 @@ const INSTRUMENTS: [(u32, i64); 2] = [(1, 1_000_000), (2, 20_000_000)];
 /// A resting order farther from the market than this is canceled, or moved.
 const FAR: u64 = 200_000_000;
 const AWAY: u64 = 40_000_000;
+/// An algo looks at its orders at least so often.
+const TURN: Duration = Duration::from_millis(2);
+const EVENTS_PER_TURN: usize = 64;
 
 impl Algo {
     pub(super) fn new(
@@ -127,8 +130,12 @@ impl Algo {
     pub(super) fn run(mut self, done: &AtomicBool) -> Result<Seen, ClientError> {
         let mut client = Client::new(self.options.clone())?;
         while !done.load(Ordering::Acquire) {
-            while let Some(event) = client.poll(Duration::from_millis(2))? {
+            let mut longest = TURN;
+            // A market that never rests must not keep an algo from trading.
+            for _ in 0..EVENTS_PER_TURN {
+                let Some(event) = client.poll(longest)? else { break };
                 self.take(&mut client, &event)?;
+                longest = Duration::ZERO;
             }
             self.trade(&mut client)?;
         }

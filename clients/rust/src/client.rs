@@ -2,9 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use tradecore_protocol::fields::{ClOrdId, Px, Qty};
 use tradecore_protocol::layout::Message;
 use tradecore_protocol::session::Now;
@@ -32,7 +35,7 @@ impl Socket {
                     match TcpStream::connect_timeout(&address, PATIENCE) {
                         Ok(stream) => {
                             stream.set_nodelay(true)?;
-                            stream.set_write_timeout(Some(PATIENCE))?;
+                            stream.set_nonblocking(true)?;
                             return Ok(Self::Tcp(stream));
                         }
                         Err(error) => last = error,
@@ -42,24 +45,64 @@ impl Socket {
             }
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                stream.set_nonblocking(true)?;
                 Ok(Self::Unix(stream))
             }
         }
     }
 
+    /// Reads what is there, or the first that comes in time.
     fn read(&mut self, into: &mut [u8], longest: Duration) -> io::Result<usize> {
-        let longest = Some(longest.max(Duration::from_micros(1)));
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(longest).and_then(|()| stream.read(into)),
-            Self::Unix(stream) => stream.set_read_timeout(longest).and_then(|()| stream.read(into)),
+        match self.try_read(into) {
+            Err(error) if is_a_pause(&error) && !longest.is_zero() => {
+                self.wait(PollFlags::IN, longest)?;
+                self.try_read(into)
+            }
+            read => read,
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write_all(bytes),
-            Self::Unix(stream) => stream.write_all(bytes),
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        }
+    }
+
+    /// Writes all of it, if the gateway reads on within the time of `PATIENCE`.
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let started = Instant::now();
+        while !bytes.is_empty() {
+            let written = match self {
+                Self::Tcp(stream) => stream.write(bytes),
+                Self::Unix(stream) => stream.write(bytes),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if is_a_pause(&error) => {
+                    let left = PATIENCE.saturating_sub(started.elapsed());
+                    if left.is_zero() {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    self.wait(PollFlags::OUT, left)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for readiness. A time-out of the socket itself would be rounded up to the kernel's ticks, 4 ms.
+    fn wait(&self, readiness: PollFlags, longest: Duration) -> io::Result<()> {
+        let fd = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        };
+        let timeout = Timespec::try_from(longest).map_err(|_| io::ErrorKind::InvalidInput)?;
+        match poll(&mut [PollFd::from_borrowed_fd(fd, readiness)], Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -312,5 +355,5 @@ impl Client {
 
 /// True for a read that just found nothing in time.
 fn is_a_pause(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
