@@ -41,6 +41,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 const OUTBOX_MAX: usize = 65_536;
 const GATE_MAX: usize = 262_144;
 const RING_MAX: usize = 16_384;
+/// Fewer ids than this would wear the 65,535 client epochs of a session out.
+const IDS_PER_EPOCH_MIN: u32 = 1_024;
 const POOL_CHUNKS: u32 = 4_096;
 
 /// Why a daemon did not start, or stopped.
@@ -130,6 +132,12 @@ fn nonce() -> [u8; 32] {
     bytes
 }
 
+/// A session's share of the ids that are remembered, halved: those of its last epoch go as new ones come.
+fn ids_per_client_epoch(config: &Config) -> u32 {
+    let sessions = u32::try_from(config.sessions.len()).unwrap_or(u32::MAX).saturating_mul(2);
+    config.core.ids_max.checked_div(sessions).unwrap_or(0).max(IDS_PER_EPOCH_MIN)
+}
+
 /// The directory of the journal of a configuration.
 #[must_use]
 pub fn journal_dir(config: &Config) -> PathBuf {
@@ -200,7 +208,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
             refusals_max: config.session.refusals_max,
             durability_lag_max: config.journal.durability_lag_max,
             durability,
-            ids_max: config.core.ids_max,
+            ids_max: ids_per_client_epoch(config),
         },
         server: ServerConfig {
             gateway_id: Text::new(&config.broker.client),

@@ -66,7 +66,7 @@ pub struct Settings {
     pub durability_lag_max: u64,
     /// Class that reports and new orders wait for.
     pub durability: Durability,
-    /// ClOrdIDs of one client epoch, told at logon.
+    /// ClOrdIDs after which a client should raise its epoch, told at logon.
     pub ids_max: u32,
 }
 

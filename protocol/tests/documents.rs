@@ -417,6 +417,7 @@ fn transcript() -> [Vec<u8>; 4] {
         last_client_seq: 10,
         next_report_seq: 21,
         oldest_report_seq: 1,
+        client_epoch: 1,
         roles: roles::TRADE,
         is_connected: false,
         served_at: Text::EMPTY,

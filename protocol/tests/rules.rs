@@ -143,6 +143,7 @@ fn answer(server: &mut ServerSession, out: &mut [u8]) -> usize {
         last_client_seq: 0,
         next_report_seq: 5,
         oldest_report_seq: 1,
+        client_epoch: 1,
         roles: roles::ALL,
         is_connected: false,
         served_at: Text::EMPTY,

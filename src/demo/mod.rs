@@ -258,6 +258,7 @@ environment = "virtual"
 data_dir = "data"
 idle = "park"
 orders_max = 1024
+ids_max = 8192
 
 [listen]
 tcp = "{address}"

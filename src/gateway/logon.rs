@@ -74,6 +74,7 @@ impl Gateway {
             last_client_seq: session.last_client_seq,
             next_report_seq,
             oldest_report_seq: self.oldest_report(next_report_seq),
+            client_epoch: session.client_epoch,
             roles: entry.roles,
             is_connected: entry.connection.is_some(),
             served_at: Text::EMPTY,

@@ -62,6 +62,8 @@ pub struct Conversation {
     backoff_ns: u64,
     replay_mode: ReplayMode,
     last_request_id: u64,
+    /// Ids after which the gateway wants a new client epoch.
+    ids_max: u32,
     has_logged_on: bool,
     is_taken_over: bool,
     trouble: Option<String>,
@@ -91,6 +93,7 @@ impl Conversation {
             next_attempt_ns: 0,
             backoff_ns: BACKOFF_MIN_NS,
             last_request_id: 0,
+            ids_max: u32::MAX,
             has_logged_on: false,
             is_taken_over: false,
             trouble: None,
@@ -198,7 +201,7 @@ impl Conversation {
         block: impl FnOnce(ClOrdId) -> T,
         out: &mut Vec<u8>,
     ) -> Result<ClOrdId, ClientError> {
-        let id = ClOrdId(self.store.numbers.last_cl_ord_id.saturating_add(1));
+        let id = self.store.next_id(self.ids_max);
         self.send_kept(now, &block(id), out)?;
         Ok(id)
     }

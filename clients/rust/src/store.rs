@@ -72,16 +72,19 @@ pub(crate) struct Numbers {
     pub(crate) next_client_seq: u64,
     pub(crate) acked_client_seq: u64,
     pub(crate) last_cl_ord_id: u64,
+    /// The number of the first request with an id of this client epoch: so many ids it has used at most.
+    pub(crate) epoch_first_seq: u64,
 }
 
 impl Numbers {
     fn to_bytes(self) -> Vec<u8> {
-        words(&[self.session_epoch, self.applied_seq, self.next_client_seq, self.acked_client_seq, self.last_cl_ord_id])
+        let streams = [self.session_epoch, self.applied_seq, self.next_client_seq, self.acked_client_seq];
+        words(&[&streams[..], &[self.last_cl_ord_id, self.epoch_first_seq]].concat())
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, []) = bytes.as_chunks::<8>() else { return None };
-        let [epoch, applied, next, acked, id] = words else { return None };
+        let [epoch, applied, next, acked, id, first] = words else { return None };
         let number = |word: &[u8; 8]| u64::from_le_bytes(*word);
         Some(Self {
             session_epoch: number(epoch),
@@ -89,6 +92,7 @@ impl Numbers {
             next_client_seq: number(next),
             acked_client_seq: number(acked),
             last_cl_ord_id: number(id),
+            epoch_first_seq: number(first),
         })
     }
 }
@@ -135,7 +139,7 @@ impl Store {
     #[must_use]
     pub fn in_memory(unix_seconds: u64) -> Self {
         let last_cl_ord_id = ClOrdId::new(1, unix_seconds.wrapping_shl(IDS_PER_SECOND_BITS)).0;
-        let numbers = Numbers { next_client_seq: 1, last_cl_ord_id, ..Numbers::default() };
+        let numbers = Numbers { next_client_seq: 1, last_cl_ord_id, epoch_first_seq: 1, ..Numbers::default() };
         Self { file: None, saved: numbers, numbers, unacked: BTreeMap::new() }
     }
 
@@ -210,7 +214,7 @@ impl Store {
         let request = Request { template_id: u16::from_le_bytes(*template_id), block: block.to_vec() };
         let seq = u64::from_le_bytes(*seq);
         self.numbers.next_client_seq = self.numbers.next_client_seq.max(seq.saturating_add(1));
-        self.numbers.last_cl_ord_id = self.numbers.last_cl_ord_id.max(request.cl_ord_id().0);
+        self.use_id(request.cl_ord_id(), seq);
         self.unacked.insert(seq, request);
         Some(())
     }
@@ -279,14 +283,41 @@ impl Store {
     pub(crate) fn keep(&mut self, seq: u64, request: Request) -> Result<(), StoreError> {
         let id = request.cl_ord_id().0;
         if self.file.as_ref().is_some_and(|file| id > file.last_reserved_id) {
-            self.numbers.last_cl_ord_id = self.numbers.last_cl_ord_id.max(id);
+            self.use_id(ClOrdId(id), seq);
             self.rewrite()?;
         }
         self.append(REQUEST, &request_bytes(seq, &request))?;
-        self.numbers.last_cl_ord_id = self.numbers.last_cl_ord_id.max(id);
+        self.use_id(ClOrdId(id), seq);
         self.numbers.next_client_seq = seq.saturating_add(1);
         self.unacked.insert(seq, request);
         Ok(())
+    }
+
+    /// The id of the next new request: after `ids_max` of one client epoch, the first of the next.
+    pub(crate) fn next_id(&self, ids_max: u32) -> ClOrdId {
+        let last = ClOrdId(self.numbers.last_cl_ord_id);
+        let used = self.numbers.next_client_seq.saturating_sub(self.numbers.epoch_first_seq);
+        match last.epoch().checked_add(1) {
+            // The counter goes on: it tells the ids of two clients of a session apart.
+            Some(next_epoch) if used >= u64::from(ids_max) => ClOrdId::new(next_epoch, last.0.saturating_add(1)),
+            Some(_) | None => ClOrdId(last.0.saturating_add(1)),
+        }
+    }
+
+    /// Goes on in a client epoch that another client of the session has opened.
+    pub(crate) fn enter_epoch(&mut self, epoch: u16) {
+        let last = ClOrdId(self.numbers.last_cl_ord_id);
+        if epoch > last.epoch() {
+            self.use_id(ClOrdId::new(epoch, last.0), self.numbers.next_client_seq);
+        }
+    }
+
+    fn use_id(&mut self, id: ClOrdId, seq: u64) {
+        let numbers = &mut self.numbers;
+        if id.epoch() > ClOrdId(numbers.last_cl_ord_id).epoch() {
+            numbers.epoch_first_seq = seq;
+        }
+        numbers.last_cl_ord_id = numbers.last_cl_ord_id.max(id.0);
     }
 
     /// Forgets one request, which was refused: it must never be sent again.

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use support::{Cut, Gateway, State};
@@ -110,6 +111,7 @@ for_both_clients! {
     an_order_in_doubt_is_abandoned_once_it_is_stale,
     an_epoch_change_asks_for_resynchronization_and_sends_nothing_old,
     reports_that_the_gateway_has_no_more_are_told_as_a_gap,
+    ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more,
 }
 
 fn a_logon_is_ready_for_orders_and_reports_come<T: Trader>() {
@@ -196,6 +198,35 @@ fn an_order_in_doubt_is_abandoned_once_it_is_stale<T: Trader>() {
     let id = trader.place(&order()).expect("sent");
     trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == id.0));
     assert_eq!(gateway.state().applied, [(id.0, 0)], "the stale order has no effect, the next takes its number");
+}
+
+/// Client epochs of the ids that three orders get, one after the other.
+fn epochs_of_three<T: Trader>(trader: &mut T) -> Vec<u16> {
+    (0..3)
+        .map(|_| {
+            let id = trader.place(&order()).expect("taken");
+            trader.until(|event| matches!(event, Event::Exec(exec) if exec.cl_ord_id.get() == id.0));
+            id.epoch()
+        })
+        .collect()
+}
+
+fn ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more<T: Trader>() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let gateway = Gateway::start(State { ids_max: 2, ..State::default() });
+    let mut options = gateway.options();
+    options.state_path = Some(dir.path().join("state"));
+    let mut trader = T::log_on(options.clone()).expect("logs on");
+    assert_eq!(epochs_of_three(&mut trader), [1, 1, 2]);
+    drop(trader);
+    let mut trader = T::log_on(options.clone()).expect("logs on");
+    assert_eq!(epochs_of_three(&mut trader), [2, 3, 3], "a restart goes on counting");
+    gateway.state().client_epoch = 9;
+    gateway.disconnect();
+    trader.until(|event| matches!(event, Event::Ready { .. }));
+    assert_eq!(epochs_of_three(&mut trader), [9, 9, 10], "another client of the session has opened an epoch");
+    let ids: BTreeSet<u64> = gateway.state().applied.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids.len(), 9, "no id came twice");
 }
 
 fn an_epoch_change_asks_for_resynchronization_and_sends_nothing_old<T: Trader>() {

@@ -45,6 +45,7 @@ fn ends() -> (ServerSession, ClientSession) {
         last_client_seq: 3,
         next_report_seq: 9,
         oldest_report_seq: 2,
+        client_epoch: 1,
         roles: 0xff,
         is_connected: false,
         served_at: Text::EMPTY,

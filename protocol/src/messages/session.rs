@@ -65,7 +65,7 @@ layouts! {
     }
 
     /// Accepts a logon and says where everything stands.
-    LogonAck = 4, ToClient, Unsequenced, roles::ALL, block 112 {
+    LogonAck = 4, ToClient, Unsequenced, roles::ALL, block 120 {
         0 mac: [u8; 32], "HMAC-SHA256", "Over the server transcript; a client must verify it.";
         32 session_id: U32, "id", "As in the logon.";
         36 core: U16, "id", "As in the logon.";
@@ -88,7 +88,10 @@ layouts! {
         96 throttle_rate: U32, "frames/s", "Sustained rate of client frames; heartbeats and cancels are apart.";
         100 throttle_burst: U32, "frames", "Size of a burst above the rate.";
         104 core_epoch: U32, "epoch", "Start epoch of the core.";
-        108 ids_max: U32, "ids", "ClOrdIDs that one client epoch may use.";
+        108 ids_max: U32, "ids", "ClOrdIDs after which a client should raise its epoch, so that the oldest can be forgotten.";
+        112 client_epoch: U16, "epoch", "The client epoch of the session: a ClOrdID of a lower one is refused.";
+        114 reserved0: U16, "", "Must be 0.";
+        116 reserved1: U32, "", "Must be 0.";
     }
 
     /// Refuses a connection; the server closes after it.

@@ -41,6 +41,8 @@ pub struct SessionFacts {
     pub next_report_seq: u64,
     /// The oldest report that can be replayed; `next_report_seq` if none can.
     pub oldest_report_seq: u64,
+    /// The client epoch that new ClOrdIDs must have at least.
+    pub client_epoch: u16,
     /// Roles that the session may take: bit `1 << Role::raw()` each.
     pub roles: u8,
     /// True while another connection has the session.
@@ -66,7 +68,7 @@ pub struct GatewayFacts {
     pub throttle_burst: u32,
     /// Start epoch of the core.
     pub core_epoch: u32,
-    /// ClOrdIDs that one client epoch may use.
+    /// ClOrdIDs after which a client should raise its epoch.
     pub ids_max: u32,
 }
 
@@ -240,6 +242,9 @@ pub(super) fn ack_of(
         throttle_burst: U32::new(gateway.throttle_burst),
         core_epoch: U32::new(gateway.core_epoch),
         ids_max: U32::new(gateway.ids_max),
+        client_epoch: U16::new(session.client_epoch),
+        reserved0: U16::new(0),
+        reserved1: U32::new(0),
     }
 }
 

@@ -32,6 +32,8 @@ impl Conversation {
         self.has_logged_on = true;
         self.trouble = None;
         self.store.acked(ack.last_client_seq.get());
+        self.store.enter_epoch(ack.client_epoch.get());
+        self.ids_max = ack.ids_max.get().max(1);
         if let Some(link) = &mut self.link {
             link.is_logged_on = true;
         }
@@ -112,6 +114,7 @@ impl Conversation {
         numbers.applied_seq = received_seq;
         numbers.next_client_seq = reject.last_client_seq.get().saturating_add(1);
         numbers.acked_client_seq = reject.last_client_seq.get();
+        numbers.epoch_first_seq = numbers.epoch_first_seq.min(numbers.next_client_seq);
         self.store.unacked.clear();
         self.store.rewrite()?;
         (self.received_seq, self.handed_seq) = (received_seq, received_seq);

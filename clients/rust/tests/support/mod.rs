@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) applied: Vec<(u64, u8)>,
     /// The oldest report that can be replayed.
     pub(crate) oldest_report_seq: u64,
+    pub(crate) client_epoch: u16,
+    pub(crate) ids_max: u32,
     /// Accepts every logon without a proof of its own.
     pub(crate) is_impostor: bool,
     /// Frames, in and out, after which each of the next connections breaks: the last one in is lost, or its effect
@@ -82,6 +84,8 @@ impl Default for State {
             reports: vec![],
             applied: vec![],
             oldest_report_seq: 1,
+            client_epoch: 1,
+            ids_max: GATEWAY.ids_max,
             is_impostor: false,
             cuts: vec![],
             connections: 0,
@@ -97,6 +101,7 @@ impl State {
             last_client_seq: self.last_client_seq,
             next_report_seq: self.reports.len() as u64 + 1,
             oldest_report_seq: self.oldest_report_seq,
+            client_epoch: self.client_epoch,
             roles: roles::TRADE,
             is_connected: false,
             served_at: Text::EMPTY,
@@ -293,7 +298,8 @@ impl<'a> Connection<'a> {
             return self.send(&out[..written]);
         }
         let key = MacKey::new(SECRET).expect("long enough");
-        let answer = LogonAnswer::Known { key: &key, session: &state.facts(), gateway: &GATEWAY };
+        let facts = GatewayFacts { ids_max: state.ids_max, ..GATEWAY };
+        let answer = LogonAnswer::Known { key: &key, session: &state.facts(), gateway: &facts };
         let step = self.session.answer_logon(self.now(), answer, &mut out);
         self.send(&out[..step.written])?;
         let ServerAction::LoggedOn(logged_on) = step.action else { return Err(Over) };
