@@ -3,12 +3,15 @@
 //! A file is a list of records `{kind u16, len u16, CRC-32C of these, CRC-32C of the payload, payload}`. The first
 //! says up to which ClOrdID ids may be given by whoever holds the file: so a file that lost its end gives none twice.
 
+mod record;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use record::{Damage, Record, next_record, record};
 use tradecore_protocol::fields::ClOrdId;
 
 /// The state file cannot be used; a client that cannot remember must not trade.
@@ -54,7 +57,6 @@ const HEAD: u16 = 1;
 const NUMBERS: u16 = 2;
 const REQUEST: u16 = 3;
 const FORGET: u16 = 4;
-const HEADER_BYTES: usize = 12;
 /// Ids that a file may give before it says so again.
 const IDS_RESERVED: u64 = 1 << 20;
 /// A file that has grown by so much is written anew.
@@ -149,7 +151,8 @@ impl Store {
     /// of the same session, repeats no id.
     ///
     /// # Errors
-    /// `System`; `Locked` while another client has it; `Damaged` if anything but the end is not as it was written, also for an empty file.
+    /// `System`; `Locked` while another client has it; `Damaged` if anything but the end is not as it was written,
+    /// also for an empty file.
     pub fn open(path: &Path, unix_seconds: u64) -> Result<Self, StoreError> {
         let lock = lock_beside(path)?;
         let mut store = Self::in_memory(unix_seconds);
@@ -342,43 +345,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         drop(self.save_numbers());
     }
-}
-
-struct Damage;
-
-struct Record<'a> {
-    kind: u16,
-    payload: &'a [u8],
-    next: &'a [u8],
-}
-
-/// The first record; `None` at the end, and for an end that is torn.
-fn next_record(bytes: &[u8]) -> Result<Option<Record<'_>>, Damage> {
-    let Some((header, behind)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    let [k0, k1, l0, l1, h0, h1, h2, h3, p0, p1, p2, p3] = *header;
-    if crc_32c(&[k0, k1, l0, l1]) != u32::from_le_bytes([h0, h1, h2, h3]) {
-        // A file system may leave zeros where the power failed before the bytes came.
-        return if bytes.iter().all(|byte| *byte == 0) { Ok(None) } else { Err(Damage) };
-    }
-    let Some((payload, next)) = behind.split_at_checked(usize::from(u16::from_le_bytes([l0, l1]))) else {
-        return Ok(None);
-    };
-    let is_whole = crc_32c(payload) == u32::from_le_bytes([p0, p1, p2, p3]);
-    if is_whole { Ok(Some(Record { kind: u16::from_le_bytes([k0, k1]), payload, next })) } else { Err(Damage) }
-}
-
-fn crc_32c(bytes: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
-}
-
-fn record(kind: u16, payload: &[u8]) -> Vec<u8> {
-    // A request's block is the longest payload, and has less than 256 bytes.
-    let len = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-    let mut bytes = [kind.to_le_bytes(), len.to_le_bytes()].concat();
-    bytes.extend_from_slice(&crc_32c(&bytes).to_le_bytes());
-    bytes.extend_from_slice(&crc_32c(payload).to_le_bytes());
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 fn request_bytes(seq: u64, request: &Request) -> Vec<u8> {
