@@ -130,7 +130,7 @@ data_dir = "data"
 hot_dir = "{hot}"
 durability = "journaled"
 idle = "busy"
-ids_max = 2000000
+
 {cpu}
 
 [listen]
