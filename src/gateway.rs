@@ -290,7 +290,11 @@ impl Gateway {
             }
         }
         self.committed = committed;
-        self.link.kill_epoch.store(self.state.kill_epoch(), Ordering::Release);
+        let kill_epoch = self.state.kill_epoch();
+        // The loop is the one writer; a store would take the line away from the adapter that reads it.
+        if self.link.kill_epoch.load(Ordering::Relaxed) != kill_epoch {
+            self.link.kill_epoch.store(kill_epoch, Ordering::Release);
+        }
         Ok(())
     }
 

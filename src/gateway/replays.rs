@@ -99,7 +99,9 @@ impl Gateway {
     /// Gives the blocks that came to their connections.
     pub(super) fn take_blocks(&mut self) -> usize {
         let mut work: usize = 0;
-        while let Some(block) = self.replay.blocks.pop() {
+        while !self.replay.blocks.is_empty()
+            && let Some(block) = self.replay.blocks.pop()
+        {
             work = work.saturating_add(1);
             let index = block.ask.connection.index;
             match self.connections.find_mut(block.ask.connection) {
