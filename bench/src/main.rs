@@ -28,16 +28,16 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Order to the gateway's own acceptance, class `journaled`, against a TCP echo of the same frame sizes.
-    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- ack --rate 200 --seconds 3")]
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- ack --rate 199 --runs 15")]
     Ack {
-        /// Orders a second.
-        #[arg(long, default_value_t = 200)]
+        /// Orders a second; the default is in no step with anything that comes every millisecond.
+        #[arg(long, default_value_t = 199)]
         rate: u64,
         /// Length of each run, s.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 1)]
         seconds: u64,
         /// Runs of each, one of the gateway after one of the echo.
-        #[arg(long, default_value_t = 7)]
+        #[arg(long, default_value_t = 15)]
         runs: usize,
     },
     /// Ten active sessions alone, and among a thousand; and what an idle session costs in memory.
@@ -99,7 +99,7 @@ fn run(command: Command) -> Result<bool, Failure> {
         Command::Recovery { orders, runs } => recovery::measure(orders, runs),
         Command::All => {
             let recovery = recovery::measure(1_000_000, 5)?;
-            let ack = ack::measure(200, 3, 7)?;
+            let ack = ack::measure(199, 1, 15)?;
             let sessions = sessions::measure(1000, 1000, 3, 5)?;
             Ok(recovery && ack && sessions)
         }
