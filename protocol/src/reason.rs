@@ -100,8 +100,6 @@ wire_enum! {
         MarketTifInvalid = 113,
         /// No such account.
         AccountUnknown = 114,
-        /// Px × Qty does not fit.
-        NotionalOverflow = 115,
         /// ClOrdID is zero.
         ClOrdIdMissing = 119,
         /// ClOrdID was used with other content.
@@ -170,8 +168,6 @@ wire_enum! {
         OutcomeUnknown = 310,
         /// The broker has definitely never had the order.
         NotAtBroker = 311,
-        /// The order could not leave in time.
-        NotSent = 312,
         /// The broker's facts contradict ours.
         BrokerContradiction = 313,
         /// More was filled than ordered.

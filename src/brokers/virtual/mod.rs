@@ -356,7 +356,10 @@ impl VirtualBroker {
                 true
             }
             (Purpose::Effect(order_id, EffectKind::Cancel), RequestError::UnknownOrder) => {
-                self.tell(Inbound::Fact(without_place(order_id, FactKind::CancelRejected)));
+                self.tell(Inbound::Fact(without_place(
+                    order_id,
+                    FactKind::CancelRejected { reason: Reason::NotAtBroker },
+                )));
                 true
             }
             (Purpose::Effect(order_id, kind), RequestError::Malformed | RequestError::Full) => {

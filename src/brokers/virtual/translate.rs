@@ -2,9 +2,10 @@
 
 use tradecore_domain::command::{BrokerFact, FactKind};
 use tradecore_protocol::fields::{OrderId, Px, Qty};
+use tradecore_protocol::reason::Reason;
 
 use crate::brokers::SubmitOrder;
-use crate::venue::event::{CancelReason, EventKind, VenueEvent};
+use crate::venue::event::{CancelReason, EventKind, RejectReason, VenueEvent};
 use crate::venue::order::{CancelOrder, NewOrder, OrderReport, OrderStatus, ReplaceOrder};
 use crate::venue::text::Name;
 
@@ -47,9 +48,9 @@ pub(super) fn fact(event: &VenueEvent, order_id: OrderId) -> BrokerFact {
         },
         EventKind::Expired { .. } => FactKind::Expired,
         EventKind::Replaced { px, qty, .. } => FactKind::Replaced { px: *px, total_qty: *qty },
-        EventKind::Rejected { .. } => FactKind::Rejected,
-        EventKind::CancelRejected { .. } => FactKind::CancelRejected,
-        EventKind::ReplaceRejected { .. } => FactKind::ReplaceRejected,
+        EventKind::Rejected { reason, .. } => FactKind::Rejected { reason: reason_of(*reason) },
+        EventKind::CancelRejected { reason, .. } => FactKind::CancelRejected { reason: reason_of(*reason) },
+        EventKind::ReplaceRejected { reason, .. } => FactKind::ReplaceRejected { reason: reason_of(*reason) },
     };
     BrokerFact {
         order_id,
@@ -57,6 +58,21 @@ pub(super) fn fact(event: &VenueEvent, order_id: OrderId) -> BrokerFact {
         broker_order_id: event.venue_order_id.0,
         broker_time_ns: event.venue_time_ns,
         kind,
+    }
+}
+
+/// A refusal of the venue in our words.
+const fn reason_of(reason: RejectReason) -> Reason {
+    match reason {
+        RejectReason::PostOnlyWouldCross => Reason::WouldTake,
+        RejectReason::TooLate => Reason::TooLate,
+        RejectReason::UnknownOrder => Reason::NotAtBroker,
+        RejectReason::QuantityBelowFilled => Reason::QtyBelowExecuted,
+        RejectReason::UnknownSymbol
+        | RejectReason::InvalidTerms
+        | RejectReason::InvalidPrice
+        | RejectReason::InvalidQuantity
+        | RejectReason::NoMarket => Reason::BrokerReject,
     }
 }
 

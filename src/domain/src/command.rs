@@ -110,7 +110,10 @@ pub enum FactKind {
     /// The order is live at the broker.
     Acknowledged,
     /// The order was refused.
-    Rejected,
+    Rejected {
+        /// Why, as far as the broker's word has a reason of ours; else `BrokerReject`.
+        reason: Reason,
+    },
     /// A fill.
     Trade {
         /// The broker's execution id, by which a fill is applied once; 0 when it has none.
@@ -139,9 +142,15 @@ pub enum FactKind {
         total_qty: Qty,
     },
     /// A cancel was refused.
-    CancelRejected,
+    CancelRejected {
+        /// Why, as in `Rejected`.
+        reason: Reason,
+    },
     /// A replace was refused.
-    ReplaceRejected,
+    ReplaceRejected {
+        /// Why, as in `Rejected`.
+        reason: Reason,
+    },
     /// Answer to a query: the broker has the order live, with this much executed, at these terms.
     FoundLive {
         /// FIX CumQty (14) at the broker.

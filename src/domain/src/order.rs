@@ -153,9 +153,9 @@ pub(crate) const fn outcome(standing: Standing, fact: &FactKind, flags: u8) -> F
         (S::Unacked | S::UnackedDoubt, F::Acknowledged) => O::Acknowledge,
         (S::LiveDoubt | S::Live | S::Closed, F::Acknowledged) => O::Ignore,
 
-        (S::Unacked | S::UnackedDoubt, F::Rejected) => O::Close(OrdStatus::Rejected),
-        (S::Live | S::LiveDoubt, F::Rejected) => O::Contradict,
-        (S::Closed, F::Rejected) => O::Ignore,
+        (S::Unacked | S::UnackedDoubt, F::Rejected { .. }) => O::Close(OrdStatus::Rejected),
+        (S::Live | S::LiveDoubt, F::Rejected { .. }) => O::Contradict,
+        (S::Closed, F::Rejected { .. }) => O::Ignore,
 
         (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::Trade { .. }) => O::Fill,
         (S::Closed, F::Trade { .. }) => O::FillLate,
@@ -167,14 +167,14 @@ pub(crate) const fn outcome(standing: Standing, fact: &FactKind, flags: u8) -> F
         (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::Replaced { .. }) => O::Replace,
         (S::Closed, F::Replaced { .. }) => O::Contradict,
 
-        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::CancelRejected) if cancel_pending => {
+        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::CancelRejected { .. }) if cancel_pending => {
             O::CancelRefused
         }
-        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt | S::Closed, F::CancelRejected) => O::Ignore,
-        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::ReplaceRejected) if replace_pending => {
+        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt | S::Closed, F::CancelRejected { .. }) => O::Ignore,
+        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt, F::ReplaceRejected { .. }) if replace_pending => {
             O::ReplaceRefused
         }
-        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt | S::Closed, F::ReplaceRejected) => O::Ignore,
+        (S::Unacked | S::UnackedDoubt | S::Live | S::LiveDoubt | S::Closed, F::ReplaceRejected { .. }) => O::Ignore,
 
         (S::UnackedDoubt | S::LiveDoubt, F::FoundLive { .. }) => O::Restate,
         (S::Unacked | S::Live, F::FoundLive { .. }) => O::Ignore,

@@ -279,7 +279,7 @@ fn history(seed: u64, turns: u64) {
                         order_id: OrderId(order.order_id),
                         kind,
                         failure,
-                        reason: Reason::NotSent,
+                        reason: Reason::StaleRequest,
                     });
                 }
             }
@@ -299,10 +299,12 @@ fn history(seed: u64, turns: u64) {
                     6 => FactKind::Canceled { requested: true },
                     7 => FactKind::Expired,
                     8 => FactKind::Replaced { px: Px(101 * ONE), total_qty: last_qty },
-                    9 => FactKind::CancelRejected,
-                    10 => FactKind::ReplaceRejected,
+                    9 => FactKind::CancelRejected { reason: Reason::BrokerReject },
+                    10 => FactKind::ReplaceRejected { reason: Reason::BrokerReject },
                     11 => FactKind::FoundLive { cum_qty: Qty(0), px: Px::NONE, total_qty: Qty(0) },
-                    _ => [FactKind::NotFound, FactKind::Rejected][rng.next(2) as usize],
+                    _ => {
+                        [FactKind::NotFound, FactKind::Rejected { reason: Reason::BrokerReject }][rng.next(2) as usize]
+                    }
                 };
                 let order_id = order.map_or(OrderId(rng.next(100)), |order| OrderId(order.order_id));
                 let fact = BrokerFact {

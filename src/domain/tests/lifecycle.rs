@@ -16,6 +16,7 @@ use tradecore_domain::command::{
     CancelOrder, Command, EffectFailure, EffectKind, FactKind, MassCancel, PlaceOrder, ReplaceOrder,
 };
 use tradecore_protocol::fields::{ClOrdId, OrderId, Px, Qty, Side, TradingState};
+use tradecore_protocol::reason::Reason;
 
 /// Every standing that there is. A replace needs an acknowledged order: `PendingNew` never has one under way.
 const STANDINGS: [&str; 24] = [
@@ -92,7 +93,7 @@ fn stand(standing: &str, side: Side) -> Bench {
         "PartiallyFilled" => &[FactKind::Acknowledged, part],
         "Filled" => &[FactKind::Acknowledged, part, fill(2, QTY.0 - PART.0)],
         "Canceled" => &[FactKind::Acknowledged, part, FactKind::Canceled { requested: false }],
-        "Rejected" => &[FactKind::Rejected],
+        "Rejected" => &[FactKind::Rejected { reason: Reason::BrokerReject }],
         "Expired" => &[FactKind::Acknowledged, FactKind::Expired],
         other => panic!("no such standing: {other}"),
     };
@@ -160,7 +161,7 @@ fn facts() -> Vec<Fact> {
     let fixed = |name, kind| -> Fact { (name, Box::new(move |_| kind)) };
     vec![
         fixed("Acknowledged", FactKind::Acknowledged),
-        fixed("Rejected", FactKind::Rejected),
+        fixed("Rejected", FactKind::Rejected { reason: Reason::WouldTake }),
         fixed("Trade of a part", trade(ONE)),
         (
             "Trade of all that is left",
@@ -175,8 +176,8 @@ fn facts() -> Vec<Fact> {
         fixed("Replaced down to what is filled of a part", replaced(NEW_PX, PART)),
         fixed("Replaced to a quantity of zero", replaced(NEW_PX, Qty(0))),
         fixed("Replaced to no price", replaced(Px::NONE, NEW_QTY)),
-        fixed("CancelRejected", FactKind::CancelRejected),
-        fixed("ReplaceRejected", FactKind::ReplaceRejected),
+        fixed("CancelRejected", FactKind::CancelRejected { reason: Reason::TooLate }),
+        fixed("ReplaceRejected", FactKind::ReplaceRejected { reason: Reason::WouldTake }),
         fixed("FoundLive", found(Px::NONE, Qty(0))),
         fixed("FoundLive at new terms", found(NEW_PX, NEW_QTY)),
         fixed("FoundLive with nothing left of a part", found(NEW_PX, PART)),
@@ -188,13 +189,13 @@ fn facts() -> Vec<Fact> {
 const fn kind_no(kind: &FactKind) -> usize {
     match kind {
         FactKind::Acknowledged => 0,
-        FactKind::Rejected => 1,
+        FactKind::Rejected { .. } => 1,
         FactKind::Trade { .. } => 2,
         FactKind::Canceled { .. } => 3,
         FactKind::Expired => 4,
         FactKind::Replaced { .. } => 5,
-        FactKind::CancelRejected => 6,
-        FactKind::ReplaceRejected => 7,
+        FactKind::CancelRejected { .. } => 6,
+        FactKind::ReplaceRejected { .. } => 7,
         FactKind::FoundLive { .. } => 8,
         FactKind::NotFound => 9,
     }

@@ -288,14 +288,10 @@ const ELSEWHERE: &[(&str, &[R])] = &[
             R::NotAtBroker,
             R::BrokerContradiction,
             R::Overfill,
+            R::WouldTake,
         ],
     ),
     ("why an order is being canceled", &[R::ClientDisconnect, R::ClientRequest, R::OperatorRequest]),
-    ("nobody: a price and a quantity of 64 bits always multiply within 128", &[R::NotionalOverflow]),
-    (
-        "nobody yet: a broker's own words come as `BrokerReject`, an effect that did not leave says why",
-        &[R::NotSent, R::WouldTake],
-    ),
 ];
 
 #[test]

@@ -26,15 +26,23 @@ const fn broker_ref(fact: &BrokerFact) -> BrokerRef {
 const fn fact_code(kind: &FactKind) -> u8 {
     match kind {
         FactKind::Acknowledged => 1,
-        FactKind::Rejected => 2,
+        FactKind::Rejected { .. } => 2,
         FactKind::Trade { .. } => 3,
         FactKind::Canceled { .. } => 4,
         FactKind::Expired => 5,
         FactKind::Replaced { .. } => 6,
-        FactKind::CancelRejected => 7,
-        FactKind::ReplaceRejected => 8,
+        FactKind::CancelRejected { .. } => 7,
+        FactKind::ReplaceRejected { .. } => 8,
         FactKind::FoundLive { .. } => 9,
         FactKind::NotFound => 10,
+    }
+}
+
+/// Why the broker refused a change.
+const fn refusal_of(kind: &FactKind) -> Reason {
+    match kind {
+        FactKind::CancelRejected { reason } | FactKind::ReplaceRejected { reason } => *reason,
+        _ => Reason::BrokerReject,
     }
 }
 
@@ -91,6 +99,7 @@ impl Deciding<'_> {
             FactOutcome::Close(status) => {
                 let reason = match (status, &fact.kind) {
                     (_, FactKind::NotFound) => Reason::NotAtBroker,
+                    (_, FactKind::Rejected { reason }) => *reason,
                     (OrdStatus::Rejected, _) => Reason::BrokerReject,
                     (OrdStatus::Expired, _) => Reason::Expired,
                     (_, FactKind::Canceled { requested: true }) => self.cancel_reason(&image),
@@ -101,11 +110,11 @@ impl Deciding<'_> {
             FactOutcome::Replace => self.replaced(&image, fact),
             FactOutcome::CancelRefused => {
                 let order = change_refused(&image, order_flags::CANCEL_PENDING);
-                self.change_rejected(&image, order, CHANGE_CANCEL, Reason::BrokerReject, broker);
+                self.change_rejected(&image, order, CHANGE_CANCEL, refusal_of(&fact.kind), broker);
             }
             FactOutcome::ReplaceRefused => {
                 let order = change_refused(&image, order_flags::REPLACE_PENDING);
-                self.change_rejected(&image, order, CHANGE_REPLACE, Reason::BrokerReject, broker);
+                self.change_rejected(&image, order, CHANGE_REPLACE, refusal_of(&fact.kind), broker);
             }
             FactOutcome::Restate => self.restate(&image, fact),
             FactOutcome::Ignore => self.ignore(&image, fact),

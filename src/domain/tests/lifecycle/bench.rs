@@ -204,7 +204,7 @@ impl Bench {
     pub(crate) fn effect_failed(&mut self, kind: EffectKind, failure: EffectFailure) {
         let order_id = OrderId(self.image().order_id);
         let reason = match failure {
-            EffectFailure::NotSent => Reason::NotSent,
+            EffectFailure::NotSent => Reason::StaleRequest,
             EffectFailure::Unknown => Reason::OutcomeUnknown,
         };
         self.system(&Command::EffectFailed { order_id, kind, failure, reason });
