@@ -14,6 +14,9 @@ use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of
 use crate::storage::{Storage, StorageFile, numbered};
 use crate::{Damage, OpenError};
 
+/// What is read first of a segment that another follows.
+const READ_FIRST_BYTES: usize = 4096;
+
 /// What was found at the first place that holds no valid next group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -136,9 +139,16 @@ pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Res
 
 struct Segment {
     header: SegmentHeader,
+    /// Its start, or all of it.
     bytes: Vec<u8>,
     /// True when `bytes` are the hot copy's.
     is_hot: bool,
+}
+
+impl Segment {
+    const fn is_whole(&self) -> bool {
+        self.bytes.len() as u64 == self.header.segment_bytes
+    }
 }
 
 /// What a walk over all segments found.
@@ -175,14 +185,20 @@ impl<S: Storage> Files<'_, S> {
     }
 
     fn read(&self, segno: u64) -> Result<Segment, OpenError> {
+        self.read_start(segno, usize::MAX)
+    }
+
+    /// The first `longest` bytes of a segment; all of it if there is a hot copy.
+    fn read_start(&self, segno: u64, longest: usize) -> Result<Segment, OpenError> {
         let path = path_of(self.dir, segno);
         let io_error = |source| OpenError::io(&path, source);
         let file = self.storage.open(&path).map_err(io_error)?;
         // What the page cache holds may never have reached the disk: only what is synced now counts as read.
         file.sync().map_err(io_error)?;
-        let bytes = file.read_all().map_err(io_error)?;
+        let bytes = file.read_start(longest).map_err(io_error)?;
+        let file_bytes = file.len().map_err(io_error)?;
         let header = match SegmentHeader::from_bytes(&bytes) {
-            Ok(header) if header.segno == segno && header.segment_bytes == bytes.len() as u64 => header,
+            Ok(header) if header.segno == segno && header.segment_bytes == file_bytes => header,
             Ok(_) | Err(BadHeader::Damaged) => return Err(self.damaged(segno, 0, 0, self.known.durable_seq)),
             Err(BadHeader::TooNew(format)) => return Err(OpenError::FormatTooNew { path, format }),
         };
@@ -220,12 +236,11 @@ impl<S: Storage> Files<'_, S> {
             has_end_record: false,
         };
         for (index, segno) in self.segnos.iter().enumerate() {
-            let segment = self.read(*segno)?;
+            let (segment, found) = self.walk_over(index, *segno, &mut walk)?;
             walk.epoch_max = walk.epoch_max.max(u64::from(segment.header.epoch));
-            let found = self.walk_segment(index, &segment, &mut walk);
             if found == Found::End {
                 walk.has_end_record = true;
-                if self.segnos.get(index.saturating_add(1)) == Some(&segno.saturating_add(1)) {
+                if self.is_followed(index) {
                     continue;
                 }
             } else if let Some(hot) = self.known.hot.as_ref().filter(|hot| *segno >= hot.first_segno)
@@ -238,6 +253,27 @@ impl<S: Storage> Files<'_, S> {
             break;
         }
         Ok(walk)
+    }
+
+    fn is_followed(&self, index: usize) -> bool {
+        let next = self.segnos.get(index).map(|segno| segno.saturating_add(1));
+        next.is_some() && self.segnos.get(index.saturating_add(1)).copied() == next
+    }
+
+    /// Walks over one segment. Of one that another follows no more is read than leads to its end: each start leaves a
+    /// segment behind that is hardly used, and a thousand of them must not make the next start slow.
+    fn walk_over(&self, index: usize, segno: u64, walk: &mut Walk) -> Result<(Segment, Found), OpenError> {
+        let mut longest = if self.is_followed(index) { READ_FIRST_BYTES } else { usize::MAX };
+        loop {
+            let segment = self.read_start(segno, longest)?;
+            let mut walked = *walk;
+            let found = self.walk_segment(index, &segment, &mut walked);
+            if found == Found::End || segment.is_whole() {
+                *walk = walked;
+                return Ok((segment, found));
+            }
+            longest = longest.saturating_mul(8);
+        }
     }
 
     /// Walks over one segment, to what ends it.

@@ -50,7 +50,12 @@ pub(crate) trait StorageFile: std::fmt::Debug + Send + 'static {
 
     /// The whole content.
     fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.len()? as usize];
+        self.read_start(usize::MAX)
+    }
+
+    /// The first `longest` bytes, or all there are.
+    fn read_start(&self, longest: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; longest.min(self.len()? as usize)];
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
