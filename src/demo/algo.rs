@@ -181,6 +181,7 @@ impl Algo {
         {
             let us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.seen.round_trip_us.saturating_record(us);
+            self.live.accepted.fetch_add(1, Ordering::Relaxed);
         }
         if report.exec_type == ExecType::Trade.raw() {
             let fill =
@@ -263,7 +264,8 @@ impl Algo {
         lot: i64,
         quote: &Quote,
     ) -> Result<(), ClientError> {
-        let side = if self.turn.is_multiple_of(4) { Side::Buy } else { Side::Sell };
+        // Every third turn is one of these: both instruments are bought as often as they are sold.
+        let side = if (self.turn / 6).is_multiple_of(2) { Side::Buy } else { Side::Sell };
         let px = if side == Side::Buy { quote.ask_px.get() } else { quote.bid_px.get() };
         let order = NewOrder {
             tif: Tif::Ioc,

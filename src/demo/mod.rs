@@ -157,11 +157,21 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
     let kills = u64::from(options.kills.max(options.venue_kills)).saturating_add(1);
     let pause = span.checked_div(u32::try_from(kills).unwrap_or(1)).unwrap_or(span);
     let (mut killed, mut venue_killed) = (0, 0);
+    let is_over = |killed, venue_killed| {
+        started.elapsed() >= span && killed == options.kills && venue_killed == options.venue_kills
+    };
     let mut next_kill = pause;
-    while started.elapsed() < span && !stop.load(Ordering::Acquire) {
+    let mut trade = Trade::since(&live);
+    while !is_over(killed, venue_killed) && !stop.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(2));
-        if started.elapsed() >= next_kill {
-            next_kill = next_kill.saturating_add(pause);
+        if trade.has_stalled(&live) {
+            let text = format!("no order was accepted for {} s; see the logs in {}", STALL.as_secs(), dir.display());
+            return Err((Exit::ProofFailed, text));
+        }
+        let is_left = killed < options.kills || venue_killed < options.venue_kills;
+        if is_left && started.elapsed() >= next_kill && trade.is_under_way(&live) {
+            trade = Trade::since(&live);
+            next_kill = started.elapsed().max(next_kill).saturating_add(pause);
             if venue_killed < options.venue_kills {
                 venue_killed = venue_killed.saturating_add(1);
                 progress.say(&format!("{:>5.1?}  SIGKILL to the venue", started.elapsed()));
@@ -199,6 +209,37 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
     }
     venue.terminate(Duration::from_secs(5));
     proof::prove(dir, &seen, killed, venue_killed)
+}
+
+/// Longest time without an accepted order: what was killed must be back by then.
+const STALL: Duration = Duration::from_secs(30);
+/// Orders accepted since the last kill before the next: it must strike where orders are on their way.
+const ORDERS_BETWEEN_KILLS: u64 = 20;
+
+/// What the algos got done since the last kill.
+struct Trade {
+    accepted_before: u64,
+    accepted: u64,
+    progressed: Instant,
+}
+
+impl Trade {
+    fn since(live: &Live) -> Self {
+        let accepted = live.accepted.load(Ordering::Relaxed);
+        Self { accepted_before: accepted, accepted, progressed: Instant::now() }
+    }
+
+    fn is_under_way(&self, live: &Live) -> bool {
+        live.accepted.load(Ordering::Relaxed).saturating_sub(self.accepted_before) >= ORDERS_BETWEEN_KILLS
+    }
+
+    fn has_stalled(&mut self, live: &Live) -> bool {
+        let accepted = live.accepted.load(Ordering::Relaxed);
+        if accepted != self.accepted {
+            (self.accepted, self.progressed) = (accepted, Instant::now());
+        }
+        self.progressed.elapsed() > STALL
+    }
 }
 
 fn wait_for(path: &Path, stop: &AtomicBool) -> Result<(), Failure> {

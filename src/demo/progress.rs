@@ -11,6 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(super) struct Live {
     /// Orders sent.
     pub(super) orders: AtomicU64,
+    /// Orders that the gateway has accepted.
+    pub(super) accepted: AtomicU64,
     /// Fills seen.
     pub(super) fills: AtomicU64,
     /// Rejects and refusals seen.
