@@ -83,6 +83,10 @@ fn write_key(path: &Path, key: &str) {
 
 /// A gateway whose broker is ready.
 fn start() -> Gateway {
+    start_with(&[])
+}
+
+fn start_with(words: &[&str]) -> Gateway {
     let dir = tempfile::tempdir().expect("a directory");
     let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/btcusdt.gz");
     std::fs::create_dir_all(dir.path().join("data")).expect("made");
@@ -91,8 +95,9 @@ fn start() -> Gateway {
     let child = Command::new(BINARY)
         .args(["run", "--config"])
         .arg(dir.path().join("gateway.toml"))
+        .args(words)
         .stdin(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(dir.path().join("log")).expect("made"))
         .spawn()
         .expect("started");
     let gateway = Gateway { child, dir };
@@ -353,6 +358,26 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     let finding = &damaged.last()["finding"];
     assert_eq!((&finding["flaw"], &finding["offset"]), (&"record".into(), &4096.into()), "{damaged:?}");
     assert!(damaged.words.contains("JournalDamaged (80)") && damaged.words.contains("byte 4096"), "{damaged:?}");
+}
+
+#[test]
+fn log_lines_are_plain_text_or_objects_where_no_terminal_reads_them() {
+    let lines_of = |format: &str| {
+        let mut gateway = start_with(&["--log-format", format]);
+        drop(gateway.child.kill());
+        drop(gateway.child.wait());
+        let log = std::fs::read_to_string(gateway.dir.path().join("log")).expect("a log");
+        log.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let text = lines_of("text");
+    assert!(text.iter().any(|line| line.contains("INFO") && line.contains("ready")), "{text:?}");
+    assert!(!text.iter().any(|line| line.contains('\u{1b}')), "colors are for terminals: {text:?}");
+    let messages = lines_of("json").into_iter().map(|line| {
+        let object: Value = serde_json::from_str(&line).expect("an object");
+        assert!(object["level"].is_string(), "{line}");
+        object["message"].as_str().expect("a text").to_owned()
+    });
+    assert!(messages.collect::<Vec<_>>().contains(&"ready".to_owned()));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod run;
 mod venue;
 mod watch;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,6 +31,18 @@ use failure::Failure;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// How log lines are written to stderr; RUST_LOG says which, by default `info`.
+    #[arg(long, global = true, value_enum, default_value_t, display_order = 100)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum LogFormat {
+    /// For people; in colors on a terminal.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -62,7 +75,11 @@ pub(crate) fn main() -> ExitCode {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match arguments.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     let result = match arguments.command {
         Command::Demo(command) => command.run(),
         Command::Run(command) => command.run(),

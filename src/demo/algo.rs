@@ -76,6 +76,8 @@ pub(super) struct Algo {
     sent: BTreeMap<u64, Instant>,
     open: BTreeMap<u64, ExecReport>,
     turn: u64,
+    /// After a reject an algo waits a little.
+    resumes_at: Instant,
     live: Arc<Live>,
 }
 
@@ -85,6 +87,7 @@ const FAR: u64 = 200_000_000;
 const AWAY: u64 = 40_000_000;
 /// An algo looks at its orders at least so often.
 const TURN: Duration = Duration::from_millis(2);
+const AFTER_REJECT: Duration = Duration::from_millis(50);
 const EVENTS_PER_TURN: usize = 64;
 
 impl Algo {
@@ -122,6 +125,7 @@ impl Algo {
             sent: BTreeMap::new(),
             open: BTreeMap::new(),
             turn: 0,
+            resumes_at: Instant::now(),
             live,
         }
     }
@@ -158,6 +162,8 @@ impl Algo {
             Event::Reject(_) => {
                 self.seen.rejects = self.seen.rejects.saturating_add(1);
                 self.live.rejects.fetch_add(1, Ordering::Relaxed);
+                // What was refused now will be refused in a moment: the broker is away, or the market is.
+                self.resumes_at = Instant::now().checked_add(AFTER_REJECT).unwrap_or(self.resumes_at);
             }
             Event::Exec(report) => self.note(report),
             Event::Account(account) => self.seen.cash = account.cash.get(),
@@ -211,7 +217,7 @@ impl Algo {
     }
 
     fn trade(&mut self, client: &mut Client) -> Result<(), ClientError> {
-        if !client.is_ready() || client.in_doubt() > 200 {
+        if !client.is_ready() || client.in_doubt() > 200 || Instant::now() < self.resumes_at {
             return Ok(());
         }
         self.turn = self.turn.saturating_add(1);
