@@ -47,14 +47,15 @@ pub fn apply(state: &mut State, event: &Event) {
         }
         Event::SessionDefined(e) => {
             if let Some(session) = state.sessions.get_mut(meta.session_id as usize) {
+                if !session.is_defined() {
+                    session.ids_head = NIL;
+                    session.ids_tail = NIL;
+                }
+                // A new epoch starts the streams anew, and nothing else: a ClOrdID stays used, a lock-out
+                // engaged, a cancel-on-disconnect armed.
                 if session.session_epoch != e.session_epoch {
-                    *session = crate::session::Session {
-                        next_report_seq: 1,
-                        ids_head: NIL,
-                        ids_tail: NIL,
-                        open_orders: session.open_orders,
-                        ..Default::default()
-                    };
+                    session.last_client_seq = 0;
+                    session.next_report_seq = 1;
                 }
                 session.session_epoch = e.session_epoch;
                 session.role = e.role;

@@ -65,12 +65,7 @@ impl Core {
             core.system(&Command::DefineAccount(account(id)));
         }
         for id in 1..=3 {
-            core.system(&Command::DefineSession {
-                session_id: SessionId(id),
-                session_epoch: 1,
-                role: Role::Trade,
-                cod_mode: CodMode::Disconnect,
-            });
+            core.reset(id, 1);
         }
         core.system(&Command::BrokerStatus { status: BrokerStatus::Ready, connection_no: 1 });
         core
@@ -78,6 +73,17 @@ impl Core {
 
     fn system(&mut self, command: &Command) {
         self.run(SessionId::NONE, 0, command);
+    }
+
+    /// Defines a session, or starts its streams anew.
+    fn reset(&mut self, session: u32, session_epoch: u64) {
+        self.client_seq[session as usize] = 0;
+        self.system(&Command::DefineSession {
+            session_id: SessionId(session),
+            session_epoch,
+            role: Role::Trade,
+            cod_mode: CodMode::Disconnect,
+        });
     }
 
     fn session(&mut self, session: u32, command: &Command) {
@@ -100,6 +106,9 @@ impl Core {
             assert_eq!(&back, event);
             apply(&mut self.replayed, &back);
             self.check(event);
+        }
+        if let Err(broken) = self.live.check_invariants() {
+            panic!("seed {}: {command:?}: {broken}", self.seed);
         }
         assert_eq!(self.live.hash(), self.replayed.hash(), "seed {}: {command:?}", self.seed);
     }
@@ -270,6 +279,9 @@ fn history(seed: u64, turns: u64) {
             15 if rng.next(60) == 0 => {
                 let epoch = core.live.epoch() + 1;
                 core.system(&Command::StartCore { epoch, core: 1, environment: 3, durability: 1 });
+                if rng.next(2) == 0 {
+                    core.reset(session, u64::from(epoch));
+                }
             }
             16 => {
                 if let Some(order) = core.some_order(&mut rng) {
@@ -298,10 +310,16 @@ fn history(seed: u64, turns: u64) {
                     },
                     6 => FactKind::Canceled { requested: true },
                     7 => FactKind::Expired,
-                    8 => FactKind::Replaced { px: Px(101 * ONE), total_qty: last_qty },
+                    8 => {
+                        let total_qty = [last_qty, Qty(0), Qty(-1), Qty(i64::MAX)][rng.next(4) as usize];
+                        FactKind::Replaced { px: [Px(101 * ONE), Px::NONE][rng.next(4) as usize / 3], total_qty }
+                    }
                     9 => FactKind::CancelRejected { reason: Reason::BrokerReject },
                     10 => FactKind::ReplaceRejected { reason: Reason::BrokerReject },
-                    11 => FactKind::FoundLive { cum_qty: Qty(0), px: Px::NONE, total_qty: Qty(0) },
+                    11 => {
+                        let total_qty = [Qty(0), Qty(-1), last_qty][rng.next(3) as usize];
+                        FactKind::FoundLive { cum_qty: Qty(0), px: [Px::NONE, Px(-1)][rng.next(2) as usize], total_qty }
+                    }
                     _ => {
                         [FactKind::NotFound, FactKind::Rejected { reason: Reason::BrokerReject }][rng.next(2) as usize]
                     }
