@@ -348,10 +348,12 @@ fn directory(config: &Config) -> Result<Directory, DaemonError> {
 
 /// Journals what the configuration says, where it is new: a replay needs no configuration.
 fn define(gateway: &mut Gateway, config: &Config, epoch: u32, durability: Durability) -> Result<(), DaemonError> {
+    let environment = Environment::from(config.core.environment).raw();
+    // A crash has cut them off: their orders are due as after any lost connection.
+    gateway.end_sessions_of_last_life();
     let mut run = |what: String, command: &Command| {
         gateway.run(command).map_err(|reason| DaemonError::Definition { what, reason })
     };
-    let environment = Environment::from(config.core.environment).raw();
     let start = Command::StartCore { epoch, core: config.core.id, environment, durability: durability.raw() };
     run("the start".to_owned(), &start)?;
     for instrument in config.instruments()? {

@@ -249,6 +249,16 @@ impl Gateway {
         self.execute(&origin, command, now)
     }
 
+    /// Ends the sessions that were connected when the last life of this core ended without a goodbye.
+    pub fn end_sessions_of_last_life(&mut self) {
+        let now = self.clock.read();
+        for session_id in self.state.connected_sessions() {
+            let origin = Origin { session_id, recv_time_ns: now.utc_ns, ..Origin::default() };
+            // It is never refused: it needs no more than the journal's reserve.
+            let _ = self.execute(&origin, &Command::EndSession { reason: Reason::ConnectionLost }, now);
+        }
+    }
+
     /// Decides, journals, applies, and hands on what follows.
     fn execute(&mut self, origin: &Origin, command: &Command, now: Now) -> Result<(), Reason> {
         self.counters.commands.add(1);

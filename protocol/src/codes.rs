@@ -175,6 +175,8 @@ flag_bits! {
         CANCEL_OPEN = 1,
         /// Positions in scope are closed after the cancels.
         FLATTEN = 2,
+        /// A restriction of the trading state in scope is lifted, as after a contradiction that a person has looked at.
+        REOPEN = 4,
     }
 }
 

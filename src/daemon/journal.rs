@@ -74,10 +74,14 @@ fn hot_dir(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> std::
 /// outcome and two fills; for every mass cancel, session and account a few changes of their state; each as long as
 /// the longest event.
 fn reserve_bytes(limits: &Limits) -> u64 {
-    let events =
-        [(limits.orders_max, 5), (limits.mass_cancels_max, 4), (limits.sessions_max, 2), (limits.accounts_max, 4)]
-            .iter()
-            .fold(0_u64, |sum, (count, events)| sum.saturating_add(u64::from(*count).saturating_mul(*events)));
+    let events = [
+        (limits.orders_max, 5),
+        (u32::try_from(limits.mass_cancel_places()).unwrap_or(u32::MAX), 4),
+        (limits.sessions_max, 2),
+        (limits.accounts_max, 4),
+    ]
+    .iter()
+    .fold(0_u64, |sum, (count, events)| sum.saturating_add(u64::from(*count).saturating_mul(*events)));
     events.saturating_mul(LONGEST_RECORD_BYTES)
 }
 

@@ -125,11 +125,12 @@ fn kill_switch(m: &wire::KillSwitch) -> Request {
         Some(KillAction::Release) => false,
         None => return Request::Refused(Reason::FieldValue),
     };
-    // A release carries no flag, and positions are not closed by this release of the gateway.
-    let flags_allowed = if engage { kill_flags::CANCEL_OPEN } else { 0 };
+    // Positions are not closed by this release of the gateway.
+    let flags_allowed = if engage { kill_flags::CANCEL_OPEN } else { kill_flags::REOPEN };
     if m.flags & !flags_allowed != 0 {
         return Request::Refused(Reason::FieldValue);
     }
     let cancel_open = m.flags & kill_flags::CANCEL_OPEN != 0;
-    Request::Command(Command::SetKillSwitch { request_id: m.cl_ord_id.get(), account_id, engage, cancel_open })
+    let reopen = m.flags & kill_flags::REOPEN != 0;
+    Request::Command(Command::SetKillSwitch { request_id: m.cl_ord_id.get(), account_id, engage, cancel_open, reopen })
 }

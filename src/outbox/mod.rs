@@ -184,7 +184,7 @@ pub fn instruction_of(event: &Event, state: &State) -> Option<Instruction> {
 pub const fn valid_until_ns(event: &Event) -> u64 {
     match event {
         Event::OrderAccepted(e) => e.order.valid_until_ns,
-        Event::ReplaceRequested(e) => e.order.valid_until_ns,
+        Event::ReplaceRequested(e) => e.valid_until_ns,
         _ => 0,
     }
 }

@@ -185,6 +185,23 @@ fn a_session_that_returns_within_its_window_keeps_its_orders_and_one_that_does_n
 }
 
 #[test]
+fn a_crash_of_the_gateway_is_a_lost_connection_to_the_sessions_that_it_cut_off() {
+    let mut host = Host::trading(&Setup::default());
+    let mut at_risk = Peer::live_with(&host, &Identity::of(1), |logon| logon.cod_mode = CodMode::Disconnect.raw());
+    at_risk.place_resting(1, &resting(1));
+    let mut patient = Peer::live(&host, 2);
+    patient.place_resting(1, &resting(2));
+    host.crash_and_restart();
+    let mut back = Peer::connect(&host);
+    back.log_on(&Identity { next_expected_seq: 3, next_client_seq: 2, ..Identity::of(1) });
+    // In the replay or live: the cancel does not wait for the client, nor the client for the cancel.
+    while back.next_told().read::<ExecReport>().is_none_or(|report| report.exec_type != ExecType::Canceled.raw()) {}
+    let mut patient = Peer::connect(&host);
+    patient.log_on(&Identity { next_expected_seq: 3, next_client_seq: 2, ..Identity::of(2) });
+    assert_eq!(patient.read_to::<ReplayComplete>().1.open_orders.get(), 1, "it never asked for that");
+}
+
+#[test]
 fn an_order_with_the_flag_is_canceled_when_the_connection_is_lost_whatever_the_mode() {
     let host = Host::trading(&Setup::default());
     let mut copy = drop_copy(&host);
@@ -412,15 +429,16 @@ fn a_kill_switch_of_an_admin_stops_every_session_until_it_is_released() {
     for (seq, wrong) in [
         (3, kill(3, KillAction::Release, kill_flags::CANCEL_OPEN)),
         (4, kill(4, KillAction::Engage, kill_flags::FLATTEN)),
-        (5, KillSwitch { action: 9, ..kill(5, KillAction::Engage, 0) }),
+        (5, kill(5, KillAction::Engage, kill_flags::REOPEN)),
+        (6, KillSwitch { action: 9, ..kill(6, KillAction::Engage, 0) }),
     ] {
         admin.send(seq, &wrong);
         assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::FieldValue, "{wrong:?}");
     }
-    admin.send(6, &KillSwitch { scope: KillScope::Strategy.raw(), ..kill(6, KillAction::Engage, 0) });
+    admin.send(7, &KillSwitch { scope: KillScope::Strategy.raw(), ..kill(7, KillAction::Engage, 0) });
     assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::ScopeInvalid);
 
-    admin.send(7, &kill(7, KillAction::Release, 0));
+    admin.send(8, &kill(8, KillAction::Release, kill_flags::REOPEN));
     assert_eq!(admin.expect::<KillSwitchReport>().kill_state, KillState::Released.raw());
     for peer in &mut traders {
         peer.place_resting(3, &resting(3));

@@ -148,7 +148,7 @@ layouts! {
         24 decision_maker_id: U32, "id", "The person or algorithm who decided; 0 if none.";
         28 scope: u8, "KillScope", "What it covers.";
         29 action: u8, "KillAction", "What is done.";
-        30 flags: u8, "kill_flags", "Bits; 0 with `Release`.";
+        30 flags: u8, "kill_flags", "Bits: `CANCEL_OPEN` with `Engage`, `REOPEN` with `Release`.";
         31 reserved0: u8, "", "Must be 0.";
         32 operator_tag: Text<32>, "text", "Who and why, kept in the journal.";
     }

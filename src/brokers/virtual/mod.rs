@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind, FactKind};
 use tradecore_domain::market::Quote;
 use tradecore_protocol::fields::{BrokerStatus, Environment, InstrumentId, OrderId};
+#[cfg(test)]
+use tradecore_protocol::fields::{Px, Qty};
 use tradecore_protocol::reason::Reason;
 
 use super::{Inbound, Instruction, Link};
@@ -229,7 +231,12 @@ impl VirtualBroker {
                 // The next connection asks anew.
                 Instruction::Query { .. } | Instruction::EndOfQueries { .. } => continue,
             };
-            self.tell(failed(order_id, kind, EffectFailure::NotSent, Reason::BrokerNotReady));
+            // A wish to reduce risk outlives the outage: in doubt, it is looked up and repeated by the next connection.
+            let failure = match kind {
+                EffectKind::Cancel => EffectFailure::Unknown,
+                EffectKind::Submit | EffectKind::Replace => EffectFailure::NotSent,
+            };
+            self.tell(failed(order_id, kind, failure, Reason::BrokerNotReady));
         }
     }
 
@@ -395,4 +402,37 @@ const fn failed(order_id: OrderId, kind: EffectKind, failure: EffectFailure, rea
 /// A fact that is no event of the stream.
 const fn without_place(order_id: OrderId, kind: FactKind) -> BrokerFact {
     BrokerFact { order_id, broker_seq: 0, broker_order_id: 0, broker_time_ns: 0, kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_connection_an_order_is_refused_and_a_cancel_stays_a_wish() {
+        let link = Arc::new(Link::new(4, 4, 4).unwrap());
+        let config = VirtualConfig {
+            address: String::new(),
+            client: "test".to_owned(),
+            environment: Environment::Virtual,
+            core: 1,
+            epoch: 1,
+            cursor: 0,
+            instruments: Vec::new(),
+            backoff_min: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+        };
+        let mut broker = VirtualBroker::new(config, Arc::clone(&link));
+        let order_id = OrderId(1);
+        let replace = Instruction::Replace { order_id, px: Px(1), total_qty: Qty(1), kill_epoch: 0 };
+        for (instruction, expected) in
+            [(replace, EffectFailure::NotSent), (Instruction::Cancel { order_id }, EffectFailure::Unknown)]
+        {
+            link.instructions.push(instruction).unwrap();
+            broker.refuse_instructions();
+            broker.hand_over();
+            let Some(Inbound::Failed { failure, reason, .. }) = link.inbound.pop() else { panic!("an answer") };
+            assert_eq!((failure, reason), (expected, Reason::BrokerNotReady));
+        }
+    }
 }

@@ -246,6 +246,8 @@ pub enum Command {
         engage: bool,
         /// True to cancel every open order in scope when it engages.
         cancel_open: bool,
+        /// True to lift a restriction of the trading state in scope when it is released.
+        reopen: bool,
     },
     /// Sets the trading state of an account, or of the core when `account_id` is `NONE`.
     SetTradingState {

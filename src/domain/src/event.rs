@@ -515,7 +515,7 @@ events! {
         reserved: [u8; 14],
     }
     /// A replace was accepted: the intent.
-    86 v 1 ReplaceRequested [176] {
+    86 v 1 ReplaceRequested [192] {
         /// Place of the event.
         meta: Meta,
         /// The order after it, still with its old price and quantity.
@@ -528,6 +528,10 @@ events! {
         new_px: i64,
         /// New total quantity × 10⁻⁹.
         new_qty: i64,
+        /// UTC ns after which the replace must not leave; 0 for never.
+        valid_until_ns: u64,
+        /// Zero.
+        reserved: u64,
     }
     /// The broker replaced an order.
     87 v 1 OrderReplaced [192] {

@@ -55,7 +55,7 @@ impl State {
         self.check_ids()?;
         let armed = self.sessions.iter().filter(|session| session.cod_due_ns != 0).count() as i128;
         hold("armed sessions are counted", 0, self.cod_armed, armed)?;
-        let too_many = self.mass_cancels.len() > self.limits.mass_cancels_max as usize;
+        let too_many = self.mass_cancels.len() > self.limits.mass_cancel_places();
         hold("mass cancels under way are bounded", 0, too_many, false)
     }
 

@@ -30,8 +30,16 @@ pub struct Limits {
     pub accounts_max: u32,
     /// Greatest instrument id.
     pub instruments_max: u32,
-    /// Mass cancels under way.
+    /// Mass cancels under way, but for those of kill switches.
     pub mass_cancels_max: u32,
+}
+
+impl Limits {
+    /// Mass cancels under way, with one for the kill switch of each account and of the core.
+    #[must_use]
+    pub const fn mass_cancel_places(&self) -> usize {
+        (self.mass_cancels_max as usize).saturating_add(self.accounts_max as usize).saturating_add(1)
+    }
 }
 
 impl Default for Limits {
@@ -159,7 +167,7 @@ impl State {
             accounts: table(limits.accounts_max),
             positions: vec![Position::default(); positions as usize],
             instruments: table(limits.instruments_max),
-            mass_cancels: std::collections::VecDeque::with_capacity(limits.mass_cancels_max as usize),
+            mass_cancels: std::collections::VecDeque::with_capacity(limits.mass_cancel_places()),
             doubt_search: None,
             broker_status: BrokerStatus::Down.raw(),
             broker_connection_no: 0,
@@ -346,6 +354,13 @@ impl State {
     #[must_use]
     pub fn has_pending_step(&self, now: UnixNanos) -> bool {
         !self.mass_cancels.is_empty() || self.doubt_search.is_some() || self.session_due(now).is_some()
+    }
+
+    /// Sessions that a connection speaks for.
+    #[must_use]
+    pub fn connected_sessions(&self) -> Vec<SessionId> {
+        let connected = self.sessions.iter().zip(0..).filter(|(session, _)| session.connection_no != 0);
+        connected.map(|(_, id)| SessionId(id)).collect()
     }
 
     /// The session whose cancel-on-disconnect is due.

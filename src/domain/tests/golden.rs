@@ -90,7 +90,7 @@ samples! {
     OrderFilled { meta order broker exec_id fee broker_exec_id last_px last_qty liquidity overfill reserved }
     OrderClosed { meta order broker exec_id req_cl_ord_id reason reserved }
     CancelRequested { meta order req_cl_ord_id exec_id reason reserved }
-    ReplaceRequested { meta order req_cl_ord_id exec_id new_px new_qty }
+    ReplaceRequested { meta order req_cl_ord_id exec_id new_px new_qty valid_until_ns reserved }
     OrderReplaced { meta order broker exec_id req_cl_ord_id reserved }
     ChangeRejected { meta order broker exec_id req_cl_ord_id reason change reserved }
     OrderInDoubt { meta order exec_id reason reserved }

@@ -15,7 +15,8 @@ use bench::{Bench, NEW_PX, NEW_QTY, ONE, PART, QTY};
 use tradecore_domain::command::{
     CancelOrder, Command, EffectFailure, EffectKind, FactKind, MassCancel, PlaceOrder, ReplaceOrder,
 };
-use tradecore_protocol::fields::{ClOrdId, OrderId, Px, Qty, Side, TradingState};
+use tradecore_domain::event::OrderImage;
+use tradecore_protocol::fields::{AccountId, ClOrdId, OrderId, Px, Qty, Side, TradingState};
 use tradecore_protocol::reason::Reason;
 
 /// Every standing that there is. A replace needs an acknowledged order: `PendingNew` never has one under way.
@@ -349,4 +350,51 @@ fn an_overfill_is_applied_in_full_and_lets_the_account_only_cancel() {
         assert_eq!((bench.standing().as_str(), bench.image().cum_qty), ("Filled", QTY.0 + PART.0));
         assert_eq!(bench.trading_state(), TradingState::CancelOnly);
     }
+}
+
+/// Engages or releases the kill switch of the core.
+fn kill_switch(engage: bool, reopen: bool) -> Command {
+    let account_id = AccountId::NONE;
+    Command::SetKillSwitch { request_id: 9, account_id, engage, cancel_open: engage, reopen }
+}
+
+#[test]
+fn a_kill_switch_cancels_also_when_clients_have_taken_every_place_for_mass_cancels() {
+    let mut bench = stand("New", Side::Buy);
+    for request_id in 1..=3 {
+        // They cover sells: the order is not theirs.
+        let side = Side::Sell.raw();
+        bench.session(&Command::MassCancel(MassCancel { request_id, side, ..Default::default() }));
+    }
+    assert!(bench.heard().ends_with("refused PendingChange"), "every place is taken: {}", bench.heard());
+    bench.system(&kill_switch(true, false));
+    bench.step();
+    assert_eq!(bench.standing(), "New C");
+}
+
+#[test]
+fn what_a_contradiction_has_restricted_a_person_can_open_again() {
+    let mut bench = stand("Filled", Side::Buy);
+    bench.fact(fill(60, ONE));
+    bench.system(&kill_switch(false, false));
+    assert_eq!(bench.trading_state(), TradingState::CancelOnly, "a release alone lifts the switch alone");
+    let account_id = bench::ACCOUNT;
+    bench.system(&Command::SetKillSwitch {
+        request_id: 9,
+        account_id,
+        engage: false,
+        cancel_open: false,
+        reopen: true,
+    });
+    assert_eq!(bench.trading_state(), TradingState::Open);
+}
+
+#[test]
+fn a_refused_replace_leaves_nothing_of_it_in_the_order() {
+    let mut bench = stand("New", Side::Buy);
+    let before = bench.image();
+    let Command::ReplaceOrder(replace) = replace() else { panic!("a replace") };
+    bench.session(&Command::ReplaceOrder(ReplaceOrder { valid_until_ns: bench::NOW + 1, ..replace }));
+    bench.fact(FactKind::ReplaceRejected { reason: Reason::BrokerReject });
+    assert_eq!(OrderImage { order_version: before.order_version, ..bench.image() }, before);
 }

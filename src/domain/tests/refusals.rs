@@ -78,7 +78,7 @@ fn lock_out(desk: &mut Desk) {
 }
 
 fn kill(desk: &mut Desk, account_id: AccountId) {
-    desk.system(&Command::SetKillSwitch { request_id: 1, account_id, engage: true, cancel_open: true });
+    desk.system(&Command::SetKillSwitch { request_id: 1, account_id, engage: true, cancel_open: true, reopen: false });
     desk.step();
 }
 

@@ -180,7 +180,12 @@ impl Deciding<'_> {
     /// The orders there are now are canceled step by step; later ones are not covered.
     pub(super) fn begin_mass_cancel(&mut self, cover: Cover) {
         let begun = self.out.events.iter().filter(|event| matches!(event, Event::MassCancelAccepted(_))).count();
-        if self.state.mass_cancels.len().saturating_add(begun) >= self.state.limits.mass_cancels_max as usize {
+        // What kill switches cancel has places of its own: it must not wait for what clients have asked for.
+        let places = match cover.reason {
+            Reason::Killed => self.state.limits.mass_cancel_places(),
+            _ => self.state.limits.mass_cancels_max as usize,
+        };
+        if self.state.mass_cancels.len().saturating_add(begun) >= places {
             return self.refuse_until(Reason::PendingChange, NS_PER_MS);
         }
         let event = MassCancelAccepted {
@@ -209,9 +214,20 @@ impl Deciding<'_> {
         }
     }
 
-    pub(super) fn set_kill_switch(&mut self, request_id: u64, account_id: AccountId, engage: bool, cancel_open: bool) {
+    pub(super) fn set_kill_switch(
+        &mut self,
+        request_id: u64,
+        account_id: AccountId,
+        engage: bool,
+        cancel_open: bool,
+        reopen: bool,
+    ) {
         if account_id != AccountId::NONE && self.state.account(account_id).is_none() {
             return self.reject_request([request_id, 0, 0], None, Reason::AccountUnknown.into(), KILL_SWITCH_TEMPLATE);
+        }
+        if cancel_open && self.state.mass_cancels.len() >= self.state.limits.mass_cancel_places() {
+            // As many kill switches are still canceling: this one is not done by halves, but asked for again.
+            return self.refuse_until(Reason::PendingChange, NS_PER_MS);
         }
         let event = KillSwitchChanged {
             meta: Meta::default(),
@@ -226,14 +242,15 @@ impl Deciding<'_> {
         } else {
             self.report(self.origin.session_id.0, account_id.0, request_id, event);
         }
-        if engage && cancel_open {
+        if cancel_open {
             self.begin_mass_cancel(Cover {
                 request_id,
                 account_id: account_id.0,
                 ..Cover::of_everything(Reason::Killed)
             });
-            // The switch engages even when its cancels must wait for others.
-            self.out.refusal = None;
+        }
+        if reopen {
+            self.set_trading_state(account_id.0, TradingState::Open, Reason::OperatorRequest);
         }
     }
 

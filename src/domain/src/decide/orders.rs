@@ -356,7 +356,6 @@ impl Deciding<'_> {
         image.flags |= order_flags::REPLACE_PENDING;
         image.order_version = image.order_version.saturating_add(1);
         image.ord_status = open_status(&image).raw();
-        image.valid_until_ns = replace.valid_until_ns;
         let event = ReplaceRequested {
             meta: Meta::default(),
             order: image,
@@ -364,6 +363,8 @@ impl Deciding<'_> {
             exec_id: self.exec_id(),
             new_px: replace.px.0,
             new_qty: replace.total_qty.0,
+            valid_until_ns: replace.valid_until_ns,
+            reserved: 0,
         };
         self.report(image.session_id, image.account_id, image.order_id, event);
     }

@@ -21,9 +21,9 @@ pub(crate) const NEW_PX: Px = Px(101 * ONE);
 pub(crate) const NEW_QTY: Qty = Qty(12 * ONE);
 pub(crate) const CL_ORD_ID: ClOrdId = ClOrdId::new(1, 1);
 
-const NOW: u64 = 1_700_000_000_000_000_000;
+pub(crate) const NOW: u64 = 1_700_000_000_000_000_000;
 const SESSION: SessionId = SessionId(1);
-const ACCOUNT: AccountId = AccountId(1);
+pub(crate) const ACCOUNT: AccountId = AccountId(1);
 const INSTRUMENT: InstrumentId = InstrumentId(1);
 const CASH: i128 = ONE as i128 * ONE as i128 * 1_000_000;
 

@@ -68,7 +68,7 @@ fn trade(qty: i64) -> FactKind {
 
 /// Engages a kill switch, before its cancels have begun.
 fn kill(desk: &mut Desk, account_id: AccountId) {
-    desk.system(&Command::SetKillSwitch { request_id: 1, account_id, engage: true, cancel_open: true });
+    desk.system(&Command::SetKillSwitch { request_id: 1, account_id, engage: true, cancel_open: true, reopen: false });
 }
 
 pub(crate) type Row = (Said, fn() -> Option<Said>);
