@@ -191,7 +191,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
         notifier.extend_timeout(10_000_000);
         notifier.status(&format!("replayed {events} events"));
     })?;
-    tracing::info!(events, open_orders = state.open_orders_count(), elapsed = ?started.elapsed(), "state replayed");
+    tracing::info!(events, open_orders = state.open_orders_count(), since_start = ?started.elapsed(), "state replayed");
 
     let mut side = Side { stop: Vec::new(), threads: Vec::new() };
     let address = start_venue(config, &mut side)?;

@@ -42,7 +42,8 @@ pub(super) struct Connection {
     #[arg(long, requires = "address", value_parser = role)]
     role: Option<Role>,
     /// What the client must not forget; by default
-    /// `$XDG_STATE_HOME/tradecore/<environment>-<core>-<session>.state`, in `~/.local/state` without the variable.
+    /// `$XDG_STATE_HOME/tradecore/<environment>-<core>-<session>@<place>.state`, in `~/.local/state` without the
+    /// variable; the place is the gateway's data directory, or its address.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Ends the connection that the session has already.
@@ -109,6 +110,7 @@ impl Connection {
         let advice = match reason {
             Reason::SessionInUse => "an algo may be at work; --take-over ends its connection",
             Reason::AuthFailed => "look at session, key id and secret",
+            Reason::SeqAhead => "--state names another file",
             Reason::SeqUnavailable => "with --skip-missed the reports that are gone are left out",
             _ => return failure,
         };
@@ -159,6 +161,23 @@ impl Connection {
         Ok(options)
     }
 
+    /// Tells gateways apart whose core and session have the same numbers, as a part of a file's name.
+    fn place(&self, options: &Options) -> String {
+        let data_dir = || {
+            let config = super::config::load(self.config.as_deref()?).ok()?;
+            std::fs::canonicalize(config.beside(&config.core.data_dir)).ok()
+        };
+        let place = match (data_dir(), &options.address) {
+            (Some(dir), _) => dir.display().to_string(),
+            (None, Address::Tcp(address)) => address.clone(),
+            (None, Address::Unix(path)) => path.display().to_string(),
+        };
+        let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '.';
+        let plain: String = place.chars().map(|letter| if is_plain(&letter) { letter } else { '-' }).collect();
+        // The end tells more than the beginning; a file's name has at most 255 bytes.
+        plain.get(plain.len().saturating_sub(160)..).unwrap_or_default().trim_matches('-').to_owned()
+    }
+
     fn state_path(&self, options: &Options) -> Result<PathBuf, Failure> {
         if let Some(path) = &self.state {
             return Ok(path.clone());
@@ -175,7 +194,8 @@ impl Connection {
             .create(&dir)
             .map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", dir.display())))?;
         let environment = options.environment.name().to_lowercase();
-        Ok(dir.join(format!("{environment}-{}-{}.state", options.core, options.session_id)))
+        let place = self.place(options);
+        Ok(dir.join(format!("{environment}-{}-{}@{place}.state", options.core, options.session_id)))
     }
 }
 

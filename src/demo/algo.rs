@@ -133,12 +133,15 @@ impl Algo {
     /// Trades until `done`, then cancels what is open and asks for the balance.
     pub(super) fn run(mut self, done: &AtomicBool) -> Result<Seen, ClientError> {
         let mut client = Client::new(self.options.clone())?;
+        for (instrument_id, _) in INSTRUMENTS {
+            allow_not_ready(client.subscribe(instrument_id))?;
+        }
         while !done.load(Ordering::Acquire) {
             let mut longest = TURN;
             // A market that never rests must not keep an algo from trading.
             for _ in 0..EVENTS_PER_TURN {
                 let Some(event) = client.poll(longest)? else { break };
-                self.take(&mut client, &event)?;
+                self.take(&event);
                 longest = Duration::ZERO;
             }
             self.trade(&mut client)?;
@@ -147,13 +150,8 @@ impl Algo {
         Ok(self.seen)
     }
 
-    fn take(&mut self, client: &mut Client, event: &Event) -> Result<(), ClientError> {
+    fn take(&mut self, event: &Event) {
         match event {
-            Event::Ready { .. } => {
-                for (instrument_id, _) in INSTRUMENTS {
-                    allow_not_ready(client.subscribe(instrument_id))?;
-                }
-            }
             Event::Disconnected { .. } => {
                 self.seen.reconnects = self.seen.reconnects.saturating_add(1);
                 self.live.reconnects.fetch_add(1, Ordering::Relaxed);
@@ -173,7 +171,6 @@ impl Algo {
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn note(&mut self, report: &ExecReport) {
@@ -311,7 +308,7 @@ impl Algo {
                     client.logout();
                     return Ok(());
                 }
-                self.take(client, &event)?;
+                self.take(&event);
                 continue;
             }
             if !client.is_ready() || asked {

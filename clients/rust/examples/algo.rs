@@ -12,8 +12,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .try_into()
         .map_err(|_| "usage: algo ADDRESS SESSION KEY_ID SECRET_FILE")?;
     let secret = std::fs::read(secret_file)?;
-    let mut client =
-        Client::connect(Options::new(Address::Tcp(address), session.parse()?, &key_id, secret.trim_ascii()))?;
+    let mut options = Options::new(Address::Tcp(address), session.parse()?, &key_id, secret.trim_ascii());
+    options.state_path = Some("algo.state".into());
+    let mut client = Client::connect(options)?;
     client.subscribe(1)?;
     let mut ordered = false;
     while let Some(event) = client.poll(Duration::from_secs(10))? {

@@ -184,12 +184,15 @@ impl AsyncClient {
         self.request(|id| requests::mass_cancel(id, lock_out)).await
     }
 
-    /// Asks for quotes of an instrument.
+    /// Asks for quotes of an instrument, now and after every reconnect.
     ///
     /// # Errors
-    /// As `new_order`.
+    /// `NotReady` while disconnected or replaying: it is asked for as soon as the session is ready.
     pub async fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError> {
-        self.query(|id| requests::subscribe(id, instrument_id)).await
+        self.flush().await;
+        let said = self.conversation.subscribe(self.clock.now(), instrument_id, &mut self.outgoing);
+        self.flush().await;
+        said
     }
 
     /// Asks for positions of every account that the session may see.

@@ -198,12 +198,12 @@ impl Client {
         self.request(|id| requests::mass_cancel(id, lock_out))
     }
 
-    /// Asks for quotes of an instrument.
+    /// Asks for quotes of an instrument, now and after every reconnect.
     ///
     /// # Errors
-    /// As `new_order`.
+    /// `NotReady` while disconnected or replaying: it is asked for as soon as the session is ready.
     pub fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError> {
-        self.query(|id| requests::subscribe(id, instrument_id))
+        self.talk(|conversation, now, out| conversation.subscribe(now, instrument_id, out))
     }
 
     /// Asks for positions of every account that the session may see.

@@ -6,7 +6,7 @@
 
 mod logon;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::mem;
 
 use tradecore_protocol::codes::{ReplayMode, TakeoverPolicy};
@@ -62,6 +62,8 @@ pub struct Conversation {
     backoff_ns: u64,
     replay_mode: ReplayMode,
     last_request_id: u64,
+    /// Instruments whose quotes are wanted, on this connection and on every later one.
+    subscriptions: BTreeSet<u32>,
     /// Ids after which the gateway wants a new client epoch.
     ids_max: u32,
     has_logged_on: bool,
@@ -93,6 +95,7 @@ impl Conversation {
             next_attempt_ns: 0,
             backoff_ns: BACKOFF_MIN_NS,
             last_request_id: 0,
+            subscriptions: BTreeSet::new(),
             ids_max: u32::MAX,
             has_logged_on: false,
             is_taken_over: false,
@@ -236,6 +239,23 @@ impl Conversation {
         let mut buf = [0; REQUEST_BYTES_MAX];
         let sent = session.send(now, &block, &mut buf).map_err(ClientError::NotAllowed)?;
         out.extend_from_slice(buf.get(..sent.written).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Asks for quotes of an instrument, now if the session is ready and after every reconnect.
+    ///
+    /// # Errors
+    /// `NotReady`: it is asked for as soon as the session is ready. `NotAllowed`.
+    pub fn subscribe(&mut self, now: Now, instrument_id: u32, out: &mut Vec<u8>) -> Result<(), ClientError> {
+        self.subscriptions.insert(instrument_id);
+        self.query(now, |id| requests::subscribe(id, instrument_id), out)
+    }
+
+    /// A gateway knows nothing of the subscriptions of an earlier connection.
+    fn subscribe_again(&mut self, now: Now, out: &mut Vec<u8>) -> Result<(), ClientError> {
+        for instrument_id in self.subscriptions.clone() {
+            self.query(now, |id| requests::subscribe(id, instrument_id), out)?;
+        }
         Ok(())
     }
 
@@ -402,6 +422,7 @@ impl Conversation {
             ClientAction::NotApplied { from_seq, count } => self.tell(Some(Event::NotApplied { from_seq, count })),
             ClientAction::ReplayComplete { open_orders } => {
                 self.resend(now, out)?;
+                self.subscribe_again(now, out)?;
                 self.tell(Some(Event::Ready { open_orders }));
             }
             ClientAction::Rejected(reject) => self.tell(Some(Event::SessionReject(reject))),

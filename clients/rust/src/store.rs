@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use record::{Damage, Record, next_record, record};
@@ -27,7 +28,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Two clients on one file would forget each other's requests.
-    #[error("{}: another client uses this state", path.display())]
+    #[error("{}: another client uses this state; end it, or name another file", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
@@ -236,7 +237,7 @@ impl Store {
             [head].into_iter().chain(requests).chain([record(NUMBERS, &self.numbers.to_bytes())]).flatten().collect();
         let fresh = fresh_path(path);
         let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
             file.write_all(&all).and_then(|()| file.sync_all())?;
             std::fs::rename(&fresh, path)?;
             // Without this the power could take the name back, and with it what the new file reserves.

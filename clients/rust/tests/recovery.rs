@@ -28,6 +28,7 @@ trait Trader: Sized {
     fn place(&mut self, order: &NewOrder) -> Result<ClOrdId, ClientError>;
     fn try_next(&mut self) -> Result<Event, ClientError>;
     fn in_doubt(&self) -> usize;
+    fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError>;
 
     fn next(&mut self) -> Event {
         self.try_next().expect("no fault that cannot be mended")
@@ -63,6 +64,9 @@ impl Trader for Client {
     fn in_doubt(&self) -> usize {
         Self::in_doubt(self)
     }
+    fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError> {
+        Self::subscribe(self, instrument_id)
+    }
 }
 
 struct Async {
@@ -90,6 +94,9 @@ impl Trader for Async {
     fn in_doubt(&self) -> usize {
         self.client.in_doubt()
     }
+    fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError> {
+        self.runtime.block_on(self.client.subscribe(instrument_id))
+    }
 }
 
 /// Makes a test of each case for each client.
@@ -112,6 +119,7 @@ for_both_clients! {
     an_epoch_change_asks_for_resynchronization_and_sends_nothing_old,
     reports_that_the_gateway_has_no_more_are_told_as_a_gap,
     ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more,
+    quotes_are_asked_for_again_on_every_connection,
 }
 
 fn a_logon_is_ready_for_orders_and_reports_come<T: Trader>() {
@@ -198,6 +206,20 @@ fn an_order_in_doubt_is_abandoned_once_it_is_stale<T: Trader>() {
     let id = trader.place(&order()).expect("sent");
     trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == id.0));
     assert_eq!(gateway.state().applied, [(id.0, 0)], "the stale order has no effect, the next takes its number");
+}
+
+fn quotes_are_asked_for_again_on_every_connection<T: Trader>() {
+    let gateway = Gateway::start(State::default());
+    let mut trader = T::not_connected(gateway.options());
+    assert!(matches!(trader.subscribe(7), Err(ClientError::NotReady)), "it is asked for later");
+    trader.until(|event| matches!(event, Event::Ready { .. }));
+    trader.subscribe(8).expect("sent");
+    gateway.disconnect();
+    trader.until(|event| matches!(event, Event::Ready { .. }));
+    // What is answered came behind what was asked before.
+    trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(_)));
+    assert_eq!(gateway.state().subscribed, [7, 8, 7, 8]);
 }
 
 /// Client epochs of the ids that three orders get, one after the other.

@@ -102,16 +102,26 @@ impl VirtualBroker {
     /// Works until the link is stopped.
     pub fn run(mut self) {
         let mut backoff = self.config.backoff_min;
+        let mut is_reported = false;
         while !self.is_stopped() {
             match Connection::open(&self.config.address) {
                 Ok(connection) => {
+                    is_reported = false;
+                    tracing::info!(address = self.config.address, "connected to the broker");
                     let was_ready = self.serve(connection);
+                    if !self.is_stopped() {
+                        tracing::warn!(address = self.config.address, "the broker's connection is lost; reconnecting");
+                    }
                     if was_ready {
                         backoff = self.config.backoff_min;
                     }
                     self.tell(Inbound::Status { status: BrokerStatus::Down, connection_no: self.connection_no });
                 }
-                Err(error) => tracing::debug!(address = self.config.address, %error, "the venue is not there"),
+                Err(error) if !is_reported => {
+                    is_reported = true;
+                    tracing::warn!(address = self.config.address, %error, "the broker is not there; trying again");
+                }
+                Err(error) => tracing::debug!(address = self.config.address, %error, "the broker is not there"),
             }
             let waiting_since = Instant::now();
             let waited = backoff;
@@ -373,6 +383,15 @@ impl VirtualBroker {
                 self.tell(failed(order_id, kind, EffectFailure::NotSent, Reason::BrokerReject));
                 true
             }
+            (Purpose::Hello, RequestError::Fenced) => {
+                tracing::error!(
+                    client = self.config.client,
+                    epoch = self.config.epoch,
+                    "the broker knows a newer start of this gateway: another one runs under broker.client, or the journal \
+                     was lost; bring the journal back, or name a new broker.client once its orders are dealt with"
+                );
+                false
+            }
             (purpose, code) => {
                 tracing::warn!(?purpose, ?code, text = error.text, "the venue refused; reconnecting to compare");
                 false
@@ -388,6 +407,7 @@ impl VirtualBroker {
         }
         if self.ends_queries == Some(self.connection_no) && self.queries_out == 0 {
             self.ends_queries = None;
+            tracing::info!(address = self.config.address, cursor = self.cursor, "the broker is ready");
             self.tell(Inbound::Status { status: BrokerStatus::Ready, connection_no: self.connection_no });
             return true;
         }

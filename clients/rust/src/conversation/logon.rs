@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use tradecore_protocol::codes::{ReplayMode, TakeoverPolicy};
+use tradecore_protocol::layout::Text;
 use tradecore_protocol::messages::{LogonAck, LogonReject};
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{ClientPosition, Now};
@@ -99,6 +100,20 @@ impl Conversation {
                 let wait_ns = u64::from(reject.retry_after_ms.get().min(RETRY_AFTER_MS_MAX)).saturating_mul(1_000_000);
                 self.next_attempt_ns = self.next_attempt_ns.max(now.mono_ns.saturating_add(wait_ns));
                 Ok(())
+            }
+            Reason::Redirect if reject.text == Text::EMPTY => {
+                let text = format!("core {} is not served here, and it is not known where", self.options.core);
+                Err(ClientError::Refused { reason, text })
+            }
+            Reason::SeqAhead => {
+                let place =
+                    self.options.state_path.as_ref().map_or("in memory".to_owned(), |p| p.display().to_string());
+                let text = format!(
+                    "{}: the state ({place}) is of another gateway or session epoch, or the gateway has lost its journal; \
+                     put the right file there, or move it away and query open orders, positions and fills",
+                    reject.text
+                );
+                Err(ClientError::Refused { reason, text })
             }
             _ => Err(ClientError::Refused { reason, text: reject.text.as_str().to_owned() }),
         }

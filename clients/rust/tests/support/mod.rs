@@ -14,7 +14,7 @@ use tradecore_client::protocol::codes::{KillState, frame_flags};
 use tradecore_client::protocol::fields::{BrokerStatus, Durability, Environment, ExecType, OrdStatus, TradingState};
 use tradecore_client::protocol::frame::{Envelope, Frame, encode, next_frame};
 use tradecore_client::protocol::layout::Text;
-use tradecore_client::protocol::messages::{ExecReport, LogonAck, roles};
+use tradecore_client::protocol::messages::{ExecReport, LogonAck, MarketDataSubscribe, roles};
 use tradecore_client::protocol::session::{
     GatewayFacts, LogonAnswer, Now, REPLY_BYTES_MAX, ServerAction, ServerConfig, ServerSession, SessionFacts,
 };
@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) oldest_report_seq: u64,
     pub(crate) client_epoch: u16,
     pub(crate) ids_max: u32,
+    /// Instruments whose quotes were asked for, over all connections.
+    pub(crate) subscribed: Vec<u32>,
     /// Accepts every logon without a proof of its own.
     pub(crate) is_impostor: bool,
     /// Frames, in and out, after which each of the next connections breaks: the last one in is lost, or its effect
@@ -86,6 +88,7 @@ impl Default for State {
             oldest_report_seq: 1,
             client_epoch: 1,
             ids_max: GATEWAY.ids_max,
+            subscribed: vec![],
             is_impostor: false,
             cuts: vec![],
             connections: 0,
@@ -266,6 +269,9 @@ impl<'a> Connection<'a> {
             let step = connection.session.handle_frame(connection.now(), frame, &mut out);
             answers.extend_from_slice(&out[..step.written]);
             action = step.action;
+            if let Ok(block) = frame.read::<MarketDataSubscribe>() {
+                connection.state.lock().expect("no panic").subscribed.push(block.instrument_id.get());
+            }
             if matches!(action, ServerAction::Command(_)) {
                 let mut state = connection.state.lock().expect("no panic");
                 let reports = state.apply(frame);
