@@ -55,7 +55,21 @@ fn check_listen(config: &Config) -> Result<(), ConfigError> {
             "nobody can connect",
             "an address, or \"\" when listen.unix is a path",
         )),
-        Some(_) | None => Ok(()),
+        Some(_) | None => check_socket_path(config),
+    }
+}
+
+/// Longest path of a unix socket that the system takes, bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+fn check_socket_path(config: &Config) -> Result<(), ConfigError> {
+    let path = config.listen.unix.as_ref().map(|path| config.beside(path));
+    match path.map_or(0, |path| path.as_os_str().len()) {
+        0..=SOCKET_PATH_BYTES_MAX => Ok(()),
+        bytes => {
+            let problem = format!("with the directory of the file it has {bytes} bytes");
+            Err(config.disagreement("listen.unix", problem, format!("at most {SOCKET_PATH_BYTES_MAX} bytes")))
+        }
     }
 }
 

@@ -25,6 +25,14 @@ fn a_gateway_that_nobody_can_reach_is_refused() {
 }
 
 #[test]
+fn a_socket_path_that_the_system_does_not_take_is_refused() {
+    let path = |bytes: usize| format!("{TEXT}[listen]\nunix = \"/{}\"\n", "s".repeat(bytes - 1));
+    assert!(parse(&path(107)).is_ok());
+    let error = parse(&path(108)).unwrap_err().to_string();
+    assert!(error.ends_with("with the directory of the file it has 108 bytes; allowed: at most 107 bytes"), "{error}");
+}
+
+#[test]
 fn a_bound_below_the_one_that_it_holds_is_refused() {
     check_refused(
         &format!("{TEXT}[listen]\nheartbeat_max_ms = 50\n"),
