@@ -361,6 +361,34 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    let gateway = start();
+    gateway.rest();
+    let commands: [&[&str]; 7] = [
+        &["journal", "stat", "--dir", "data/journal"],
+        &["journal", "dump", "--json", "--dir", "data/journal"],
+        &["journal", "verify", "--dir", "data/journal"],
+        &["config", "show", "--config", "gateway.toml"],
+        &["order", "status", "--all", "--session", "1", "--state", "cli.state", "--config", "gateway.toml"],
+        &["watch", "--session", "1", "--state", "cli.state", "--config", "gateway.toml"],
+        &["--help"],
+    ];
+    for words in commands {
+        let run = |stdout: Stdio| {
+            let output = Command::new(BINARY).args(words).current_dir(gateway.dir.path()).stdout(stdout).output();
+            Run::of(output.expect("ran"))
+        };
+        let full = run(std::fs::File::create("/dev/full").expect("there").into());
+        assert_eq!(full.code, 74, "{words:?}: {full:?}");
+        assert!(full.words.contains("Io (74): stdout: No space left on device"), "{words:?}: {full:?}");
+        let (reader, writer) = std::io::pipe().expect("made");
+        drop(reader);
+        let closed = run(writer.into());
+        assert_eq!((closed.code, closed.words.as_str()), (0, ""), "{words:?}: {closed:?}");
+    }
+}
+
+#[test]
 fn log_lines_are_plain_text_or_objects_where_no_terminal_reads_them() {
     let lines_of = |format: &str| {
         let mut gateway = start_with(&["--log-format", format]);

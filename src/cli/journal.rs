@@ -9,6 +9,7 @@ use tradecore_domain::event::{Event, FieldValue};
 use tradecore_journal::{Finding, Flaw, ReadError, Reader, Record, Stat, Until, VerifyReport, Watermarks};
 
 use super::failure::Failure;
+use super::{print, written};
 
 #[derive(clap::Args)]
 pub(super) struct Place {
@@ -85,12 +86,12 @@ fn unreadable(error: ReadError) -> Failure {
 fn stat(place: &Place) -> Result<(), Failure> {
     let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
     let rows = stat_rows(&stat);
-    if place.json {
-        println!("{}", Value::from_iter(rows));
+    let text = if place.json {
+        Value::from_iter(rows).to_string()
     } else {
-        rows.iter().for_each(|(name, value)| println!("{name:<14} {value}"));
-    }
-    Ok(())
+        rows.map(|(name, value)| format!("{name:<14} {value}")).join("\n")
+    };
+    print(&text).map(drop)
 }
 
 const fn stat_rows(stat: &Stat) -> [(&'static str, u64); 10] {
@@ -115,9 +116,8 @@ fn verify(place: &Place) -> Result<(), Failure> {
     // A tail that was never synced is what a kill, or a writer at work, leaves behind the last whole group.
     let is_torn_tail = |finding: &Finding| finding.flaw == Flaw::Tail && report.last_seq >= synced_seq;
     let damage = report.finding.as_ref().filter(|finding| !is_torn_tail(finding));
-    if place.json {
-        println!("{}", report_json(&report, synced_seq, damage.is_none()));
-    }
+    let printed =
+        if place.json { print(&report_json(&report, synced_seq, damage.is_none()).to_string()) } else { Ok(true) };
     if let Some(finding) = damage {
         return Err(Failure::new(Exit::JournalDamaged, finding_text(finding)));
     }
@@ -127,12 +127,12 @@ fn verify(place: &Place) -> Result<(), Failure> {
             (None, true) => "sealed by a clean stop".to_owned(),
             (None, false) => "not sealed: a writer is at work, or was killed".to_owned(),
         };
-        println!(
-            "ok: {} records in {} groups of {} segments, up to sequence number {}; {end}",
-            report.records, report.groups, report.segments, report.last_seq
-        );
+        let VerifyReport { records, groups, segments, last_seq, .. } = report;
+        print(&format!(
+            "ok: {records} records in {groups} groups of {segments} segments, up to sequence number {last_seq}; {end}"
+        ))?;
     }
-    Ok(())
+    printed.map(drop)
 }
 
 fn report_json(report: &VerifyReport, synced_seq: u64, is_ok: bool) -> Value {
@@ -186,15 +186,14 @@ fn dump(place: &Place, from: u64, to: u64, follow: bool) -> Result<(), Failure> 
         while let Some(group) = reader.next_group().map_err(unreadable)? {
             for record in group.records() {
                 if record.seq > to {
-                    return Ok(());
+                    return written(out.flush()).map(drop);
                 }
-                if record.seq >= from && writeln!(out, "{}", line(&record, place.json)).is_err() {
-                    // The reader of a pipe has seen enough.
+                if record.seq >= from && !written(writeln!(out, "{}", line(&record, place.json)))? {
                     return Ok(());
                 }
             }
         }
-        if !follow || out.flush().is_err() {
+        if !written(out.flush())? || !follow {
             return Ok(());
         }
         std::thread::park_timeout(std::time::Duration::from_millis(10));
