@@ -342,9 +342,7 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     }
     gateway.child.kill().expect("killed");
     gateway.child.wait().expect("gone");
-    let verify = || {
-        Run::of(Command::new(BINARY).args(["journal", "verify", "--json", "--dir"]).arg(&dir).output().expect("ran"))
-    };
+    let verify = || look(&["verify", "--json"], &dir);
     let whole = verify();
     assert_eq!((whole.code, &whole.last()["ok"]), (0, &true.into()), "{whole:?}");
     assert!(whole.last()["last_seq"].as_u64() >= Some(2), "{whole:?}");
@@ -358,6 +356,82 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     let finding = &damaged.last()["finding"];
     assert_eq!((&finding["flaw"], &finding["offset"]), (&"record".into(), &4096.into()), "{damaged:?}");
     assert!(damaged.words.contains("JournalDamaged (80)") && damaged.words.contains("byte 4096"), "{damaged:?}");
+}
+
+/// A look at a journal, by its directory.
+fn look(words: &[&str], dir: &Path) -> Run {
+    Run::of(Command::new(BINARY).arg("journal").args(words).arg("--dir").arg(dir).output().expect("ran"))
+}
+
+#[test]
+fn a_directory_without_a_journal_is_said_to_be_none() {
+    let root = tempfile::tempdir().expect("a directory");
+    let missing = root.path().join("missing");
+    for dir in [root.path(), missing.as_path()] {
+        for words in [["verify", "--json"], ["stat", "--json"], ["dump", "--json"], ["tail", "--json"]] {
+            let run = look(&words, dir);
+            assert_eq!(run.code, 69, "{words:?}: {run:?}");
+            assert!(run.words.contains(&format!("no journal in {}\n", dir.display())), "{words:?}: {run:?}");
+        }
+    }
+    assert!(!missing.exists());
+}
+
+#[test]
+fn what_was_durable_and_is_missing_fails_a_check_of_the_journal() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dir = root.path().join("journal");
+    let (writer, _, _, closer) =
+        tradecore_journal::open(&tradecore_journal::Config::new(&dir)).expect("opens").into_parts();
+    closer.seal(writer);
+    assert_eq!(look(&["verify", "--json"], &dir).code, 0);
+    let (durable, kept) = (dir.join("durable"), root.path().join("kept"));
+    std::fs::rename(&durable, &kept).expect("moved");
+    let run = look(&["verify", "--json"], &dir);
+    assert_eq!((run.code, &run.last()["finding"]["flaw"]), (80, &"number".into()), "{run:?}");
+    assert!(run.words.contains(&format!("{}: the file is missing", durable.display())), "{run:?}");
+
+    std::fs::rename(&kept, &durable).expect("moved");
+    let (mut writer, _, watermarks, closer) =
+        tradecore_journal::open(&tradecore_journal::Config::new(&dir)).expect("opens").into_parts();
+    writer.begin(1);
+    writer.append(64, 1, 8, |out| out.fill(1));
+    writer.commit();
+    closer.seal(writer);
+    assert_eq!(watermarks.synced(), 1);
+    assert_eq!(look(&["verify", "--json"], &dir).code, 0);
+    std::fs::remove_file(dir.join("0000000002.jnl")).expect("removed");
+    let run = look(&["verify", "--json"], &dir);
+    assert_eq!((run.code, &run.last()["finding"]["flaw"]), (80, &"lost".into()), "{run:?}");
+    assert!(run.words.contains("0000000001.jnl, byte ") && run.words.contains(": events 1 to 1 were"), "{run:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    let gateway = start();
+    gateway.rest();
+    let commands: [&[&str]; 7] = [
+        &["journal", "stat", "--dir", "data/journal"],
+        &["journal", "dump", "--json", "--dir", "data/journal"],
+        &["journal", "verify", "--dir", "data/journal"],
+        &["config", "show", "--config", "gateway.toml"],
+        &["order", "status", "--all", "--session", "1", "--state", "cli.state", "--config", "gateway.toml"],
+        &["watch", "--session", "1", "--state", "cli.state", "--config", "gateway.toml"],
+        &["--help"],
+    ];
+    for words in commands {
+        let run = |stdout: Stdio| {
+            let output = Command::new(BINARY).args(words).current_dir(gateway.dir.path()).stdout(stdout).output();
+            Run::of(output.expect("ran"))
+        };
+        let full = run(std::fs::File::create("/dev/full").expect("there").into());
+        assert_eq!(full.code, 74, "{words:?}: {full:?}");
+        assert!(full.words.contains("Io (74): stdout: No space left on device"), "{words:?}: {full:?}");
+        let (reader, writer) = std::io::pipe().expect("made");
+        drop(reader);
+        let closed = run(writer.into());
+        assert_eq!((closed.code, closed.words.as_str()), (0, ""), "{words:?}: {closed:?}");
+    }
 }
 
 #[test]

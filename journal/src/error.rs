@@ -4,31 +4,49 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a journal is damaged.
+/// What of a journal is damaged, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The segment.
-    pub segment: PathBuf,
-    /// First bad place, bytes.
-    pub offset: u64,
-    /// First sequence number that is lost; 0 when a whole segment cannot be read.
-    pub first_lost_seq: u64,
-    /// Highest number that was durable.
-    pub durable_seq: u64,
+pub enum Damage {
+    /// Events that were durable.
+    Events {
+        /// The segment.
+        segment: PathBuf,
+        /// First bad place, bytes.
+        offset: u64,
+        /// First sequence number that is lost.
+        first_lost_seq: u64,
+        /// Highest number that was durable.
+        durable_seq: u64,
+    },
+    /// A whole segment.
+    Segment {
+        /// The segment.
+        segment: PathBuf,
+    },
+    /// The durable watermark: what may be missing cannot be known.
+    Watermark {
+        /// The file that holds it.
+        path: PathBuf,
+    },
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let segment = self.segment.display();
-        if self.first_lost_seq == 0 {
-            write!(f, "{segment}: the segment is missing, or its header cannot be read")
-        } else {
-            let Self { offset, first_lost_seq, durable_seq, .. } = self;
-            write!(
+        match self {
+            Self::Events { segment, offset, first_lost_seq, durable_seq } => write!(
                 f,
-                "{segment}: damaged at byte {offset}: events {first_lost_seq} to {durable_seq} were durable and \
-                 cannot be read"
-            )
+                "{}: damaged at byte {offset}: events {first_lost_seq} to {durable_seq} were durable and cannot be \
+                 read",
+                segment.display()
+            ),
+            Self::Segment { segment } => {
+                write!(f, "{}: the segment is missing, or its header cannot be read", segment.display())
+            }
+            Self::Watermark { path } => write!(
+                f,
+                "{}: the file is missing, or no number in it is valid: how many events were durable is not known",
+                path.display()
+            ),
         }
     }
 }

@@ -51,7 +51,7 @@ pub use reader::{ReadError, Reader, Until};
 pub use recovery::{Outcome, RecoveryReport};
 pub use retention::{Retention, RetentionError};
 pub use scan::{Group, Record, Records};
-pub use verify::{Finding, Flaw, Stat, VerifyReport, stat, verify};
+pub use verify::{Finding, Flaw, Stat, VerifyReport, has_journal, stat, verify};
 pub use watermarks::Watermarks;
 pub use writer::{GROUP_RECORDS_MAX, Space, Writer};
 

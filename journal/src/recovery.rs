@@ -103,7 +103,7 @@ pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Res
     let files = Files { storage, dir, known, segnos: &segnos };
     if let Some(first) = segnos.first().filter(|first| **first > known.removed_segno.saturating_add(1)) {
         let missing = first.saturating_sub(1);
-        return Err(files.damaged(missing, 0, 0, known.durable_seq));
+        return Err(files.damaged_segment(missing));
     }
     let walk = files.walk()?;
     let behind = files.behind(&walk)?;
@@ -126,7 +126,12 @@ pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Res
     };
     if outcome == Outcome::Damaged {
         let segno = segnos.get(walk.end.0).copied().unwrap_or(1);
-        return Err(files.damaged(segno, walk.end.1 as u64, walk.last_seq.saturating_add(1), durable_seq));
+        return Err(OpenError::Damaged(Damage::Events {
+            segment: path_of(dir, segno),
+            offset: walk.end.1 as u64,
+            first_lost_seq: walk.last_seq.saturating_add(1),
+            durable_seq,
+        }));
     }
     // After this point nothing is refused any more; every step may be repeated by a later start.
     files.drain_hot()?;
@@ -180,8 +185,8 @@ struct Files<'a, S> {
 }
 
 impl<S: Storage> Files<'_, S> {
-    fn damaged(&self, segno: u64, offset: u64, first_lost_seq: u64, durable_seq: u64) -> OpenError {
-        OpenError::Damaged(Damage { segment: path_of(self.dir, segno), offset, first_lost_seq, durable_seq })
+    fn damaged_segment(&self, segno: u64) -> OpenError {
+        OpenError::Damaged(Damage::Segment { segment: path_of(self.dir, segno) })
     }
 
     fn read(&self, segno: u64) -> Result<Segment, OpenError> {
@@ -199,7 +204,7 @@ impl<S: Storage> Files<'_, S> {
         let file_bytes = file.len().map_err(io_error)?;
         let header = match SegmentHeader::from_bytes(&bytes) {
             Ok(header) if header.segno == segno && header.segment_bytes == file_bytes => header,
-            Ok(_) | Err(BadHeader::Damaged) => return Err(self.damaged(segno, 0, 0, self.known.durable_seq)),
+            Ok(_) | Err(BadHeader::Damaged) => return Err(self.damaged_segment(segno)),
             Err(BadHeader::TooNew(format)) => return Err(OpenError::FormatTooNew { path, format }),
         };
         Ok(match self.read_hot(segno, &header)? {

@@ -34,15 +34,15 @@ impl<F: StorageFile> Slots<F> {
             }
             Err(error) => return Err(error),
         };
-        let (turn, value) = newest(&file);
+        let (turn, value) = newest(&file).unwrap_or((0, 0));
         Ok(Self { file, turn, value })
     }
 
-    /// The number in a file, 0 when there is none; makes nothing.
-    pub(crate) fn peek<S: Storage<File = F>>(storage: &S, path: &Path) -> io::Result<u64> {
+    /// The number in a file; `None` when there is no file, or no valid slot in it. Makes nothing.
+    pub(crate) fn peek<S: Storage<File = F>>(storage: &S, path: &Path) -> io::Result<Option<u64>> {
         match storage.open(path) {
-            Ok(file) => Ok(newest(&file).1),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Ok(file) => Ok(newest(&file).map(|(_, value)| value)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -75,8 +75,8 @@ fn checksum(turn: u64, value: u64) -> u64 {
     u64::from(crc32c(&turn.to_le_bytes(), &value.to_le_bytes()))
 }
 
-fn newest(file: &impl StorageFile) -> (u64, u64) {
-    [0, 1].iter().filter_map(|slot| read_slot(file, *slot)).max().unwrap_or((0, 0))
+fn newest(file: &impl StorageFile) -> Option<(u64, u64)> {
+    [0, 1].iter().filter_map(|slot| read_slot(file, *slot)).max()
 }
 
 fn read_slot(file: &impl StorageFile, slot: u64) -> Option<(u64, u64)> {

@@ -11,13 +11,23 @@ use crate::hot::Marker;
 use crate::recovery::{self, Known, RecoveryReport};
 use crate::segment::{PARTIAL, Pace, Prepared, SEGMENT_HEADER_BYTES};
 use crate::slots::Slots;
-use crate::storage::Storage;
+use crate::storage::{Storage, numbered};
 use crate::watermarks::Watermarks;
 use crate::writer::{self, Writer};
-use crate::{Config, OpenError};
+use crate::{Config, Damage, OpenError};
 
 /// Shortest segment, bytes.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+
+/// The file with the durable watermark.
+pub(crate) fn durable_path(dir: &Path) -> PathBuf {
+    dir.join("durable")
+}
+
+/// The file with the epoch.
+pub(crate) fn epoch_path(dir: &Path) -> PathBuf {
+    dir.join("epoch")
+}
 
 /// The file with the last segment that was removed on purpose.
 pub(crate) fn removed_path(dir: &Path) -> PathBuf {
@@ -45,11 +55,16 @@ pub(crate) fn start<S: Storage>(
 ) -> Result<Started<S>, OpenError> {
     let dir = config.dir.as_path();
     let io_error = |source| OpenError::io(dir, source);
+    let written_durable = Slots::peek(storage, &durable_path(dir)).map_err(io_error)?;
+    if written_durable.is_none() && was_started(storage, dir).map_err(io_error)? {
+        // Without it a loss of what was durable would look like the torn tail of a power loss, and be cut.
+        return Err(OpenError::Damaged(Damage::Watermark { path: durable_path(dir) }));
+    }
     // Memory of an earlier boot is gone: that is power loss, and recovery judges it as that.
     let hot = Marker::read(storage, dir).map_err(io_error)?.filter(|marker| marker.boot_id == boot_id);
     let known = Known {
-        durable_seq: Slots::peek(storage, &dir.join("durable")).map_err(io_error)?,
-        removed_segno: Slots::peek(storage, &removed_path(dir)).map_err(io_error)?,
+        durable_seq: written_durable.unwrap_or(0),
+        removed_segno: Slots::peek(storage, &removed_path(dir)).map_err(io_error)?.unwrap_or(0),
         hot,
     };
     let recovered = recovery::recover(storage, dir, &known)?;
@@ -57,12 +72,13 @@ pub(crate) fn start<S: Storage>(
 
     // All that was in memory only is on the disk now: a later start needs no hot copy.
     Marker::remove(storage, dir).map_err(io_error)?;
-    let mut durable = Slots::open(storage, &dir.join("durable")).map_err(io_error)?;
-    if durable.value() < report.last_seq {
+    // Before the first epoch and the first segment: from there on a watermark that is missing is a loss.
+    let mut durable = Slots::open(storage, &durable_path(dir)).map_err(io_error)?;
+    if written_durable.is_none_or(|seq| seq < report.last_seq) {
         durable.write(report.last_seq).and_then(|()| durable.sync()).map_err(io_error)?;
     }
     // The epoch is durable before any identity is made of it.
-    let mut epoch = Slots::open(storage, &dir.join("epoch")).map_err(io_error)?;
+    let mut epoch = Slots::open(storage, &epoch_path(dir)).map_err(io_error)?;
     let raised = u32::try_from(epoch.value().max(recovered.epoch_max).saturating_add(1))
         .map_err(|_| io_error(io::Error::other("all epochs are used up; start a journal in a new directory")))?;
     epoch.write(u64::from(raised)).and_then(|()| epoch.sync()).map_err(io_error)?;
@@ -129,6 +145,11 @@ pub(crate) fn start<S: Storage>(
         is_sealed: false,
     };
     Ok(Started { writer, report, watermarks, maker, syncer, prepared, retired })
+}
+
+/// True once a start came so far that the durable watermark was written down.
+fn was_started<S: Storage>(storage: &S, dir: &Path) -> io::Result<bool> {
+    Ok(Slots::peek(storage, &epoch_path(dir))?.is_some() || !numbered(storage, dir, "jnl")?.is_empty())
 }
 
 fn remove_all<S: Storage>(storage: &S, dir: &Path, extension: &str) -> io::Result<()> {

@@ -9,7 +9,7 @@ use crate::record::{HEADER_BYTES, Slot};
 use crate::scan::{Found, found_at, slot_at};
 use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, list, path_of};
 use crate::slots::Slots;
-use crate::start::removed_path;
+use crate::start::{durable_path, epoch_path, removed_path};
 use crate::storage::Disk;
 
 /// What can be wrong at a place of a journal.
@@ -23,14 +23,18 @@ pub enum Flaw {
     Record,
     /// Bytes behind the end of a segment that has ended, or behind a seal.
     BehindEnd,
-    /// Bytes behind the last group: a torn tail, or a group that a live writer is making.
+    /// Bytes behind the last group, and nothing durable in them: a torn tail, or a group that a live writer is making.
     Tail,
+    /// The journal ends before the last event that was durable.
+    Lost,
+    /// A file beside the segments is missing, or no number in it is valid.
+    Number,
 }
 
 /// A place where a journal is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The segment.
+    /// The segment; of a `Number` the file that holds it.
     pub segment: PathBuf,
     /// Where, bytes.
     pub offset: u64,
@@ -51,6 +55,8 @@ pub struct VerifyReport {
     pub records: u64,
     /// Last sequence number before the first flaw; 0 when there is none.
     pub last_seq: u64,
+    /// Highest number that was durable, by the file that says so, before the check.
+    pub durable_seq: u64,
     /// True when the journal ends with the seal of a clean stop.
     pub is_sealed: bool,
     /// The first flaw; what lies behind it cannot be judged.
@@ -66,11 +72,18 @@ pub(crate) struct Check {
     pub(crate) next_seq: Option<u64>,
     pub(crate) is_sealed: bool,
     has_ended: bool,
+    /// Segment, and offset in it, behind the last whole group.
+    end: (u64, usize),
 }
 
 impl Check {
     pub(crate) const fn new(next_seq: Option<u64>) -> Self {
-        Self { groups: 0, records: 0, next_seq, is_sealed: false, has_ended: true }
+        Self { groups: 0, records: 0, next_seq, is_sealed: false, has_ended: true, end: (1, 0) }
+    }
+
+    /// Last sequence number of a whole group; 0 when there is none.
+    fn last_seq(&self) -> u64 {
+        if self.records == 0 { 0 } else { self.next_seq.unwrap_or(1).saturating_sub(1) }
     }
 
     /// Checks every bit of a segment: where, and what is wrong.
@@ -85,6 +98,7 @@ impl Check {
         }
         self.has_ended = false;
         let mut at = SEGMENT_HEADER_BYTES;
+        self.end = (segno, at);
         let mut is_sealed_here = false;
         loop {
             if self.next_seq.is_none()
@@ -99,6 +113,7 @@ impl Check {
                         return Err((at, Flaw::BehindEnd));
                     }
                     at = end;
+                    self.end = (segno, at);
                     self.is_sealed = false;
                     self.groups = self.groups.saturating_add(1);
                     self.records = self.records.saturating_add(records);
@@ -133,19 +148,35 @@ fn check_zeros(bytes: &[u8], from: usize, flaw: Flaw) -> Result<(), (usize, Flaw
     Ok(())
 }
 
-/// Checks every bit of every segment: headers, records, order, and that what is free is zero. Read only, and
-/// safe on a live journal, where only a `Tail` may come from the writer being at work.
+/// True when a journal was ever started in a directory.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn has_journal(dir: &Path) -> Result<bool, ReadError> {
+    let look = || {
+        let has_segments = !list(dir)?.is_empty();
+        Ok(has_segments || durable_path(dir).try_exists()? || epoch_path(dir).try_exists()?)
+    };
+    look().map_err(|source| ReadError::Io { path: dir.to_owned(), source })
+}
+
+/// Checks every bit of every segment: headers, records, order, that what is free is zero, and that nothing is missing
+/// of what the files beside the segments say. Read only, and safe on a live journal, where only a `Tail` may come from the writer being at work.
 ///
 /// # Errors
 /// When a file cannot be read; what is wrong inside is in the report.
 pub fn verify(dir: &Path) -> Result<VerifyReport, ReadError> {
     let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
-    let removed = Slots::peek(&Disk, &removed_path(dir)).map_err(io_error)?;
+    let removed = Slots::peek(&Disk, &removed_path(dir)).map_err(io_error)?.unwrap_or(0);
+    // Before the segments: what is durable now must be whole in them.
+    let durable = Slots::peek(&Disk, &durable_path(dir)).map_err(io_error)?;
     let mut check = Check::new((removed == 0).then_some(1));
     let mut segments: u64 = 0;
     let mut expected = None;
     let mut finding = None;
-    for segno in list(dir).map_err(io_error)? {
+    let segnos = list(dir).map_err(io_error)?;
+    let lost_number = lost_number(dir, durable, !segnos.is_empty()).map_err(io_error)?;
+    for segno in segnos {
         let first_max = removed.saturating_add(1);
         let missing = match expected {
             None => (segno > first_max).then_some(first_max),
@@ -166,13 +197,40 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, ReadError> {
         }
         expected = Some(segno.saturating_add(1));
     }
+    let last_seq = check.last_seq();
+    let durable_seq = durable.unwrap_or(0);
+    // What lies behind any other flaw cannot be judged.
+    if finding.as_ref().is_none_or(|finding| finding.flaw == Flaw::Tail) {
+        if let Some(path) = lost_number {
+            finding = Some(Finding { segment: path, offset: 0, next_seq: 0, flaw: Flaw::Number });
+        } else if last_seq < durable_seq {
+            let (segno, at) = if segments == 0 { (removed.saturating_add(1), 0) } else { check.end };
+            let next_seq = last_seq.saturating_add(1);
+            finding = Some(Finding { segment: path_of(dir, segno), offset: at as u64, next_seq, flaw: Flaw::Lost });
+        }
+    }
     Ok(VerifyReport {
         segments,
         groups: check.groups,
         records: check.records,
-        last_seq: if check.records == 0 { 0 } else { check.next_seq.unwrap_or(1).saturating_sub(1) },
+        last_seq,
+        durable_seq,
         is_sealed: check.is_sealed,
         finding,
+    })
+}
+
+/// The file beside the segments that holds no number and should.
+fn lost_number(dir: &Path, durable: Option<u64>, has_segments: bool) -> io::Result<Option<PathBuf>> {
+    let has_epoch = Slots::peek(&Disk, &epoch_path(dir))?.is_some();
+    // Looked at again: a first start may have written both between the first look and the list of segments.
+    let has_durable = durable.is_some() || Slots::peek(&Disk, &durable_path(dir))?.is_some();
+    Ok(if !has_durable && (has_segments || has_epoch) {
+        Some(durable_path(dir))
+    } else if !has_epoch && has_segments {
+        Some(epoch_path(dir))
+    } else {
+        None
     })
 }
 

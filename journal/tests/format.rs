@@ -44,6 +44,27 @@ fn the_layout_tables_are_those_of_the_code() {
     }
 }
 
+/// A file of slots made from the specification: an older number in one, this one in the other.
+fn slots(number: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 1024];
+    for (turn, value) in [(4_u64, number.saturating_sub(1)), (5, number)] {
+        let at = (turn % 2) as usize * 512;
+        bytes[at..at + 8].copy_from_slice(&turn.to_le_bytes());
+        bytes[at + 8..at + 16].copy_from_slice(&value.to_le_bytes());
+        let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&bytes[at..at + 16]);
+        bytes[at + 16..at + 24].copy_from_slice(&u64::from(sum).to_le_bytes());
+    }
+    bytes
+}
+
+/// The golden segment with the files that stand beside one.
+fn golden_journal() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a directory");
+    let files = [("0000000001.jnl", golden()), ("durable", slots(3)), ("epoch", slots(9))];
+    files.iter().for_each(|(name, bytes)| fs::write(root.path().join(name), bytes).expect("written"));
+    root
+}
+
 /// A journal of 8 KiB made without the writer, from the specification: three records in two groups, a seal.
 fn golden() -> Vec<u8> {
     let header = SegmentHeader {
@@ -111,17 +132,17 @@ fn the_golden_journal_of_format_1_stays_readable() {
             (3, 70, 1, 1, 4256, Vec::new()),
         ]
     );
-    let report = verify(&dir).expect("readable");
+    let report = verify(golden_journal().path()).expect("readable");
     assert_eq!((report.groups, report.records, report.last_seq, report.is_sealed), (2, 3, 3, true));
+    assert_eq!(report.durable_seq, 3);
     assert_eq!(report.finding, None);
 }
 
 #[test]
 fn every_flipped_bit_of_a_sealed_segment_is_found() {
-    let root = tempfile::tempdir().expect("a directory");
+    let root = golden_journal();
     let path = root.path().join("0000000001.jnl");
     let whole = golden();
-    fs::write(&path, &whole).expect("written");
     assert_eq!(verify(root.path()).expect("readable").finding, None);
     let file = fs::OpenOptions::new().write(true).open(&path).expect("opens");
     for bit in 0..whole.len() * 8 {
@@ -133,4 +154,36 @@ fn every_flipped_bit_of_a_sealed_segment_is_found() {
         assert_eq!(finding.flaw == Flaw::Header, at < SEGMENT_HEADER_BYTES, "byte {at}: {finding:?}");
         file.write_all_at(&[whole[at]], at as u64).expect("written");
     }
+}
+
+#[test]
+fn what_the_files_beside_the_segments_say_and_the_segments_do_not_hold_is_found() {
+    let check = |name: &str, bytes: Option<Vec<u8>>, expected: Option<(&str, u64, u64, Flaw)>| {
+        let root = golden_journal();
+        let path = root.path().join(name);
+        match &bytes {
+            Some(bytes) => fs::write(&path, bytes).expect("written"),
+            None => fs::remove_file(&path).expect("removed"),
+        }
+        let finding = verify(root.path()).expect("readable").finding;
+        let found = finding.as_ref().map(|found| {
+            let name = found.segment.file_name().and_then(|name| name.to_str()).expect("a name");
+            (name, found.offset, found.next_seq, found.flaw)
+        });
+        assert_eq!(found, expected, "{name}");
+    };
+    // The last record ends at 4,288.
+    check("durable", Some(slots(4)), Some(("0000000001.jnl", 4288, 4, Flaw::Lost)));
+    check("durable", Some(slots(2)), None);
+    check("0000000001.jnl", None, Some(("0000000001.jnl", 0, 1, Flaw::Lost)));
+    for name in ["durable", "epoch"] {
+        check(name, None, Some((name, 0, 0, Flaw::Number)));
+        check(name, Some(vec![0; 1024]), Some((name, 0, 0, Flaw::Number)));
+        check(name, Some(Vec::new()), Some((name, 0, 0, Flaw::Number)));
+    }
+    // A tail behind an end that was durable is no torn one.
+    let mut torn = golden();
+    torn[4256..].fill(0);
+    torn[5000] = 1;
+    check("0000000001.jnl", Some(torn), Some(("0000000001.jnl", 4256, 3, Flaw::Lost)));
 }

@@ -1,12 +1,13 @@
 //! The journal on real files: appending, tailing, rolling over, stopping, recovering.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use tradecore_journal::{
-    Config, OpenError, Opened, Outcome, ReadError, Reader, Retention, RetentionError, Space, Until, Writer, open, stat,
-    verify,
+    Config, Damage, OpenError, Opened, Outcome, ReadError, Reader, Retention, RetentionError, Space, Until, Writer,
+    open, stat, verify,
 };
 
 struct Place {
@@ -209,12 +210,36 @@ fn damage_below_the_durable_watermark_refuses_the_start_and_touches_nothing() {
         bytes[at as usize] ^= 1 << (at % 8);
         std::fs::write(&path, &bytes).expect("written");
         match open(&config(&place, false)) {
-            Err(OpenError::Damaged(damage)) => {
-                assert!(damage.first_lost_seq <= 40 && damage.durable_seq == 40, "byte {at}: {damage:?}");
+            Err(OpenError::Damaged(Damage::Events { first_lost_seq, durable_seq, .. })) => {
+                assert!(first_lost_seq <= 40 && durable_seq == 40, "byte {at}: {first_lost_seq} to {durable_seq}");
             }
             other => panic!("byte {at}: {other:?}"),
         }
         assert_eq!(std::fs::read(&path).expect("readable"), bytes, "byte {at}: the file was touched");
+    }
+}
+
+/// Every file of a journal with its content.
+fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(dir).expect("listed").map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(path).expect("readable"))).collect()
+}
+
+#[test]
+fn a_durable_watermark_that_is_lost_refuses_the_start_and_touches_nothing() {
+    let place = place();
+    small(&place);
+    drop(open(&config(&place, false)).expect("opens"));
+    let path = place.dir.join("durable");
+    let lose: [fn(&Path); 2] =
+        [|path| std::fs::write(path, [0; 1024]).expect("written"), |path| std::fs::remove_file(path).expect("removed")];
+    for lose in lose {
+        lose(&path);
+        let before = content(&place.dir);
+        let refused = open(&config(&place, false)).expect_err("refused");
+        assert!(matches!(&refused, OpenError::Damaged(Damage::Watermark { path: named }) if *named == path));
+        assert!(refused.to_string().starts_with(&format!("{}: ", path.display())), "{refused}");
+        assert_eq!(content(&place.dir), before);
     }
 }
 

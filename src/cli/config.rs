@@ -35,12 +35,15 @@ pub(super) enum Config {
 
 impl Config {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let mut out = std::io::stdout().lock();
+        let mut text = Vec::new();
         let result = match self {
-            Self::Check { config, json } => check_command(&config, json, &mut out),
-            Self::Show { config, json } => show_command(&config, json, &mut out),
+            Self::Check { config, json } => check_command(&config, json, &mut text),
+            Self::Show { config, json } => show_command(&config, json, &mut text),
         };
-        result.map_err(|error| Failure::new(Exit::Config, error.to_string()))
+        let printed = if text.is_empty() { Ok(true) } else { super::print(String::from_utf8_lossy(&text).trim_end()) };
+        // A wrong configuration matters more than that it could not be said on stdout.
+        result.map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        printed.map(drop)
     }
 }
 

@@ -66,7 +66,7 @@ impl Connection {
             match client.poll(Duration::from_millis(50)).map_err(|error| self.refused(error))? {
                 Some(Event::Ready { .. }) => return Ok(client),
                 Some(Event::Abandoned { cl_ord_id }) => {
-                    eprintln!("tradecore: order {} of an earlier command was not sent: too late", cl_ord_id.0);
+                    super::warn(&format!("order {} of an earlier command was not sent: too late", cl_ord_id.0));
                 }
                 Some(_) => {}
                 None if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
@@ -89,7 +89,7 @@ impl Connection {
         let client = Client::new(options)?;
         match client.in_doubt() {
             0 => {}
-            count => eprintln!("tradecore: {count} requests of an earlier command had no answer; they are sent again"),
+            count => super::warn(&format!("{count} requests of an earlier command had no answer; they are sent again")),
         }
         Ok((client, address))
     }

@@ -45,7 +45,8 @@ impl Desk {
         Ok(Self { client, json: connection.json, timeout: connection.timeout })
     }
 
-    /// Prints the reports of an order until they answer the request. Without a bound it waits for ever.
+    /// Prints the reports of an order until they answer the request, to the end even when nobody reads them any more:
+    /// the exit code says what became of it. Without a bound it waits for ever.
     pub(super) fn follow(
         &mut self,
         order: ClOrdId,
@@ -63,7 +64,7 @@ impl Desk {
             };
             match event {
                 Event::Exec(exec) if exec.cl_ord_id.get() == order.0 => {
-                    report::print(&exec, self.json);
+                    report::print(&exec, self.json)?;
                     let reason = Reason::from_raw(exec.reason.get()).unwrap_or(Reason::None);
                     match judge(&exec) {
                         Answer::Done => return Ok(()),
@@ -73,7 +74,7 @@ impl Desk {
                     }
                 }
                 Event::Reject(reject) if reject.cl_ord_id.get() == request.0 => {
-                    report::print(&reject, self.json);
+                    report::print(&reject, self.json)?;
                     let reason = Reason::from_raw(reject.reason.get()).unwrap_or(Reason::None);
                     return Err(Failure::refused(Exit::Rejected, reason, reject.text.as_str()));
                 }
@@ -130,12 +131,14 @@ impl Desk {
     /// Prints every open order.
     pub(super) fn print_open_orders(&mut self) -> Result<(), Failure> {
         let json = self.json;
+        let mut printed = Ok(true);
         self.client.open_orders()?;
         self.answers(wire::OpenOrdersRequest::TEMPLATE_ID, |event| {
-            if let Event::Exec(exec) = event {
-                report::print(exec, json);
+            if let (Event::Exec(exec), Ok(true)) = (event, &printed) {
+                printed = report::print(exec, json);
             }
-        })
+        })?;
+        printed.map(drop)
     }
 
     fn unanswered(&self, order: ClOrdId) -> Failure {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
 use tradecore_domain::event::{Event, FieldValue};
-use tradecore_journal::{Finding, Flaw, ReadError, Reader, Record, Stat, Until, VerifyReport, Watermarks};
+use tradecore_journal::{Finding, Flaw, ReadError, Reader, Record, Stat, Until, VerifyReport};
 
 use super::failure::Failure;
+use super::{print, written};
 
 #[derive(clap::Args)]
 pub(super) struct Place {
@@ -61,6 +62,10 @@ pub(super) enum Journal {
 
 impl Journal {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let (Self::Stat { place } | Self::Verify { place } | Self::Dump { place, .. } | Self::Tail { place }) = &self;
+        if !tradecore_journal::has_journal(&place.dir).map_err(unreadable)? {
+            return Err(Failure::new(Exit::Unavailable, format!("no journal in {}", place.dir.display())));
+        }
         match self {
             Self::Stat { place } => stat(&place),
             Self::Verify { place } => verify(&place),
@@ -85,12 +90,12 @@ fn unreadable(error: ReadError) -> Failure {
 fn stat(place: &Place) -> Result<(), Failure> {
     let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
     let rows = stat_rows(&stat);
-    if place.json {
-        println!("{}", Value::from_iter(rows));
+    let text = if place.json {
+        Value::from_iter(rows).to_string()
     } else {
-        rows.iter().for_each(|(name, value)| println!("{name:<14} {value}"));
-    }
-    Ok(())
+        rows.map(|(name, value)| format!("{name:<14} {value}")).join("\n")
+    };
+    print(&text).map(drop)
 }
 
 const fn stat_rows(stat: &Stat) -> [(&'static str, u64); 10] {
@@ -109,40 +114,35 @@ const fn stat_rows(stat: &Stat) -> [(&'static str, u64); 10] {
 }
 
 fn verify(place: &Place) -> Result<(), Failure> {
-    // Read first: what is synced before the check must be whole in it.
-    let synced_seq = Watermarks::open(&place.dir).map_or(0, |watermarks| watermarks.synced());
     let report = tradecore_journal::verify(&place.dir).map_err(unreadable)?;
     // A tail that was never synced is what a kill, or a writer at work, leaves behind the last whole group.
-    let is_torn_tail = |finding: &Finding| finding.flaw == Flaw::Tail && report.last_seq >= synced_seq;
-    let damage = report.finding.as_ref().filter(|finding| !is_torn_tail(finding));
-    if place.json {
-        println!("{}", report_json(&report, synced_seq, damage.is_none()));
-    }
+    let damage = report.finding.as_ref().filter(|finding| finding.flaw != Flaw::Tail);
+    let printed = if place.json { print(&report_json(&report, damage.is_none()).to_string()) } else { Ok(true) };
     if let Some(finding) = damage {
-        return Err(Failure::new(Exit::JournalDamaged, finding_text(finding)));
+        return Err(Failure::new(Exit::JournalDamaged, finding_text(&report, finding)));
     }
     if !place.json {
         let end = match (&report.finding, report.is_sealed) {
-            (Some(finding), _) => finding_text(finding),
+            (Some(finding), _) => finding_text(&report, finding),
             (None, true) => "sealed by a clean stop".to_owned(),
             (None, false) => "not sealed: a writer is at work, or was killed".to_owned(),
         };
-        println!(
-            "ok: {} records in {} groups of {} segments, up to sequence number {}; {end}",
-            report.records, report.groups, report.segments, report.last_seq
-        );
+        let VerifyReport { records, groups, segments, last_seq, .. } = report;
+        print(&format!(
+            "ok: {records} records in {groups} groups of {segments} segments, up to sequence number {last_seq}; {end}"
+        ))?;
     }
-    Ok(())
+    printed.map(drop)
 }
 
-fn report_json(report: &VerifyReport, synced_seq: u64, is_ok: bool) -> Value {
+fn report_json(report: &VerifyReport, is_ok: bool) -> Value {
     let finding = report.finding.as_ref().map(|finding| {
         json!({
             "flaw": flaw_name(finding.flaw),
             "segment": finding.segment,
             "offset": finding.offset,
             "next_seq": finding.next_seq,
-            "text": finding_text(finding),
+            "text": finding_text(report, finding),
         })
     });
     json!({
@@ -151,7 +151,7 @@ fn report_json(report: &VerifyReport, synced_seq: u64, is_ok: bool) -> Value {
         "groups": report.groups,
         "records": report.records,
         "last_seq": report.last_seq,
-        "synced_seq": synced_seq,
+        "synced_seq": report.durable_seq,
         "sealed": report.is_sealed,
         "finding": finding,
     })
@@ -164,19 +164,29 @@ const fn flaw_name(flaw: Flaw) -> &'static str {
         Flaw::Record => "record",
         Flaw::BehindEnd => "behind_end",
         Flaw::Tail => "tail",
+        Flaw::Lost => "lost",
+        Flaw::Number => "number",
     }
 }
 
-fn finding_text(finding: &Finding) -> String {
+fn finding_text(report: &VerifyReport, finding: &Finding) -> String {
     let Finding { segment, offset, next_seq, flaw } = finding;
+    let segment = segment.display();
     let what = match flaw {
         Flaw::Missing => "the segment is missing",
         Flaw::Header => "the header is damaged, or of another segment",
         Flaw::Record => "what stands there is not the expected record",
         Flaw::BehindEnd => "bytes behind the end of the segment",
         Flaw::Tail => "bytes behind the last whole group: torn by a kill, or a writer at work",
+        Flaw::Lost => {
+            let durable_seq = report.durable_seq;
+            return format!(
+                "{segment}, byte {offset}: events {next_seq} to {durable_seq} were durable and are missing"
+            );
+        }
+        Flaw::Number => return format!("{segment}: the file is missing, or no number in it is valid"),
     };
-    format!("{}, byte {offset}, before sequence number {next_seq}: {what}", segment.display())
+    format!("{segment}, byte {offset}, before sequence number {next_seq}: {what}")
 }
 
 fn dump(place: &Place, from: u64, to: u64, follow: bool) -> Result<(), Failure> {
@@ -186,15 +196,14 @@ fn dump(place: &Place, from: u64, to: u64, follow: bool) -> Result<(), Failure> 
         while let Some(group) = reader.next_group().map_err(unreadable)? {
             for record in group.records() {
                 if record.seq > to {
-                    return Ok(());
+                    return written(out.flush()).map(drop);
                 }
-                if record.seq >= from && writeln!(out, "{}", line(&record, place.json)).is_err() {
-                    // The reader of a pipe has seen enough.
+                if record.seq >= from && !written(writeln!(out, "{}", line(&record, place.json)))? {
                     return Ok(());
                 }
             }
         }
-        if !follow || out.flush().is_err() {
+        if !written(out.flush())? || !follow {
             return Ok(());
         }
         std::thread::park_timeout(std::time::Duration::from_millis(10));

@@ -12,7 +12,7 @@ mod run;
 mod venue;
 mod watch;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -65,9 +65,11 @@ pub(crate) fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             if !error.use_stderr() {
-                // Help and version; the reader of a pipe may have gone.
-                drop(error.print());
-                return ExitCode::from(Exit::Ok.code());
+                // Help and version.
+                return match written(error.print().and_then(|()| io::stdout().flush())) {
+                    Ok(_) => ExitCode::from(Exit::Ok.code()),
+                    Err(failure) => end(&failure),
+                };
             }
             let text = error.render().to_string();
             return end(&Failure::new(Exit::Usage, text.trim_start_matches("error: ").trim_end()));
@@ -75,9 +77,9 @@ pub(crate) fn main() -> ExitCode {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     match arguments.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     let result = match arguments.command {
@@ -97,15 +99,35 @@ pub(crate) fn main() -> ExitCode {
 
 /// Says why a command failed: to people always, to programs where an order was asked about with `--json`.
 fn end(failure: &Failure) -> ExitCode {
-    eprintln!("tradecore: {failure}");
+    warn(&failure.to_string());
     let mut words = std::env::args_os().skip(1);
     let is_client = words.next().is_some_and(|command| command == "order" || command == "watch");
     if is_client && words.any(|word| word == "--json") {
-        use std::io::Write;
-        // The reader of a pipe may have gone.
-        drop(writeln!(std::io::stdout(), "{}", failure.to_json()));
+        // It fails already, with an exit code that says why.
+        drop(print(&failure.to_json().to_string()));
     }
     ExitCode::from(failure.exit.code())
+}
+
+/// Writes a line to stdout; false when nobody reads any more.
+fn print(line: &str) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    written(writeln!(out, "{line}").and_then(|()| out.flush()))
+}
+
+/// What became of a write to stdout: false when nobody reads any more. The reader of a pipe may have seen enough, so
+/// that is no failure; all else is, for what was asked for is lost.
+fn written(result: io::Result<()>) -> Result<bool, Failure> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(Exit::Io, format!("stdout: {error}"))),
+    }
+}
+
+/// Says a line to people, on stderr; where nobody can be told, the command goes on.
+fn warn(text: &str) {
+    drop(writeln!(io::stderr(), "tradecore: {text}"));
 }
 
 /// From here on the death of the parent is ours: no handler of the parent runs when it is killed.

@@ -257,8 +257,7 @@ impl Status {
         match self.cl_ord_id {
             Some(cl_ord_id) => {
                 let status = desk.status(ClOrdId(cl_ord_id))?;
-                super::report::print(&status, self.connection.json);
-                Ok(())
+                super::report::print(&status, self.connection.json).map(drop)
             }
             None => desk.print_open_orders(),
         }

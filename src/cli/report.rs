@@ -13,20 +13,20 @@ use tradecore_client::protocol::fields::{
 use tradecore_client::protocol::layout::{FieldInfo, FieldType, Message};
 use tradecore_client::protocol::reason::Reason;
 
+use super::failure::Failure;
+
 const EXEC_FLAGS: &[(u8, &str, &str)] =
     &[(exec_flags::POST_ONLY, "POST_ONLY", ""), (exec_flags::CANCEL_ON_DISCONNECT, "CANCEL_ON_DISCONNECT", "")];
 
 /// Prints a message: one line, `name=value` or one JSON object. False when nobody reads any more.
-pub(super) fn print<T: Message>(message: &T, json: bool) -> bool {
+pub(super) fn print<T: Message>(message: &T, json: bool) -> Result<bool, Failure> {
     print_fields(&fields(message), json)
 }
 
 /// Prints what is no message of the gateway in the same form.
-pub(super) fn print_fields(fields: &[(&'static str, Value)], json: bool) -> bool {
-    use std::io::Write;
+pub(super) fn print_fields(fields: &[(&'static str, Value)], json: bool) -> Result<bool, Failure> {
     let line = if json { Value::from_iter(fields.iter().cloned()).to_string() } else { text(fields) };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+    super::print(&line)
 }
 
 /// The message's own name as `type`, then the fields in their order. What has no value is null; integers of 64 bits and

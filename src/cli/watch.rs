@@ -41,16 +41,17 @@ impl Watch {
             if matches!(event, Event::Ready { .. }) {
                 first_contact_until = None;
             }
-            if !self.print(&event) {
-                // The reader of a pipe has seen enough.
-                break;
+            let printed = self.print(&event);
+            if !matches!(printed, Ok(true)) {
+                client.logout();
+                return printed.map(drop);
             }
         }
         client.logout();
         Ok(())
     }
 
-    fn print(&self, event: &Event) -> bool {
+    fn print(&self, event: &Event) -> Result<bool, Failure> {
         let json = self.connection.json;
         let say = |fields: &[(&'static str, Value)]| print_fields(fields, json);
         match event {
@@ -77,7 +78,7 @@ impl Watch {
             Event::Abandoned { cl_ord_id } => {
                 say(&[("type", "Abandoned".into()), ("cl_ord_id", cl_ord_id.0.to_string().into())])
             }
-            _ => true,
+            _ => Ok(true),
         }
     }
 }
