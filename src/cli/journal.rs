@@ -218,22 +218,21 @@ fn line(record: &Record<'_>, json: bool) -> String {
     let mut fields = serde_json::Map::new();
     event.visit_fields(&mut |name, value| {
         let value = match value {
-            // JSON numbers are floats to many readers: integers beyond 2⁵³ travel as text.
-            FieldValue::Unsigned(number) if number < 1 << 53 => number.into(),
+            // JSON numbers are floats to many readers: what may be beyond 2⁵³ always travels as text.
+            FieldValue::Short(number) => number.into(),
             FieldValue::Unsigned(number) => number.to_string().into(),
-            FieldValue::Signed(number) => match i32::try_from(number) {
-                Ok(number) => number.into(),
-                Err(_) => number.to_string().into(),
-            },
+            FieldValue::Signed(number) => number.to_string().into(),
             FieldValue::Text(bytes) => String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned().into(),
         };
         fields.insert(name.to_owned(), value);
     });
     if json {
-        let value =
-            json!({"seq": record.seq, "ts_ns": record.ts_ns.to_string(), "type": event.name(), "event": fields});
+        let value = json!({"seq": record.seq.to_string(), "ts_ns": record.ts_ns.to_string(), "type": event.name(), "event": fields});
         return value.to_string();
     }
-    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.as_str().map_or(value.to_string(), str::to_owned)))
+        .collect();
     format!("{} {} {} {}", record.seq, record.ts_ns, event.name(), fields.join(" "))
 }

@@ -104,7 +104,9 @@ pub struct BrokerRef {
 /// A value of a field as tools print it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldValue<'a> {
-    /// An unsigned integer.
+    /// An unsigned integer of at most 32 bits.
+    Short(u32),
+    /// An unsigned integer of 64 bits.
     Unsigned(u64),
     /// A signed integer.
     Signed(i128),
@@ -154,7 +156,7 @@ macro_rules! visit_ints {
         }
     )*};
 }
-visit_ints!(u8 => Unsigned as u64, u16 => Unsigned as u64, u32 => Unsigned as u64, u64 => Unsigned as u64,
+visit_ints!(u8 => Short as u32, u16 => Short as u32, u32 => Short as u32, u64 => Unsigned as u64,
             i64 => Signed as i128, i128 => Signed as i128);
 impl<const N: usize> Visit for [u8; N] {
     fn visit(&self, name: &'static str, f: &mut dyn FnMut(&'static str, FieldValue<'_>)) {
