@@ -438,10 +438,15 @@ fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none
 fn log_lines_are_plain_text_or_objects_where_no_terminal_reads_them() {
     let lines_of = |format: &str| {
         let mut gateway = start_with(&["--log-format", format]);
+        let log = || std::fs::read_to_string(gateway.dir.path().join("log")).expect("a log");
+        let started = Instant::now();
+        while !log().lines().any(|line| line.contains("ready")) {
+            assert!(started.elapsed() < DEADLINE, "{}", log());
+            std::thread::yield_now();
+        }
         drop(gateway.child.kill());
         drop(gateway.child.wait());
-        let log = std::fs::read_to_string(gateway.dir.path().join("log")).expect("a log");
-        log.lines().map(str::to_owned).collect::<Vec<_>>()
+        log().lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let text = lines_of("text");
     assert!(text.iter().any(|line| line.contains("INFO") && line.contains("ready")), "{text:?}");
