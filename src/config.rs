@@ -98,6 +98,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// Forgets where each value came from: a start that has succeeded needs it no more, and with many sessions it is
+    /// most of a configuration. Errors and `show` know no lines afterwards.
+    pub fn forget_places(&mut self) {
+        self.values = Table::new();
+        self.places.forget();
+    }
+
     /// Reads a file, lays the overrides of the environment over it, and checks every value.
     ///
     /// # Errors

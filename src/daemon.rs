@@ -169,18 +169,18 @@ impl Side {
 ///
 /// # Errors
 /// Everything that refuses a start, with its exit code.
-pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
+pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     let started = Instant::now();
     let notifier = Notifier::from_env();
     if let Some(cpu) = config.core.cpu {
         crate::affinity::leave(cpu)?;
     }
-    let dir = journal_dir(config);
+    let dir = journal_dir(&config);
     let environment = Environment::from(config.core.environment);
     let durability = Durability::from(config.core.durability);
     let limits = Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() };
 
-    let opened = journal::open(config, &dir, &limits, durability)?;
+    let opened = journal::open(&config, &dir, &limits, durability)?;
     let (writer, report, watermarks, closer) = opened.into_parts();
     tracing::info!(?report.outcome, report.last_seq, report.durable_seq, report.epoch, "journal open");
     if let Some(kept_at) = &report.kept_at {
@@ -194,7 +194,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     tracing::info!(events, open_orders = state.open_orders_count(), since_start = ?started.elapsed(), "state replayed");
 
     let mut side = Side { stop: Vec::new(), threads: Vec::new() };
-    let address = start_venue(config, &mut side)?;
+    let address = start_venue(&config, &mut side)?;
     let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX)?);
     let replay = Arc::new(ReplayLink::new(1024, 64));
     let counters = Arc::new(Counters::default());
@@ -208,7 +208,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
             refusals_max: config.session.refusals_max,
             durability_lag_max: config.journal.durability_lag_max,
             durability,
-            ids_max: ids_per_client_epoch(config),
+            ids_max: ids_per_client_epoch(&config),
         },
         server: ServerConfig {
             gateway_id: Text::new(&config.broker.client),
@@ -231,9 +231,9 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
                 pool_chunks: POOL_CHUNKS,
                 close_linger_ns: config.listen.close_linger_ms.saturating_mul(1_000_000),
             },
-            listeners(config)?,
+            listeners(&config)?,
         )?,
-        directory: directory(config)?,
+        directory: directory(&config)?,
         lockouts: Lockouts::new(LockoutBounds {
             failures_max: config.listen.logon_failures_max,
             lockout_ns: config.listen.logon_lockout_ms.saturating_mul(1_000_000),
@@ -246,7 +246,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
         nonce,
         state,
     });
-    define(&mut gateway, config, report.epoch, durability)?;
+    define(&mut gateway, &config, report.epoch, durability)?;
 
     let source = Source { dir, durability: durability.raw() };
     let replayer = Replayer::new(source, Arc::clone(&replay), config.session.replay_window)?;
@@ -277,7 +277,10 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), DaemonError> {
     }));
     side.stop.push(Box::new(move || replay.stop.store(true, Ordering::Release)));
 
-    let result = run_loop(&mut gateway, config, stop, &counters, &notifier);
+    // The loop needs neither what the file said nor what reading it has left behind.
+    config.forget_places();
+    crate::memory::give_back();
+    let result = run_loop(&mut gateway, &config, stop, &counters, &notifier);
     notifier.stopping("stopping");
     side.stop();
     closer.seal(gateway.into_journal());

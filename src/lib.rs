@@ -17,6 +17,7 @@ pub mod exit;
 pub mod gateway;
 pub mod ingress;
 pub mod market_data;
+pub mod memory;
 pub mod outbox;
 pub mod queries;
 pub mod recovery;

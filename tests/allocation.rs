@@ -176,7 +176,7 @@ fn the_loop_allocates_nothing_over_a_hundred_thousand_orders() {
         let stop = stop.clone();
         move || {
             IS_WATCHED.set(true);
-            daemon::run(&config, &stop)
+            daemon::run(config, &stop)
         }
     });
     let deadline = Instant::now() + Duration::from_secs(30);

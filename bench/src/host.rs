@@ -61,7 +61,7 @@ pub(crate) fn pinned<T: Send>(measure: impl FnOnce() -> Result<T, String> + Send
 /// Runs the gateway of a configuration in this process.
 pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     let config = tradecore::config::Config::load(config, std::env::vars())?;
-    tradecore::daemon::run(&config, &tradecore::daemon::Stop::default())?;
+    tradecore::daemon::run(config, &tradecore::daemon::Stop::default())?;
     Ok(())
 }
 

@@ -25,7 +25,7 @@ impl Run {
         let config = super::config::load(&self.config)?;
         let stop = Stop::default();
         count_signals(&stop)?;
-        daemon::run(&config, &stop).map_err(|error| Failure::new(error.exit(), error.to_string()))
+        daemon::run(config, &stop).map_err(|error| Failure::new(error.exit(), error.to_string()))
     }
 }
 

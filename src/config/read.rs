@@ -23,6 +23,11 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// Keeps the file alone, to which paths are relative.
+    pub(super) fn forget(&mut self) {
+        self.places = BTreeMap::new();
+    }
+
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
