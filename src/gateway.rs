@@ -47,7 +47,7 @@ const FRAMES_PER_READ: usize = READ_BYTES / 32;
 /// Reports that one decision can make for each stream, at most.
 const REPORTS_PER_FRAME: usize = 4;
 
-/// Numbers that the loop works by; each is a configuration key with a derivation in `docs/config.md`.
+/// Numbers that the loop works by; `docs/config.md` explains those that are configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Commands from the broker in one turn.

@@ -77,8 +77,8 @@ impl Connection {
 
     /// A client that is not connected yet, and the address as people write it.
     pub(super) fn client(&self, replay_mode: ReplayMode) -> Result<(Client, String), Failure> {
-        let mut options = self.options()?;
-        options.state_path = Some(self.state_path(&options)?);
+        let (mut options, place) = self.options()?;
+        options.state_path = Some(self.state_path(&options, &place)?);
         options.app_name = "tradecore".to_owned();
         options.replay_mode = replay_mode;
         options.takeover = if self.take_over { TakeoverPolicy::TakeOver } else { TakeoverPolicy::Refuse };
@@ -118,7 +118,8 @@ impl Connection {
         failure
     }
 
-    fn options(&self) -> Result<Options, Failure> {
+    /// Who logs on, and what tells this gateway from others: its data directory, or its address.
+    fn options(&self) -> Result<(Options, String), Failure> {
         if let Some(path) = &self.config {
             return self.configured(path);
         }
@@ -130,6 +131,7 @@ impl Connection {
         };
         let secret =
             tradecore::config::read_secret(secret_file).map_err(|text| Failure::new(Exit::Credential, text))?;
+        let place = address.clone();
         let address = match address.strip_prefix("unix:") {
             Some(path) => Address::Unix(path.into()),
             None => Address::Tcp(address.clone()),
@@ -137,10 +139,10 @@ impl Connection {
         let mut options = Options::new(address, self.session, key_id, &secret);
         (options.core, options.environment) = (core, environment);
         options.role = self.role.unwrap_or(Role::Trade);
-        Ok(options)
+        Ok((options, place))
     }
 
-    fn configured(&self, path: &Path) -> Result<Options, Failure> {
+    fn configured(&self, path: &Path) -> Result<(Options, String), Failure> {
         let config = super::config::load(path)?;
         let Some(session) = config.sessions.iter().find(|session| session.id == self.session) else {
             let known: Vec<String> = config.sessions.iter().map(|session| session.id.to_string()).collect();
@@ -158,27 +160,12 @@ impl Connection {
         options.role = (*role).into();
         let allowed = &config.listen;
         options.heartbeat_ms = options.heartbeat_ms.max(allowed.heartbeat_min_ms).min(allowed.heartbeat_max_ms);
-        Ok(options)
+        let data_dir = config.beside(&config.core.data_dir);
+        let place = std::fs::canonicalize(&data_dir).unwrap_or(data_dir);
+        Ok((options, place.display().to_string()))
     }
 
-    /// Tells gateways apart whose core and session have the same numbers, as a part of a file's name.
-    fn place(&self, options: &Options) -> String {
-        let data_dir = || {
-            let config = super::config::load(self.config.as_deref()?).ok()?;
-            std::fs::canonicalize(config.beside(&config.core.data_dir)).ok()
-        };
-        let place = match (data_dir(), &options.address) {
-            (Some(dir), _) => dir.display().to_string(),
-            (None, Address::Tcp(address)) => address.clone(),
-            (None, Address::Unix(path)) => path.display().to_string(),
-        };
-        let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '.';
-        let plain: String = place.chars().map(|letter| if is_plain(&letter) { letter } else { '-' }).collect();
-        // The end tells more than the beginning; a file's name has at most 255 bytes.
-        plain.get(plain.len().saturating_sub(160)..).unwrap_or_default().trim_matches('-').to_owned()
-    }
-
-    fn state_path(&self, options: &Options) -> Result<PathBuf, Failure> {
+    fn state_path(&self, options: &Options, place: &str) -> Result<PathBuf, Failure> {
         if let Some(path) = &self.state {
             return Ok(path.clone());
         }
@@ -194,7 +181,10 @@ impl Connection {
             .create(&dir)
             .map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", dir.display())))?;
         let environment = options.environment.name().to_lowercase();
-        let place = self.place(options);
+        let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '.';
+        let plain: String = place.chars().map(|letter| if is_plain(&letter) { letter } else { '-' }).collect();
+        // The end tells more than the beginning; a file's name has at most 255 bytes.
+        let place = plain.get(plain.len().saturating_sub(160)..).unwrap_or_default().trim_matches('-');
         Ok(dir.join(format!("{environment}-{}-{}@{place}.state", options.core, options.session_id)))
     }
 }

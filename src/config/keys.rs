@@ -54,7 +54,7 @@ section! {
         /// Allows a TCP address that is not loopback: keys are safe there, orders can be read and changed on their
         /// way.
         i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
-        /// Connections at once; a further one is closed as it comes.
+        /// Connections at once; a further one is told `ConnectionsMax` and closed.
         connections_max: u32 = [1_024] in Allowed::Integer(1, 65_535), "connections";
         /// Time from connection to logon; then the connection ends with `LogonTimeout`.
         logon_timeout_ms: u64 = [5_000] in Allowed::Integer(10, 600_000), "ms";

@@ -177,7 +177,7 @@ impl Gateway {
             entry.connection = None;
         }
         let origin = Origin { session_id: SessionId(logged_on.session_id), client_seq: 0, recv_time_ns: now.utc_ns };
-        // Without room in the journal the session counts as connected: its orders stay, as after a crash.
+        // Without room in the journal the session counts as connected, until the next start ends it.
         let _ = self.execute(&origin, &Command::EndSession { reason }, now);
     }
 

@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind, FactKind};
 use tradecore_domain::market::Quote;
 use tradecore_protocol::fields::{BrokerStatus, Environment, InstrumentId, OrderId};
-#[cfg(test)]
-use tradecore_protocol::fields::{Px, Qty};
 use tradecore_protocol::reason::Reason;
 
 use super::{Inbound, Instruction, Link};
@@ -426,6 +424,8 @@ const fn without_place(order_id: OrderId, kind: FactKind) -> BrokerFact {
 
 #[cfg(test)]
 mod tests {
+    use tradecore_protocol::fields::{Px, Qty};
+
     use super::*;
 
     #[test]
