@@ -3,9 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// One sleeper, any number of those who wake it.
 #[derive(Debug)]
@@ -34,6 +35,17 @@ impl Bell {
         }
     }
 
+    /// Sleeps until it is rung, or for so long at most; not at all if `has_work` sees some once more.
+    pub fn sleep(&self, longest: Duration, has_work: impl Fn() -> bool) {
+        self.lie_down();
+        if !has_work() {
+            let longest = Timespec::try_from(longest).ok();
+            // An interrupted wait is a short one.
+            let _ = poll(&mut [PollFd::new(self, PollFlags::IN)], longest.as_ref());
+        }
+        self.get_up();
+    }
+
     /// Says that the caller will sleep: it looks for work once more, then polls `as_fd`.
     pub fn lie_down(&self) {
         self.is_asleep.store(true, Ordering::Relaxed);
@@ -59,8 +71,6 @@ impl AsFd for Bell {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
-
-    use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
 

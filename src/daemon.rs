@@ -196,7 +196,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     let mut side = Side { stop: Vec::new(), threads: Vec::new() };
     let address = start_venue(&config, &mut side)?;
     let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX)?);
-    let replay = Arc::new(ReplayLink::new(1024, 64));
+    let replay = Arc::new(ReplayLink::new(1024, 64)?);
     let counters = Arc::new(Counters::default());
     let mut gateway = Gateway::new(Parts {
         settings: Settings {
@@ -275,7 +275,10 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
         link.stop.store(true, Ordering::Release);
         link.bell.ring();
     }));
-    side.stop.push(Box::new(move || replay.stop.store(true, Ordering::Release)));
+    side.stop.push(Box::new(move || {
+        replay.stop.store(true, Ordering::Release);
+        replay.bell.ring();
+    }));
 
     // The loop needs neither what the file said nor what reading it has left behind.
     config.forget_places();

@@ -6,6 +6,7 @@
 //! all, once a turn.
 
 pub mod affinity;
+pub mod bell;
 pub mod brokers;
 pub mod clock;
 pub mod config;

@@ -19,7 +19,6 @@ use crate::storage::{Storage, StorageFile};
 use crate::watermarks::Watermarks;
 
 const PAGE: usize = 4096;
-const PREPARE_POLL: Duration = Duration::from_millis(5);
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
 /// So many batches, at most, until the durable watermark itself is synced.
 const BATCHES_PER_CHECKPOINT: u32 = 1024;
@@ -114,7 +113,7 @@ pub(crate) fn spawn<S: Storage>(
     policy: SyncPolicy,
     on_sync_failure: OnSyncFailure,
 ) -> io::Result<(crate::Writer, Background)> {
-    let Started { writer, maker, syncer, prepared, retired, .. } = started;
+    let Started { mut writer, maker, syncer, prepared, retired, .. } = started;
     let mut background = Background { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
     let stop = Arc::clone(&background.stop);
     let sync = std::thread::Builder::new()
@@ -125,6 +124,7 @@ pub(crate) fn spawn<S: Storage>(
     let prepare = std::thread::Builder::new()
         .name("journal-prepare".into())
         .spawn(move || prepare(maker, &prepared, &retired, &stop))?;
+    writer.set_preparer(prepare.thread().clone());
     background.threads.push(prepare);
     Ok((writer, background))
 }
@@ -141,7 +141,8 @@ fn prepare<S: Storage>(
             drop(old);
         }
         if prepared.is_full() {
-            std::thread::park_timeout(PREPARE_POLL);
+            // The writer wakes it when it has taken one, and who stops it when it should end.
+            std::thread::park();
             continue;
         }
         maker.created_ns = wall_clock_ns();

@@ -1,6 +1,7 @@
 //! The one writer: groups of records into a mapped segment, no system call, no allocation.
 
 use std::sync::Arc;
+use std::thread::Thread;
 
 use crossbeam::queue::ArrayQueue;
 
@@ -32,6 +33,8 @@ pub struct Writer {
     next: Option<Prepared>,
     prepared: Arc<ArrayQueue<Prepared>>,
     retired: Arc<ArrayQueue<Prepared>>,
+    /// Who prepares segments, and sleeps while one lies ready.
+    preparer: Option<Thread>,
     watermarks: Arc<Watermarks>,
     reserve_bytes: usize,
     epoch: u32,
@@ -64,6 +67,7 @@ impl Writer {
             next: None,
             prepared: start.prepared,
             retired: start.retired,
+            preparer: None,
             watermarks: start.watermarks,
             reserve_bytes: start.reserve_bytes,
             epoch: start.epoch,
@@ -102,7 +106,7 @@ impl Writer {
             return false;
         }
         if self.next.is_none() {
-            self.next = self.prepared.pop();
+            self.next = self.take_prepared();
         }
         let next_room = self
             .next
@@ -196,7 +200,7 @@ impl Writer {
 
     /// The rest of the segment is too short for the group: ends it, and copies what is staged to the next.
     fn move_group_to_next_segment(&mut self) {
-        let Some(next) = self.next.take().or_else(|| self.prepared.pop()) else {
+        let Some(next) = self.next.take().or_else(|| self.take_prepared()) else {
             // The assertion of `append` says what is wrong.
             return;
         };
@@ -210,6 +214,21 @@ impl Writer {
         self.group_start = start;
         // The retired ring is as long as the prepared one and is emptied before a segment is prepared.
         drop(self.retired.push(old));
+    }
+
+    /// Takes the segment that lies ready; its maker is woken to make another, and to let the old one go.
+    fn take_prepared(&mut self) -> Option<Prepared> {
+        let taken = self.prepared.pop();
+        if taken.is_some()
+            && let Some(preparer) = &self.preparer
+        {
+            preparer.unpark();
+        }
+        taken
+    }
+
+    pub(crate) fn set_preparer(&mut self, preparer: Thread) {
+        self.preparer = Some(preparer);
     }
 
     fn end_segment(&self, mut old: Prepared, at: usize, staged_len: usize) -> Prepared {

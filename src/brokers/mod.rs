@@ -4,14 +4,13 @@
 //! out by another; an adapter answers each instruction with facts, or with how it failed, and never
 //! guesses.
 
-pub mod bell;
 #[path = "virtual/mod.rs"]
 pub mod virtual_venue;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use bell::Bell;
+use crate::bell::Bell;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind};

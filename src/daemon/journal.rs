@@ -89,7 +89,7 @@ fn reserve_bytes(limits: &Limits) -> u64 {
 /// the CPU to the loop in between.
 fn sync_policy(durability: Durability) -> SyncPolicy {
     match durability {
-        Durability::Journaled => SyncPolicy { interval_min_ns: 1_000_000, idle_poll_ns: 1_000_000 },
+        Durability::Journaled => SyncPolicy { interval_min_ns: 10_000_000, idle_poll_ns: 10_000_000 },
         Durability::Synced | Durability::Replicated => SyncPolicy::default(),
     }
 }

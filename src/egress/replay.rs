@@ -6,6 +6,7 @@
 //! blocks are allocated once and go round.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use tradecore_protocol::messages::{FillsRequest, QueryEnd};
 
 use super::gate::ConnectionId;
 use super::report::{self, REPORT_BYTES_MAX, ReportPlace};
+use crate::bell::Bell;
 
 /// Bytes of one block.
 pub const BLOCK_BYTES: usize = 16 * 1024;
@@ -31,6 +33,9 @@ const RECORDS_PER_BLOCK: u64 = 65_536;
 
 /// One in so many reports of a stream has an entry in the index.
 const INDEX_STRIDE: u64 = 64;
+
+/// Longest sleep without a question: then the index follows the journal, so that no question finds much to read.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
 
 /// Whose stream is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,17 +116,22 @@ pub struct ReplayLink {
     pub free: ArrayQueue<Block>,
     /// Set when the thread should end.
     pub stop: AtomicBool,
+    /// Wakes the thread after a question was put into its ring.
+    pub bell: Bell,
 }
 
 impl ReplayLink {
     /// Rings for `asks_max` questions and `blocks_max` blocks of 16 KiB.
-    #[must_use]
-    pub fn new(asks_max: usize, blocks_max: usize) -> Self {
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn new(asks_max: usize, blocks_max: usize) -> io::Result<Self> {
         let link = Self {
             asks: ArrayQueue::new(asks_max),
             blocks: ArrayQueue::new(blocks_max),
             free: ArrayQueue::new(blocks_max),
             stop: AtomicBool::new(false),
+            bell: Bell::new()?,
         };
         for _ in 0..blocks_max {
             let bytes = Box::new([0; BLOCK_BYTES]);
@@ -136,7 +146,11 @@ impl ReplayLink {
             };
             drop(link.free.push(Block { ask, len: 0, last: false, last_number: 0, bytes }));
         }
-        link
+        Ok(link)
+    }
+
+    fn has_work(&self) -> bool {
+        !self.asks.is_empty() || self.stop.load(Ordering::Acquire)
     }
 }
 
@@ -208,7 +222,9 @@ impl Replayer {
                     waiting = None;
                     self.answer(&ask)?;
                 }
-                Some(_) | None if !moved => std::thread::park_timeout(Duration::from_millis(1)),
+                // Its answer waits for the sync thread, which rings for nobody.
+                Some(_) if !moved => std::thread::park_timeout(Duration::from_millis(1)),
+                None if !moved => self.link.bell.sleep(IDLE_WAIT, || self.link.has_work()),
                 Some(_) | None => {}
             }
         }

@@ -138,6 +138,7 @@ impl Gateway {
             && self.replay.asks.push(ask).is_ok()
         {
             connection.answers.is_asked = true;
+            self.replay.bell.ring();
             work = work.saturating_add(1);
         }
         work

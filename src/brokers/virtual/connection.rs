@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 
-use crate::brokers::bell::Bell;
+use crate::bell::Bell;
 
 /// Bytes that may wait to be written before instructions stay in their ring.
 const QUEUED_MAX: usize = 256 * 1024;
