@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::Failure;
@@ -19,6 +20,18 @@ pub(crate) const KEY_ID: &str = "bench";
 #[derive(Debug)]
 pub(crate) struct Process(Child);
 
+impl Process {
+    /// Holds it, so that another has its CPU.
+    pub(crate) fn hold(&self) -> Result<(), Failure> {
+        Ok(kill_process(Pid::from_child(&self.0), Signal::STOP)?)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) -> Result<(), Failure> {
+        Ok(kill_process(Pid::from_child(&self.0), Signal::CONT)?)
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.0.kill());
@@ -29,9 +42,11 @@ impl Drop for Process {
 /// A running gateway, and its files.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    process: Process,
+    /// The daemon.
+    pub(crate) process: Process,
     /// Where it listens.
     pub(crate) address: String,
+    _venue: Process,
     _dir: TempDir,
     _hot: TempDir,
 }
@@ -73,9 +88,9 @@ impl Gateway {
         std::fs::create_dir_all(dir.path().join("data"))?;
         std::fs::write(dir.path().join("key"), SECRET)?;
         std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600))?;
-        std::fs::write(dir.path().join("btcusdt.gz"), include_bytes!("../../tests/data/btcusdt.gz"))?;
+        let (venue, venue_address) = start_server("venue", cpus().1)?;
         let config_path = dir.path().join("gateway.toml");
-        std::fs::write(&config_path, config(sessions, dir.path(), hot.path()))?;
+        std::fs::write(&config_path, config(sessions, &venue_address, hot.path()))?;
         let child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg(&config_path)
@@ -87,7 +102,7 @@ impl Gateway {
         loop {
             if let Some(address) = tradecore::daemon::listening(&dir.path().join("data")).into_iter().next() {
                 let address = address.trim_start_matches("tcp:").to_owned();
-                return Ok(Self { process, address, _dir: dir, _hot: hot });
+                return Ok(Self { process, address, _venue: venue, _dir: dir, _hot: hot });
             }
             if deadline.is_none_or(|deadline| Instant::now() > deadline) {
                 return Err("the gateway did not start".into());
@@ -107,9 +122,14 @@ impl Gateway {
 
 /// Starts an echo; its address.
 pub(crate) fn start_echo() -> Result<(Process, String), Failure> {
+    start_server("echo", cpus().0)
+}
+
+/// Starts a server of this program on a CPU; its address, which is its first line.
+fn start_server(name: &str, cpu: Option<usize>) -> Result<(Process, String), Failure> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("echo").stdin(Stdio::null()).stdout(Stdio::piped());
-    if let Some(cpu) = cpus().0 {
+    command.arg(name).stdin(Stdio::null()).stdout(Stdio::piped());
+    if let Some(cpu) = cpu {
         command.arg(cpu.to_string());
     }
     let mut process = Process(command.spawn()?);
@@ -119,9 +139,8 @@ pub(crate) fn start_echo() -> Result<(Process, String), Failure> {
     Ok((process, address.trim().to_owned()))
 }
 
-fn config(sessions: u32, dir: &Path, hot: &Path) -> String {
+fn config(sessions: u32, venue: &str, hot: &Path) -> String {
     let cpu = cpus().0.map_or(String::new(), |cpu| format!("cpu = {cpu}"));
-    let capture = dir.join("btcusdt.gz");
     let mut text = format!(
         r#"[core]
 id = 1
@@ -142,19 +161,8 @@ heartbeat_max_ms = 600000
 throttle_rate = 0
 
 [broker]
-kind = "paper"
-
-[venue]
-listen = []
-log_dir = "venue"
-
-[venue.capture]
-paths = ["{capture}"]
-speed = "1x"
-loop = true
-
-[venue.exchange]
-instruments = [{{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }}]
+kind = "venue"
+address = "{venue}"
 
 [[instruments]]
 id = 1
@@ -176,7 +184,6 @@ position_max = "100000"
 open_orders_max = 100000
 "#,
         connections_max = sessions.saturating_add(16),
-        capture = capture.display(),
         hot = hot.display(),
     );
     for id in 1..=sessions {

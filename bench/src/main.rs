@@ -11,6 +11,7 @@ mod peer;
 mod recovery;
 mod sessions;
 mod timing;
+mod venue;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -75,6 +76,9 @@ enum Command {
     /// The echo, as the measurements start it.
     #[command(hide = true)]
     Echo { cpu: Option<usize> },
+    /// The venue, as the measurements start it.
+    #[command(hide = true)]
+    Venue { cpu: Option<usize> },
 }
 
 /// Why a measurement could not be made.
@@ -105,5 +109,6 @@ fn run(command: Command) -> Result<bool, Failure> {
         }
         Command::Serve { config } => host::serve(&config).map(|()| true),
         Command::Echo { cpu } => echo::serve(cpu).map(|()| true),
+        Command::Venue { cpu } => venue::serve(cpu).map(|()| true),
     }
 }

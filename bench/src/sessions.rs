@@ -6,7 +6,7 @@ use crate::Failure;
 use crate::ack::{Active, order_run, wait_until_trading};
 use crate::host::Gateway;
 use crate::peer::Peer;
-use crate::timing::{judge_ratio, median, print_run, word};
+use crate::timing::{judge_ratio, median, percent_of, print_run, word};
 
 /// Sessions that send.
 const ACTIVE: u32 = 10;
@@ -38,7 +38,7 @@ pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Re
     }
     let is_small = idle_bytes <= IDLE_BYTES_MAX;
     println!("an idle session: {idle_bytes} bytes resident; promised: at most {IDLE_BYTES_MAX}: {}", word(is_small));
-    Ok(judge_ratio("median p50 among all", median(among), median(alone), BOUND_PERCENT) && is_small)
+    Ok(judge_ratio("median p50 among all", percent_of(median(among), median(alone)), BOUND_PERCENT) && is_small)
 }
 
 /// Two gateways that have done the same, for few sessions and for all: what is allocated ahead counts too.

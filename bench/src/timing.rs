@@ -66,9 +66,13 @@ pub(crate) fn micros(ns: u64) -> String {
     format!("{}.{}", ns / 1000, (ns % 1000) / 100)
 }
 
-/// Prints `value` as a multiple of `baseline`; true when it is at most `bound_percent` of it.
-pub(crate) fn judge_ratio(what: &str, value: u64, baseline: u64, bound_percent: u64) -> bool {
-    let percent = value.saturating_mul(100).checked_div(baseline).unwrap_or(u64::MAX);
+/// `value` as a share of `baseline`, %.
+pub(crate) fn percent_of(value: u64, baseline: u64) -> u64 {
+    value.saturating_mul(100).checked_div(baseline).unwrap_or(u64::MAX)
+}
+
+/// Prints a share of the baseline; true when it is at most `bound_percent`.
+pub(crate) fn judge_ratio(what: &str, percent: u64, bound_percent: u64) -> bool {
     let kept = percent <= bound_percent;
     println!(
         "{what}: {} × the baseline; promised: at most {} ×: {}",
