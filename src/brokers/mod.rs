@@ -101,6 +101,17 @@ pub enum Inbound {
     },
 }
 
+/// A quote, and how old it was when the adapter got it: a broker sends its newest however long ago that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgedQuote {
+    /// Of which instrument.
+    pub instrument_id: InstrumentId,
+    /// Its content; the loop sets its time.
+    pub quote: Quote,
+    /// Age by the broker's time, ns.
+    pub age_ns: u64,
+}
+
 /// The rings between the loop and one adapter thread; every one is bounded.
 #[derive(Debug)]
 pub struct Link {
@@ -109,7 +120,7 @@ pub struct Link {
     /// Adapter → loop. The adapter stops reading its socket while it is full: no fact is dropped.
     pub inbound: ArrayQueue<Inbound>,
     /// Adapter → loop: quotes, conflated by the adapter while it is full.
-    pub quotes: ArrayQueue<(InstrumentId, Quote)>,
+    pub quotes: ArrayQueue<AgedQuote>,
     /// Kill epoch in force: an instruction of an older one must not leave.
     pub kill_epoch: CachePadded<AtomicU64>,
     /// Wakes the adapter when instructions have come, or when it should end.

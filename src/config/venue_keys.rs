@@ -41,8 +41,9 @@ pub(super) const VENUE_SECTIONS: [Section; 6] = [
             "listen" = [required to_value(&[""; 0])] in Allowed::Texts;
             /// Directory of its own log; made if missing.
             "log_dir" = [required to_value(&"/var/lib/tradecore/virtual/venue")] in Allowed::Path;
-            /// Waits for the disk before each reply. Without it the log survives a crash of the process only.
-            "log_sync" = [to_value(&false)] in Allowed::Bool;
+            /// Waits for the disk before each reply. Without it the log survives a crash of the process only: after
+            /// power loss it may know less than the gateway, which then does not trade.
+            "log_sync" = [to_value(&true)] in Allowed::Bool;
             /// Connections at once; a further one is closed as it comes.
             "connections_max" = [to_value(&256)] in Allowed::Integer(1, 65_535), "connections";
         },

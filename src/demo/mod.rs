@@ -312,6 +312,7 @@ address = "unix:{dir}/venue.sock"
 [venue]
 listen = ["unix:{dir}/venue.sock"]
 log_dir = "venue"
+log_sync = false
 
 [venue.capture]
 paths = ["btcusdt.gz", "ethusdt.gz"]

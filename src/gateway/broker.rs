@@ -5,7 +5,7 @@ use tradecore_protocol::fields::{BrokerStatus, UnixNanos};
 use tradecore_protocol::session::Now;
 
 use super::{FACT_BYTES, FACT_RECORDS, FRAMES_PER_READ, Gateway, STEPS_PER_TURN};
-use crate::brokers::{Inbound, Instruction};
+use crate::brokers::{AgedQuote, Inbound, Instruction};
 use tradecore_journal::Space;
 
 impl Gateway {
@@ -13,9 +13,9 @@ impl Gateway {
         let mut work: usize = 0;
         // To see that a ring is empty costs less than to pop nothing: it has no fence.
         while !self.link.quotes.is_empty()
-            && let Some((instrument_id, mut quote)) = self.link.quotes.pop()
+            && let Some(AgedQuote { instrument_id, mut quote, age_ns }) = self.link.quotes.pop()
         {
-            quote.time_ns = now.utc_ns;
+            quote.time_ns = now.utc_ns.saturating_sub(age_ns);
             self.market.set(instrument_id, quote);
             self.counters.quotes.add(1);
             work = work.saturating_add(1);

@@ -15,7 +15,7 @@ pub struct VenueConfig {
     /// Directory of the log; made if missing.
     pub log_dir: PathBuf,
     /// Waits for the disk before each reply. Without it the log survives a crash of the process only.
-    #[serde(default)]
+    #[serde(default = "log_sync_default")]
     pub log_sync: bool,
     /// Connections at a time; further ones are closed at once.
     #[serde(default = "connections_max_default")]
@@ -128,6 +128,10 @@ fn speed<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Pace, D::Error> {
 
 fn speed_default() -> Pace {
     Pace::Original
+}
+
+const fn log_sync_default() -> bool {
+    true
 }
 
 fn connections_max_default() -> usize {

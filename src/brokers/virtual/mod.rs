@@ -18,7 +18,7 @@ use tradecore_domain::market::Quote;
 use tradecore_protocol::fields::{BrokerStatus, Environment, InstrumentId, OrderId};
 use tradecore_protocol::reason::Reason;
 
-use super::{Inbound, Instruction, Link};
+use super::{AgedQuote, Inbound, Instruction, Link};
 use crate::venue::event::RequestError;
 use crate::venue::wire::{ErrorReply, Hello, Message, Query, QuoteMessage, Reply, Request, SubscribeQuotes};
 use connection::Connection;
@@ -74,7 +74,7 @@ pub struct VirtualBroker {
     ends_queries: Option<u64>,
     queries_out: usize,
     waiting: std::collections::VecDeque<Inbound>,
-    quotes: Vec<(InstrumentId, String, Option<Quote>)>,
+    quotes: Vec<(InstrumentId, String, Option<AgedQuote>)>,
 }
 
 impl VirtualBroker {
@@ -214,9 +214,9 @@ impl VirtualBroker {
                 break;
             }
         }
-        for (id, _, newest) in &mut self.quotes {
+        for (.., newest) in &mut self.quotes {
             if let Some(quote) = newest.take()
-                && let Err((_, quote)) = self.link.quotes.push((*id, quote))
+                && let Err(quote) = self.link.quotes.push(quote)
             {
                 *newest = Some(quote);
                 break;
@@ -334,17 +334,19 @@ impl VirtualBroker {
     }
 
     fn note_quote(&mut self, message: &QuoteMessage) {
-        if let Some((_, _, newest)) =
+        if let Some((id, _, newest)) =
             self.quotes.iter_mut().find(|(_, symbol, _)| symbol.as_str() == <_ as Borrow<str>>::borrow(&message.symbol))
         {
-            *newest = Some(Quote {
+            let age_ns = crate::clock::utc_ns().saturating_sub(message.ts_ns);
+            let quote = Quote {
                 bid_px: message.bid,
                 bid_qty: message.bid_qty,
                 ask_px: message.ask,
                 ask_qty: message.ask_qty,
                 time_ns: 0,
                 md_seq: 0,
-            });
+            };
+            *newest = Some(AgedQuote { instrument_id: *id, quote, age_ns });
         }
     }
 
@@ -390,6 +392,15 @@ impl VirtualBroker {
                 );
                 false
             }
+            (Purpose::Hello, RequestError::CursorAhead | RequestError::EventsGone) => {
+                tracing::error!(
+                    cursor = self.cursor,
+                    text = error.text,
+                    "the broker does not know the events that this journal goes on from: its log was lost or cut. Bring \
+                     its log back, or begin anew with an empty core.data_dir once its orders are dealt with"
+                );
+                false
+            }
             (purpose, code) => {
                 tracing::warn!(?purpose, ?code, text = error.text, "the venue refused; reconnecting to compare");
                 false
@@ -429,20 +440,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_connection_an_order_is_refused_and_a_cancel_stays_a_wish() {
-        let link = Arc::new(Link::new(4, 4, 4).unwrap());
-        let config = VirtualConfig {
-            address: String::new(),
-            client: "test".to_owned(),
-            environment: Environment::Virtual,
-            core: 1,
-            epoch: 1,
-            cursor: 0,
-            instruments: Vec::new(),
-            backoff_min: Duration::ZERO,
-            backoff_max: Duration::ZERO,
+    fn a_quote_is_as_old_as_the_venue_says_and_not_as_its_arrival() {
+        const HOUR_NS: u64 = 3_600_000_000_000;
+        let (link, mut broker) = broker();
+        let quote = |ts_ns| QuoteMessage {
+            symbol: "BTCUSDT".into(),
+            bid: Px(1),
+            bid_qty: Qty(1),
+            ask: Px(2),
+            ask_qty: Qty(1),
+            ts_ns,
         };
-        let mut broker = VirtualBroker::new(config, Arc::clone(&link));
+        let now_ns = crate::clock::utc_ns();
+        for (ts_ns, age_min_ns, age_max_ns) in
+            [(now_ns - HOUR_NS, HOUR_NS, 2 * HOUR_NS), (now_ns, 0, HOUR_NS), (now_ns + 2 * HOUR_NS, 0, 0)]
+        {
+            assert!(broker.handle(Message { quote: Some(quote(ts_ns)), ..Message::default() }));
+            broker.hand_over();
+            let age_ns = link.quotes.pop().unwrap().age_ns;
+            assert!((age_min_ns..=age_max_ns).contains(&age_ns), "{age_ns}");
+        }
+    }
+
+    #[test]
+    fn without_a_connection_an_order_is_refused_and_a_cancel_stays_a_wish() {
+        let (link, mut broker) = broker();
         let order_id = OrderId(1);
         let replace = Instruction::Replace { order_id, px: Px(1), total_qty: Qty(1), kill_epoch: 0 };
         for (instruction, expected) in
@@ -454,5 +476,22 @@ mod tests {
             let Some(Inbound::Failed { failure, reason, .. }) = link.inbound.pop() else { panic!("an answer") };
             assert_eq!((failure, reason), (expected, Reason::BrokerNotReady));
         }
+    }
+
+    fn broker() -> (Arc<Link>, VirtualBroker) {
+        let link = Arc::new(Link::new(4, 4, 4).unwrap());
+        let config = VirtualConfig {
+            address: String::new(),
+            client: "test".to_owned(),
+            environment: Environment::Virtual,
+            core: 1,
+            epoch: 1,
+            cursor: 0,
+            instruments: vec![(InstrumentId(1), "BTCUSDT".to_owned())],
+            backoff_min: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+        };
+        let broker = VirtualBroker::new(config, Arc::clone(&link));
+        (link, broker)
     }
 }

@@ -10,9 +10,11 @@ mod requests;
 use std::collections::BTreeSet;
 
 use desk::{ACCOUNT, Desk, NOW, ONE, SESSION, Said};
-use tradecore_domain::command::{Command, MassCancel, PlaceOrder};
+use tradecore_domain::command::{Command, MassCancel, Origin, PlaceOrder};
+use tradecore_domain::{Decision, State, apply, decide};
 use tradecore_protocol::fields::{
-    AccountId, BrokerStatus, ClOrdId, InstrumentId, OrdType, Px, Qty, SessionId, Side, Tif, TradingState, exec_flags,
+    AccountId, BrokerStatus, ClOrdId, InstrumentId, OrdType, Px, Qty, SessionId, Side, Tif, TradingState, UnixNanos,
+    exec_flags,
 };
 use tradecore_protocol::reason::Reason as R;
 
@@ -342,4 +344,22 @@ fn every_reason_is_provoked_here_or_given_elsewhere() {
     for (reason, ..) in R::TABLE {
         assert!(here.contains(reason) || elsewhere.contains(reason), "{reason:?} has no row, and nobody gives it");
     }
+}
+
+#[test]
+fn a_broker_that_stays_away_is_noted_once() {
+    let desk = Desk::new(8);
+    let mut decision = Decision::new();
+    let mut noted = |state: &State, status| {
+        let command = Command::BrokerStatus { status, connection_no: 1 };
+        decide(state, UnixNanos(NOW), &desk.market, &Origin::default(), &command, &mut decision);
+        decision.events().to_vec()
+    };
+    let mut down = desk.state.clone();
+    for event in noted(&desk.state, BrokerStatus::Down) {
+        apply(&mut down, &event);
+    }
+    assert_eq!(down.broker_status(), BrokerStatus::Down);
+    assert_eq!(noted(&down, BrokerStatus::Down), [], "every attempt to connect says it");
+    assert_ne!(noted(&down, BrokerStatus::Syncing), []);
 }

@@ -73,6 +73,10 @@ fn change_refused(image: &OrderImage, change: u8) -> OrderImage {
 
 impl Deciding<'_> {
     pub(super) fn broker_status(&mut self, status: BrokerStatus, connection_no: u64) {
+        // An adapter says it at every attempt to connect.
+        if status == BrokerStatus::Down && self.state.broker_status() == BrokerStatus::Down {
+            return;
+        }
         let event =
             BrokerStatusChanged { meta: Meta::default(), status: status.raw(), reserved: [0; 7], connection_no };
         self.note(0, connection_no, event);
