@@ -1,6 +1,7 @@
 //! A disk that fills: a small tmpfs under the journal. Needs root, to mount it.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ struct Place {
 }
 
 impl Place {
-    fn new() -> Self {
+    fn new(hot_dir: &str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("a directory");
         let place = Self { dir, child: None };
@@ -33,7 +34,7 @@ impl Place {
             .expect("mount is there");
         assert!(mounted.success(), "this test mounts a tmpfs: run it as root");
         let path = place.dir.path();
-        std::fs::write(path.join("gateway.toml"), config()).expect("written");
+        std::fs::write(path.join("gateway.toml"), config(hot_dir)).expect("written");
         std::fs::write(path.join("key"), SECRET).expect("written");
         std::fs::set_permissions(path.join("key"), std::fs::Permissions::from_mode(0o600)).expect("set");
         place
@@ -76,6 +77,19 @@ impl Place {
         self.child.as_mut().is_some_and(|child| child.try_wait().expect("asked").is_none())
     }
 
+    /// Takes what is left of the disk, as another process would.
+    fn fill_up(&self) {
+        let mut ballast = std::fs::File::options().create(true).append(true).open(self.ballast()).expect("there");
+        while std::io::Write::write_all(&mut ballast, &[1; 4096]).is_ok() {}
+    }
+
+    /// Starts again, until the client has what it missed.
+    fn restart(&mut self, client: &mut Client, seen: &mut Seen) {
+        self.start();
+        let ready = seen.ready;
+        seen.wait(client, "a session that goes on", |seen| seen.ready > ready);
+    }
+
     fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("killed");
@@ -93,7 +107,7 @@ impl Drop for Place {
     }
 }
 
-fn config() -> String {
+fn config(hot_dir: &str) -> String {
     let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/btcusdt.gz");
     format!(
         r#"
@@ -101,7 +115,7 @@ fn config() -> String {
 id = 1
 environment = "virtual"
 data_dir = "disk"
-hot_dir = "hot"
+hot_dir = "{hot_dir}"
 durability = "synced"
 idle = "yield"
 orders_max = 256
@@ -125,7 +139,7 @@ listen = []
 log_dir = "venue"
 
 [venue.capture]
-paths = ["{}"]
+paths = ["{capture}"]
 speed = "10x"
 loop = true
 
@@ -158,7 +172,7 @@ secret_file = "key"
 role = "trade"
 accounts = [1]
 "#,
-        capture.display()
+        capture = capture.display()
     )
 }
 
@@ -166,11 +180,15 @@ accounts = [1]
 #[derive(Default)]
 struct Seen {
     ask_px: i64,
-    open: Vec<u64>,
-    fills: u64,
+    open: BTreeSet<u64>,
+    bought: i128,
     canceled: u64,
+    accepted: u64,
     refused: Option<Reason>,
     answered: u64,
+    position: i128,
+    answers: u64,
+    ready: u64,
 }
 
 impl Seen {
@@ -180,20 +198,24 @@ impl Seen {
             Event::Exec(report) => {
                 let is_fill = report.exec_type == ExecType::Trade.raw();
                 let is_canceled = report.exec_type == ExecType::Canceled.raw();
-                self.fills += u64::from(is_fill);
+                self.bought += if is_fill { i128::from(report.last_qty.get()) } else { 0 };
                 self.canceled += u64::from(is_canceled);
+                self.accepted += u64::from(report.exec_type == ExecType::PendingNew.raw());
                 self.answered += u64::from(is_canceled || is_fill || report.exec_type == ExecType::Expired.raw());
                 let id = report.cl_ord_id.get();
                 if report.leaves_qty.get() == 0 {
-                    self.open.retain(|open| *open != id);
-                } else if !self.open.contains(&id) {
-                    self.open.push(id);
+                    self.open.remove(&id);
+                } else {
+                    self.open.insert(id);
                 }
             }
             Event::Reject(reject) => {
                 self.refused = Reason::from_raw(reject.reason.get());
                 self.answered += 1;
             }
+            Event::Position(position) => self.position = position.position_qty.get(),
+            Event::QueryEnd(_) => self.answers += 1,
+            Event::Ready { .. } => self.ready += 1,
             _ => {}
         }
     }
@@ -204,15 +226,25 @@ impl Seen {
         while !done(self) {
             assert!(
                 Instant::now() < deadline,
-                "{what}: fills {}, canceled {}, refused {:?}",
-                self.fills,
+                "{what}: bought {}, canceled {}, open {:?}, refused {:?}",
+                self.bought,
                 self.canceled,
+                self.open,
                 self.refused
             );
             if let Some(event) = client.poll(Duration::from_millis(100)).expect("connected") {
                 self.take(&event);
             }
         }
+    }
+
+    /// What the gateway says is open and held must be what this trader was told.
+    fn agrees(&self, client: &mut Client) {
+        let mut told = Self::default();
+        client.open_orders().expect("sent");
+        client.positions().expect("sent");
+        told.wait(client, "both answers", |told| told.answers == 2);
+        assert_eq!((&told.open, told.position), (&self.open, self.bought), "open orders, position");
     }
 }
 
@@ -224,13 +256,29 @@ fn ioc() -> NewOrder {
 }
 
 #[test]
-fn a_full_disk_refuses_new_orders_journals_cancels_and_fills_and_recovers_when_there_is_room() {
-    let mut place = Place::new();
+fn a_full_disk_refuses_new_orders_takes_cancels_and_fills_and_a_start_with_hot_segments_in_memory() {
+    let mut place = Place::new("hot");
+    fill_and_recover(&mut place);
+
+    // A first start without room says so.
+    std::fs::remove_dir_all(place.disk().join("journal")).expect("removed");
+    place.fill_up();
+    place.spawn();
+    let output = place.child.take().expect("it runs").wait_with_output().expect("ended");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(83), "{message}");
+}
+
+#[test]
+fn a_full_disk_refuses_new_orders_takes_cancels_and_fills_and_a_start_with_segments_mapped_on_it() {
+    fill_and_recover(&mut Place::new("off"));
+}
+
+fn fill_and_recover(place: &mut Place) {
     std::fs::write(place.ballast(), vec![1; BALLAST_MIB << 20]).expect("written");
     place.start();
     let options = Options::new(Address::Unix(place.socket()), 1, "k", SECRET);
-    let mut client = Client::connect(options.clone()).expect("logs on");
-    let mut seen = Seen::default();
+    let (mut client, mut seen) = (Client::connect(options).expect("logs on"), Seen::default());
     client.subscribe(1).expect("sent");
     seen.wait(&mut client, "a quote", |seen| seen.ask_px > 0);
 
@@ -264,49 +312,45 @@ fn a_full_disk_refuses_new_orders_journals_cancels_and_fills_and_recovers_when_t
     assert!(place.is_alive());
 
     // The market goes on: its fills are journaled; so are cancels.
-    let fills = seen.fills;
-    seen.wait(&mut client, "a fill on a full disk", |seen| seen.fills > fills);
-    let canceled = seen.canceled;
-    let open = seen.open.clone();
-    assert!(!open.is_empty(), "something is left to cancel");
+    let bought = seen.bought;
+    seen.wait(&mut client, "a fill on a full disk", |seen| seen.bought > bought);
+    let half: Vec<u64> = seen.open.iter().copied().take(seen.open.len() / 2).collect();
+    assert!(!half.is_empty(), "something is left to cancel");
+    for id in &half {
+        client.cancel(ClOrdId(*id)).expect("sent");
+    }
+    seen.wait(&mut client, "cancels on a full disk", |seen| half.iter().all(|id| !seen.open.contains(id)));
+    assert!(place.is_alive(), "no SIGBUS, no exit");
+
+    // Killed, and started while there is no more room than it has left itself: risk can still be reduced.
+    place.kill();
+    place.fill_up();
+    place.restart(&mut client, &mut seen);
+    let open: Vec<u64> = seen.open.iter().copied().collect();
     for id in &open {
         client.cancel(ClOrdId(*id)).expect("sent");
     }
-    seen.wait(&mut client, "cancels on a full disk", |seen| seen.open.is_empty());
-    assert!(seen.canceled > canceled, "cancels were journaled and told");
-    assert!(place.is_alive(), "no SIGBUS, no exit");
+    seen.wait(&mut client, "cancels after a start on a full disk", |seen| seen.open.is_empty());
+    seen.refused = None;
+    client.new_order(&ioc()).expect("sent");
+    seen.wait(&mut client, "a refusal", |seen| seen.refused == Some(Reason::JournalFull));
 
     // Room again.
     std::fs::remove_file(place.ballast()).expect("removed");
     let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        assert!(Instant::now() < deadline, "new orders pass again");
-        (seen.refused, seen.answered) = (None, 0);
+    let accepted = seen.accepted;
+    while seen.accepted == accepted {
+        assert!(Instant::now() < deadline, "new orders pass again: {:?}", seen.refused);
+        let answered = seen.answered;
         client.new_order(&ioc()).expect("sent");
-        seen.wait(&mut client, "an answer", |seen| seen.answered > 0);
-        if seen.refused != Some(Reason::JournalFull) {
-            break;
-        }
+        seen.wait(&mut client, "an answer", |seen| seen.answered > answered);
     }
 
     // What was told survives, and every bit of it is whole.
+    seen.agrees(&mut client);
     place.kill();
     let verified = tradecore_journal::verify(&place.disk().join("journal")).expect("readable");
     assert!(verified.finding.is_none_or(|finding| finding.flaw == tradecore_journal::Flaw::Tail), "whole");
-    place.start();
-    let mut client = Client::connect(options).expect("logs on again");
-    let mut seen = Seen::default();
-    client.open_orders().expect("sent");
-    seen.wait(&mut client, "the answer", |seen| seen.refused.is_none());
-    drop(client);
-    place.kill();
-
-    // A first start without room says so. (A later one always finds what the last one did not use.)
-    std::fs::remove_dir_all(place.disk().join("journal")).expect("removed");
-    let mut ballast = std::fs::File::create(place.ballast()).expect("made");
-    while std::io::Write::write_all(&mut ballast, &[1; 4096]).is_ok() {}
-    place.spawn();
-    let output = place.child.take().expect("it runs").wait_with_output().expect("ended");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(83), "{message}");
+    place.restart(&mut client, &mut seen);
+    seen.agrees(&mut client);
 }
