@@ -16,6 +16,8 @@ use crate::reason::Reason;
 pub const HEADER_BYTES: usize = 32;
 /// Length of the longest frame, bytes.
 pub const FRAME_BYTES_MAX: usize = 65_528;
+/// Length of the longest frame that a client may send, bytes. Every client message is far shorter.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 1024;
 /// The major version, in every header.
 pub const VERSION: u8 = 1;
 /// Templates up to this one never grow, so that their transcripts have a fixed length.
@@ -257,7 +259,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<Header, FrameError> {
         return fault(Reason::FrameSize, 0);
     };
     let (frame_len, block_len) = (raw.frame_len.get(), raw.block_len.get());
-    check_frame_len(frame_len)?;
+    check_frame_len(frame_len, FRAME_BYTES_MAX)?;
     if raw.version != VERSION {
         return fault(Reason::Version, 6);
     }
@@ -279,9 +281,9 @@ pub fn decode_header(bytes: &[u8]) -> Result<Header, FrameError> {
     })
 }
 
-fn check_frame_len(frame_len: u16) -> Result<(), FrameError> {
+fn check_frame_len(frame_len: u16, bytes_max: usize) -> Result<(), FrameError> {
     let bytes = usize::from(frame_len);
-    if !(HEADER_BYTES..=FRAME_BYTES_MAX).contains(&bytes) || !bytes.is_multiple_of(8) {
+    if !(HEADER_BYTES..=bytes_max).contains(&bytes) || !bytes.is_multiple_of(8) {
         return Err(FrameError { reason: Reason::FrameSize, offset: 0 });
     }
     Ok(())
@@ -296,10 +298,22 @@ fn check_frame_len(frame_len: u16) -> Result<(), FrameError> {
 /// # Errors
 /// As `decode_header`: the connection must be ended.
 pub fn next_frame(buf: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
+    next_frame_up_to(FRAME_BYTES_MAX, buf)
+}
+
+/// As `next_frame`, of what a client sends: at most `CLIENT_FRAME_BYTES_MAX` bytes.
+///
+/// # Errors
+/// As `next_frame`.
+pub fn next_client_frame(buf: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
+    next_frame_up_to(CLIENT_FRAME_BYTES_MAX, buf)
+}
+
+fn next_frame_up_to(bytes_max: usize, buf: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let Some(frame_len) = buf.first_chunk::<2>() else {
         return Ok(None);
     };
-    check_frame_len(u16::from_le_bytes(*frame_len))?;
+    check_frame_len(u16::from_le_bytes(*frame_len), bytes_max)?;
     let Some((_, after_header)) = buf.split_at_checked(HEADER_BYTES) else {
         return Ok(None);
     };

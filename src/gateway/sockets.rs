@@ -2,7 +2,7 @@
 
 use tradecore_domain::command::{Command, Origin};
 use tradecore_protocol::fields::SessionId;
-use tradecore_protocol::frame::{Frame, encode, next_frame};
+use tradecore_protocol::frame::{Frame, encode, next_client_frame};
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{Now, REPLY_BYTES_MAX, ServerAction, Step};
 
@@ -42,14 +42,13 @@ impl Gateway {
                 if self.connections.get(index).is_none_or(Connection::is_closing) {
                     rest = &[];
                 }
-                match next_frame(rest) {
+                match next_client_frame(rest) {
                     Ok(Some(frame)) => {
                         rest = rest.get(frame.bytes.len()..).unwrap_or_default();
                         self.handle_frame(index, &frame, now);
                     }
-                    Ok(None) if self.connections.keep(index, rest) => break,
                     Ok(None) => {
-                        self.end_connection(index, Reason::FrameSize, "a client frame has at most 1024 bytes", now);
+                        self.connections.keep(index, rest);
                         break;
                     }
                     Err(fault) => {

@@ -1,10 +1,10 @@
 //! One connection: its socket, its bytes, the session rules, and what it waits for.
 
 use tradecore_protocol::fields::{CodMode, Role};
+use tradecore_protocol::frame::CLIENT_FRAME_BYTES_MAX;
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::ServerSession;
 
-use super::CLIENT_FRAME_BYTES_MAX;
 use super::lockout::Host;
 use super::pool::ByteQueue;
 use super::socket::Stream;

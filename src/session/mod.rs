@@ -14,7 +14,7 @@ pub mod throttle;
 use std::io;
 
 use mio::{Events, Poll, Token};
-use tradecore_protocol::frame::{Envelope, encode};
+use tradecore_protocol::frame::{CLIENT_FRAME_BYTES_MAX, Envelope, encode};
 use tradecore_protocol::layout::Text;
 use tradecore_protocol::messages::LogonReject;
 use tradecore_protocol::reason::Reason;
@@ -28,10 +28,6 @@ use places::Places;
 use pool::{ByteQueue, Pool};
 use socket::{Listener, Stream, Transfer};
 use throttle::Throttle;
-
-/// Longest frame that a client may send, bytes. Every client message is far shorter; a longer announcement
-/// ends the connection before anything of it is kept.
-pub const CLIENT_FRAME_BYTES_MAX: usize = 1024;
 
 /// Instruments that a connection can subscribe to.
 pub const SUBSCRIPTIONS_MAX: u32 = 256;
@@ -324,13 +320,14 @@ impl Connections {
         }
     }
 
-    /// Keeps the start of a frame whose rest has not come yet; false when it is longer than any client frame.
-    pub fn keep(&mut self, index: u32, rest: &[u8]) -> bool {
-        let Some(connection) = self.get_mut(index) else { return true };
-        let Some(place) = connection.partial.get_mut(..rest.len()) else { return false };
-        place.copy_from_slice(rest);
-        connection.partial_len = rest.len();
-        true
+    /// Keeps the start of a frame whose rest has not come yet: shorter than the longest client frame.
+    pub fn keep(&mut self, index: u32, rest: &[u8]) {
+        if let Some(connection) = self.get_mut(index)
+            && let Some(place) = connection.partial.get_mut(..rest.len())
+        {
+            place.copy_from_slice(rest);
+            connection.partial_len = rest.len();
+        }
     }
 
     /// Queues a frame. With `journal_seq` it waits at the gate until that event is durable; without, it waits

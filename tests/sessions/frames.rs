@@ -154,22 +154,67 @@ fn frame_probe(seq: u64) -> tradecore_protocol::messages::KillSwitch {
 }
 
 #[test]
-fn a_frame_longer_than_any_client_message_ends_the_connection() {
+fn a_frame_longer_than_any_client_message_ends_the_connection_however_it_comes() {
     let host = Host::start();
-    let mut peer = Peer::live(&host, 1);
-    let mut long = frame_of(1, 0, &rejected(1));
-    // A well-formed header that announces 2,048 bytes, and half of them.
-    long[0..2].copy_from_slice(&2048_u16.to_le_bytes());
-    long.resize(1200, 0);
-    peer.send_bytes(&long);
-    let (_, terminate) = peer.read_to_terminate();
-    assert_eq!(reason(terminate.reason), Reason::FrameSize);
+    // Well-formed, and longer than a client's frame may be: an order with a block of a newer version.
+    let long = |frame_len: u16| {
+        let mut long = frame_of(1, 0, &rejected(1));
+        long[0..2].copy_from_slice(&frame_len.to_le_bytes());
+        long[4..6].copy_from_slice(&(frame_len - 32).to_le_bytes());
+        long.resize(usize::from(frame_len), 0);
+        long
+    };
+    for (frame_len, sent) in [(4032, 4032), (4032, 100), (1032, 1032), (65_528, 2), (65_528, 40)] {
+        let mut peer = Peer::live(&host, 1);
+        let bytes = &long(frame_len)[..sent];
+        host.while_it_sleeps(|| peer.send_bytes(bytes));
+        let (before, terminate) = peer.read_to_terminate();
+        assert!(before.is_empty(), "{sent} of {frame_len} bytes: {before:?}");
+        assert_eq!(reason(terminate.reason), Reason::FrameSize, "{sent} of {frame_len} bytes");
+        assert!(terminate.text.as_str().contains("1024"), "{}", terminate.text.as_str());
+    }
     let mut again = Peer::connect(&host);
     assert_eq!(again.log_on(&Identity::of(1)).last_client_seq.get(), 0, "nothing of it acted");
 }
 
 #[test]
-fn a_half_hello_then_the_end_of_the_stream_is_no_logon_and_disturbs_nobody() {
+fn the_longest_client_frame_is_taken_at_once_and_byte_by_byte() {
+    let host = Host::start();
+    let mut peer = Peer::live(&host, 1);
+    let longest = |seq| {
+        let mut frame = frame_of(seq, 0, &rejected(seq));
+        frame[0..2].copy_from_slice(&1024_u16.to_le_bytes());
+        frame[4..6].copy_from_slice(&992_u16.to_le_bytes());
+        frame.resize(1024, 0);
+        frame
+    };
+    peer.send_bytes(&longest(1));
+    assert_eq!(peer.expect::<RequestReject>().ref_seq.get(), 1);
+    peer.send_byte_by_byte(&longest(2));
+    assert_eq!(peer.expect::<RequestReject>().ref_seq.get(), 2);
+}
+
+#[test]
+fn the_end_of_a_stream_ends_the_connection_at_once_though_it_comes_with_the_last_bytes() {
+    let host = Host::start();
+    let heartbeat = frame_of(0, 0, &Heartbeat { next_seq: U64::new(1), ..Heartbeat::default() });
+    let half = &frame_of(1, 0, &rejected(1))[..50];
+    for last in [&heartbeat[..], half, &[heartbeat.as_slice(), half].concat()] {
+        let mut peer = Peer::live(&host, 1);
+        host.while_it_sleeps(|| {
+            peer.send_bytes(last);
+            peer.end_stream();
+        });
+        assert!(peer.read_to_end().is_empty(), "nobody is there to be told anything");
+        // Its session is free at once.
+        let mut logon = Identity::of(1).logon();
+        logon.takeover_policy = TakeoverPolicy::Refuse.raw();
+        Peer::connect(&host).log_on_with("k1", &logon);
+    }
+}
+
+#[test]
+fn a_half_hello_or_logon_then_the_end_of_the_stream_is_no_logon_and_disturbs_nobody() {
     let host = Host::start();
     let mut other = Peer::live(&host, 2);
     let mut stranger = Peer::connect(&host);

@@ -188,6 +188,19 @@ impl Host {
     }
 }
 
+impl Host {
+    /// What `work` sends comes to the gateway at once: it does not run meanwhile.
+    pub fn while_it_sleeps<T>(&self, work: impl FnOnce() -> T) -> T {
+        use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().expect("it has stopped");
+        let done = work();
+        kill_process(pid, Signal::CONT).unwrap();
+        done
+    }
+}
+
 /// Asks until there is an answer.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();

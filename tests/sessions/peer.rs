@@ -1,7 +1,7 @@
 //! A peer that is driven by hand: every frame is written here, so that it can be wrong.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
@@ -153,7 +153,11 @@ pub fn rejected(cl_ord_id: u64) -> NewOrder {
 
 impl Peer {
     pub fn connect(host: &Host) -> Self {
-        let stream = TcpStream::connect(host.tcp_address()).expect("connects");
+        Self::connect_to(&host.tcp_address())
+    }
+
+    pub fn connect_to(address: &str) -> Self {
+        let stream = TcpStream::connect(address).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -200,6 +204,14 @@ impl Peer {
         match &self.stream {
             Stream::Tcp(stream) => rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap(),
             Stream::Unix(_) => panic!("a unix socket has no reset"),
+        }
+    }
+
+    /// Nothing more is said on this end; what comes can still be read.
+    pub fn end_stream(&self) {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
         }
     }
 
@@ -259,6 +271,15 @@ impl Peer {
             }
             before.push(said);
         }
+    }
+
+    /// True when something has come and was not read.
+    pub fn has_unread(&self) -> bool {
+        let Stream::Tcp(stream) = &self.stream else { panic!("asked of TCP only") };
+        stream.set_nonblocking(true).unwrap();
+        let is_there = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        !self.unread.is_empty() || is_there
     }
 
     /// All frames up to the end of the stream.

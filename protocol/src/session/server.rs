@@ -192,7 +192,11 @@ impl ServerSession {
 
     /// Takes the end of the stream of frames in: what follows cannot be read.
     pub fn handle_frame_error(&mut self, now: Now, fault: FrameError, out: &mut [u8]) -> Step<ServerAction> {
-        self.end(now, out, fault.reason, "malformed frame header")
+        let text = match fault.reason {
+            Reason::FrameSize => "lengths: multiples of 8, frames 32 to 1024 bytes",
+            _ => "malformed frame header",
+        };
+        self.end(now, out, fault.reason, text)
     }
 
     /// Takes the caller's answer to `CheckLogon` in.
