@@ -99,6 +99,8 @@ pub struct Connection {
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) partial_len: usize,
+    /// The peer has closed: no further readiness will tell of what is left to read.
+    pub(super) read_closed: bool,
     pub(super) partial: [u8; CLIENT_FRAME_BYTES_MAX],
 }
 

@@ -178,7 +178,8 @@ impl Connections {
             if token >= LISTENER_TOKENS {
                 self.accept_ready = true;
             } else if let Some(Some(connection)) = self.slots.get_mut(token) {
-                connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                connection.read_closed |= event.is_read_closed() || event.is_error();
+                connection.readable |= event.is_readable() || connection.read_closed;
                 connection.writable |= event.is_writable();
                 if connection.readable {
                     self.to_read.add(token as u32);
@@ -245,6 +246,7 @@ impl Connections {
             closing: None,
             readable: true,
             writable: true,
+            read_closed: false,
             partial_len: 0,
             partial: [0; CLIENT_FRAME_BYTES_MAX],
         };
@@ -305,8 +307,8 @@ impl Connections {
         let room_bytes = room.len();
         match connection.stream.read(room) {
             Transfer::Bytes(bytes) => {
-                // A short read has emptied the socket: readiness will tell of more.
-                connection.readable = bytes == room_bytes;
+                // A short read has emptied the socket: readiness will tell of more, unless the end is all there is.
+                connection.readable = bytes == room_bytes || connection.read_closed;
                 if connection.readable {
                     self.to_read.add(index);
                 }

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 use tradecore_protocol::Reason;
+use tradecore_protocol::codes::TakeoverPolicy;
 use tradecore_protocol::fields::ExecType;
 use tradecore_protocol::messages::{
-    CancelOrder, LogonAck, LogonReject, NotApplied, ReplayComplete, RequestReject, SessionReject, Terminate,
+    CancelOrder, Heartbeat, LogonAck, LogonReject, NotApplied, ReplayComplete, RequestReject, SessionReject, Terminate,
 };
 use tradecore_protocol::wire::{U16, U64};
 
@@ -217,8 +218,21 @@ fn the_end_of_a_stream_ends_the_connection_at_once_though_it_comes_with_the_last
 fn a_half_hello_or_logon_then_the_end_of_the_stream_is_no_logon_and_disturbs_nobody() {
     let host = Host::start();
     let mut other = Peer::live(&host, 2);
+    let half_hello = &frame_of(0, 0, &hello("k1"))[..50];
     let mut stranger = Peer::connect(&host);
-    stranger.send_bytes(&frame_of(0, 0, &hello("k1"))[..50]);
+    stranger.send_bytes(half_hello);
+    stranger.end_stream();
+    assert!(stranger.read_to_end().is_empty(), "nobody is there to be told anything");
+    let mut stranger = Peer::connect(&host);
+    stranger.say_hello(&hello("k1"));
+    let half_logon = frame_of(0, 0, &stranger.signed(&Identity::of(1).logon()))[..100].to_vec();
+    host.while_it_sleeps(|| {
+        stranger.send_bytes(&half_logon);
+        stranger.end_stream();
+    });
+    assert!(stranger.read_to_end().is_empty(), "nor is it waited for");
+    let mut stranger = Peer::connect(&host);
+    stranger.send_bytes(half_hello);
     stranger.reset();
     let mut refused = Peer::connect(&host);
     refused.send_bytes(&frame_of(0, 0, &LogonReject::default()));
