@@ -316,6 +316,7 @@ impl Gateway {
             && let Some(connection) = self.connections.get_mut(connection)
         {
             connection.session.set_ack(meta.client_seq);
+            connection.ack_journal_seq = seq;
         }
         if meta.report_no == 0 {
             return;

@@ -91,7 +91,8 @@ impl Gateway {
             return;
         }
         let written = connection.session.replay_complete(now, open_orders, &mut reply).unwrap_or(0);
-        if !self.queue(index, reply.get(..written).unwrap_or_default(), None, now) {
+        let journal_seq = Some(self.journal.last_seq());
+        if !self.queue(index, reply.get(..written).unwrap_or_default(), journal_seq, now) {
             self.slow_consumer(index, now);
         }
     }

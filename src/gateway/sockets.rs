@@ -86,11 +86,14 @@ impl Gateway {
         now: Now,
     ) {
         let written = reply.get(..step.written).unwrap_or_default();
-        let has_room = if let ServerAction::Close { .. } = step.action {
-            self.queue_goodbye(index, written);
-            true
-        } else {
-            self.queue(index, written, None, now)
+        let has_room = match step.action {
+            ServerAction::Close { .. } => {
+                self.queue_goodbye(index, written);
+                true
+            }
+            // It tells where the session stands: the client forgets what it hears was processed.
+            ServerAction::LoggedOn(_) => self.queue(index, written, Some(self.journal.last_seq()), now),
+            _ => self.queue(index, written, None, now),
         };
         match step.action {
             ServerAction::None | ServerAction::Duplicate => {}
@@ -216,6 +219,9 @@ impl Gateway {
 
     pub(super) fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>, _now: Now) -> bool {
         let last_seq = self.journal.last_seq();
+        // Every header acknowledges: no frame leaves before what its `ack_seq` says is durable.
+        let ack_at = self.connections.get(index).map_or(0, |connection| connection.ack_journal_seq);
+        let journal_seq = journal_seq.or((ack_at > self.durable_seq()).then_some(ack_at));
         self.connections.queue(index, frame, journal_seq, last_seq, &mut self.gate)
     }
 }

@@ -83,6 +83,8 @@ pub struct Connection {
     pub refusals: Throttle,
     /// Refusals by the throttle in a row.
     pub strikes: u32,
+    /// Journal sequence number of the event that the session's `ack_seq` acknowledges.
+    pub ack_journal_seq: u64,
     /// Subscribed instruments.
     pub subscribed: InstrumentSet,
     /// Subscribed instruments with a quote that has not been sent.
@@ -97,10 +99,10 @@ pub struct Connection {
     pub(super) out: ByteQueue,
     pub(super) closing: Option<(Reason, u64)>,
     pub(super) readable: bool,
-    pub(super) writable: bool,
-    pub(super) partial_len: usize,
     /// The peer has closed: no further readiness will tell of what is left to read.
     pub(super) read_closed: bool,
+    pub(super) writable: bool,
+    pub(super) partial_len: usize,
     pub(super) partial: [u8; CLIENT_FRAME_BYTES_MAX],
 }
 

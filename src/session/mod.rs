@@ -236,6 +236,7 @@ impl Connections {
             cancel_throttle: Throttle::new(0, 0, now.mono_ns),
             refusals: Throttle::new(0, 0, now.mono_ns),
             strikes: 0,
+            ack_journal_seq: 0,
             subscribed: InstrumentSet::default(),
             stale_quotes: InstrumentSet::default(),
             answers: Answers::default(),
@@ -245,8 +246,8 @@ impl Connections {
             out: ByteQueue::default(),
             closing: None,
             readable: true,
-            writable: true,
             read_closed: false,
+            writable: true,
             partial_len: 0,
             partial: [0; CLIENT_FRAME_BYTES_MAX],
         };
@@ -347,10 +348,10 @@ impl Connections {
     }
 
     /// Queues the frame that ends a connection behind all others; there is room for it beyond what the others may
-    /// take, so that a slow consumer is told why it is sent away.
+    /// take, so that a slow consumer is told why it is sent away. What it says of numbers waits until it is durable.
     pub fn queue_goodbye(&mut self, index: u32, frame: &[u8], last_seq: u64, gate: &mut Gate) {
         // An empty pool leaves the end of the stream as the only answer.
-        let _ = self.queue_up_to(usize::MAX, index, frame, None, last_seq, gate);
+        let _ = self.queue_up_to(usize::MAX, index, frame, Some(last_seq), last_seq, gate);
     }
 
     fn queue_up_to(

@@ -324,7 +324,8 @@ impl ServerSession {
         }
     }
 
-    /// Client frames up to `seq` are durably processed: told in every further header.
+    /// Client frames up to `seq` are processed: told in every further header. No frame may leave before that is
+    /// durable.
     pub fn set_ack(&mut self, seq: u64) {
         self.ack_seq = self.ack_seq.max(seq);
     }
