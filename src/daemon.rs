@@ -32,6 +32,7 @@ use crate::outbox::Outbox;
 use crate::session::directory::{Directory, Entry};
 use crate::session::lockout::{LockoutBounds, Lockouts};
 use crate::session::socket::Listener;
+use crate::session::throttle::Pace;
 use crate::session::{Bounds, Connections};
 use crate::systemd::Notifier;
 
@@ -205,7 +206,6 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
             throttle_rate: config.session.throttle_rate,
             throttle_burst: config.session.throttle_burst,
             throttle_strikes: config.session.throttle_strikes,
-            refusals_max: config.session.refusals_max,
             durability_lag_max: config.journal.durability_lag_max,
             durability,
             ids_max: ids_per_client_epoch(&config),
@@ -332,6 +332,7 @@ fn listeners(config: &Config) -> Result<Vec<Listener>, DaemonError> {
 }
 
 fn directory(config: &Config) -> Result<Directory, DaemonError> {
+    let bounds = &config.session;
     let mut directory = Directory::default();
     for session in &config.sessions {
         let secret = config.secret(session)?;
@@ -342,6 +343,7 @@ fn directory(config: &Config) -> Result<Directory, DaemonError> {
             roles: roles_of(Role::from(session.role)),
             accounts: session.accounts.clone().into_boxed_slice(),
             cod_mode: session.cod_mode.into(),
+            pace: Pace::new(bounds.throttle_rate, bounds.throttle_burst, bounds.refusals_max),
             connection: None,
         };
         directory.insert(session.id, entry);

@@ -60,8 +60,6 @@ pub struct Settings {
     pub throttle_burst: u32,
     /// Throttled frames in a row after which the session is ended.
     pub throttle_strikes: u32,
-    /// Messages that the session rules refuse at once, and one more each second, before the session is ended.
-    pub refusals_max: u32,
     /// Events journaled but not yet durable above which new orders are refused.
     pub durability_lag_max: u64,
     /// Class that reports and new orders wait for.

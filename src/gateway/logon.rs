@@ -10,12 +10,8 @@ use tradecore_protocol::session::{
 
 use super::Gateway;
 use crate::session::LoggedOnAs;
-use crate::session::throttle::Throttle;
 
 const NS_PER_MS: u64 = 1_000_000;
-
-/// Messages that the session rules refuse and that are forgiven, per second.
-const REFUSALS_PER_SECOND: u32 = 1;
 
 impl Gateway {
     pub(super) fn check_logon(&mut self, index: u32, query: &LogonQuery, now: Now) {
@@ -95,12 +91,8 @@ impl Gateway {
             self.end_connection(old.index, Reason::TakenOver, "another connection has the session", now);
         }
         self.counters.logons.add(1);
-        let settings = self.settings;
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.logged_on = Some(LoggedOnAs { session_id, role: logged_on.role, cod_mode: logged_on.cod_mode });
-        connection.throttle = Throttle::new(settings.throttle_rate, settings.throttle_burst, now.mono_ns);
-        connection.cancel_throttle = connection.throttle;
-        connection.refusals = Throttle::new(REFUSALS_PER_SECOND, settings.refusals_max, now.mono_ns);
         let id = connection.id;
         if logged_on.role == Role::DropCopy {
             self.drop_copies.push(id);

@@ -20,7 +20,8 @@ impl Gateway {
         let Some(logged_on) = connection.logged_on else { return };
         let template_id = frame.header.template_id;
         let adds_risk = matches!(template_id, wire::NewOrder::TEMPLATE_ID | wire::ReplaceOrder::TEMPLATE_ID);
-        let bucket = if adds_risk { &mut connection.throttle } else { &mut connection.cancel_throttle };
+        let Some(entry) = self.directory.get_mut(logged_on.session_id) else { return };
+        let bucket = if adds_risk { &mut entry.pace.orders } else { &mut entry.pace.others };
         if let Err(wait_ns) = bucket.take(now.mono_ns) {
             connection.strikes = connection.strikes.saturating_add(1);
             let too_many = connection.strikes > self.settings.throttle_strikes;

@@ -205,8 +205,9 @@ impl Gateway {
         self.counters.refusals.add(1);
         // Orders that come before the replay is complete are early, not wrong.
         if reason != Reason::ReplayInProgress
-            && let Some(connection) = self.connections.get_mut(index)
-            && connection.refusals.take(now.mono_ns).is_err()
+            && let Some(logged_on) = self.connections.get(index).and_then(|connection| connection.logged_on)
+            && let Some(entry) = self.directory.get_mut(logged_on.session_id)
+            && entry.pace.refusals.take(now.mono_ns).is_err()
         {
             self.end_connection(index, Reason::RateLimit, "too many messages that the session refuses", now);
         }

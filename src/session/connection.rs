@@ -8,7 +8,6 @@ use tradecore_protocol::session::ServerSession;
 use super::lockout::Host;
 use super::pool::ByteQueue;
 use super::socket::Stream;
-use super::throttle::Throttle;
 use crate::egress::gate::ConnectionId;
 use crate::egress::replay::{Ask, Block};
 
@@ -75,12 +74,6 @@ pub struct Connection {
     pub session: ServerSession,
     /// What it speaks for, once it is logged on.
     pub logged_on: Option<LoggedOnAs>,
-    /// Frames per second, orders.
-    pub throttle: Throttle,
-    /// Frames per second, cancels and queries.
-    pub cancel_throttle: Throttle,
-    /// Messages refused by the session rules that it may still send.
-    pub refusals: Throttle,
     /// Refusals by the throttle in a row.
     pub strikes: u32,
     /// Journal sequence number of the event that the session's `ack_seq` acknowledges.

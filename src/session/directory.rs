@@ -4,6 +4,7 @@ use tradecore_protocol::fields::CodMode;
 use tradecore_protocol::layout::Text;
 use tradecore_protocol::transcript::MacKey;
 
+use super::throttle::Pace;
 use crate::egress::gate::ConnectionId;
 
 /// What the configuration says of a session.
@@ -19,6 +20,8 @@ pub struct Entry {
     pub accounts: Box<[u32]>,
     /// Cancel-on-disconnect mode by default.
     pub cod_mode: CodMode,
+    /// What it may still send.
+    pub pace: Pace,
     /// The connection that speaks for it now.
     pub connection: Option<ConnectionId>,
 }

@@ -27,7 +27,6 @@ pub use connection::{Connection, LoggedOnAs, OpenOrdersCursor};
 use places::Places;
 use pool::{ByteQueue, Pool};
 use socket::{Listener, Stream, Transfer};
-use throttle::Throttle;
 
 /// Instruments that a connection can subscribe to.
 pub const SUBSCRIPTIONS_MAX: u32 = 256;
@@ -232,9 +231,6 @@ impl Connections {
             host,
             session: ServerSession::new(config, nonce(), now),
             logged_on: None,
-            throttle: Throttle::new(0, 0, now.mono_ns),
-            cancel_throttle: Throttle::new(0, 0, now.mono_ns),
-            refusals: Throttle::new(0, 0, now.mono_ns),
             strikes: 0,
             ack_journal_seq: 0,
             subscribed: InstrumentSet::default(),

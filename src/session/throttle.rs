@@ -1,7 +1,8 @@
 //! How many frames a session may send: a token bucket on the turn's clock.
 //!
-//! Throttles are not journaled and start full. Cancels and heartbeats have a bucket of their own, so
-//! that a flood of orders cannot keep a cancel out.
+//! Throttles belong to sessions, not to connections: a reconnect fills no bucket. They are not journaled, so at
+//! start nothing counts as used. Cancels and queries have a bucket of their own, so that a flood of orders cannot
+//! keep a cancel out.
 
 /// A token bucket.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,29 @@ impl Throttle {
             }
             None => Err(TOKEN.saturating_sub(self.level).div_ceil(self.rate)),
         }
+    }
+}
+
+/// Messages that the session rules refuse and that are forgiven, per second.
+const REFUSALS_PER_SECOND: u32 = 1;
+
+/// What a session may send, over all its connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// New orders and replaces.
+    pub orders: Throttle,
+    /// Cancels and queries.
+    pub others: Throttle,
+    /// Messages that the session rules refuse.
+    pub refusals: Throttle,
+}
+
+impl Pace {
+    /// Frames a second and above that, and refusals at once.
+    #[must_use]
+    pub const fn new(rate: u32, burst: u32, refusals_max: u32) -> Self {
+        let frames = Throttle::new(rate, burst, 0);
+        Self { orders: frames, others: frames, refusals: Throttle::new(REFUSALS_PER_SECOND, refusals_max, 0) }
     }
 }
 

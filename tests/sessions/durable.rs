@@ -17,6 +17,7 @@ use tradecore::outbox::Outbox;
 use tradecore::session::directory::{Directory, Entry};
 use tradecore::session::lockout::{LockoutBounds, Lockouts};
 use tradecore::session::socket::Listener;
+use tradecore::session::throttle::Pace;
 use tradecore::session::{Bounds, Connections};
 use tradecore_domain::command::Command;
 use tradecore_domain::market::Market;
@@ -64,6 +65,7 @@ fn directory() -> Directory {
             roles: roles::TRADE,
             accounts: Box::default(),
             cod_mode: CodMode::None,
+            pace: Pace::new(0, 0, 100),
             connection: None,
         };
         directory.insert(session_id, entry);
@@ -97,7 +99,6 @@ impl Gated {
                 throttle_rate: 0,
                 throttle_burst: 0,
                 throttle_strikes: 0,
-                refusals_max: 100,
                 durability_lag_max: 1000,
                 durability: Durability::Synced,
                 ids_max: 100,
