@@ -67,7 +67,7 @@ impl Peer {
             role: Role::Trade,
             environment: Environment::Virtual,
             heartbeat_ms: 300_000,
-            cod_mode: CodMode::None,
+            cod_mode: Some(CodMode::None),
             cod_window_ms: 0,
             takeover: TakeoverPolicy::TakeOver,
             replay_mode: ReplayMode::Replay,

@@ -404,7 +404,7 @@ fn transcript() -> [Vec<u8>; 4] {
         role: Role::Trade,
         environment: Environment::Virtual,
         heartbeat_ms: 1_000,
-        cod_mode: CodMode::Disconnect,
+        cod_mode: Some(CodMode::Disconnect),
         cod_window_ms: 5_000,
         takeover: TakeoverPolicy::TakeOver,
         replay_mode: ReplayMode::Replay,
@@ -419,6 +419,7 @@ fn transcript() -> [Vec<u8>; 4] {
         oldest_report_seq: 1,
         client_epoch: 1,
         roles: roles::TRADE,
+        cod_mode: CodMode::None,
         is_connected: false,
         served_at: Text::EMPTY,
     };

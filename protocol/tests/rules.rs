@@ -125,7 +125,7 @@ fn ends(role: Role) -> (ServerSession, ClientSession) {
         role,
         environment: Environment::Paper,
         heartbeat_ms: 100,
-        cod_mode: CodMode::None,
+        cod_mode: Some(CodMode::None),
         cod_window_ms: 0,
         takeover: TakeoverPolicy::Refuse,
         replay_mode: ReplayMode::Replay,
@@ -145,6 +145,7 @@ fn answer(server: &mut ServerSession, out: &mut [u8]) -> usize {
         oldest_report_seq: 1,
         client_epoch: 1,
         roles: roles::ALL,
+        cod_mode: CodMode::None,
         is_connected: false,
         served_at: Text::EMPTY,
     };

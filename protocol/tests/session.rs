@@ -51,7 +51,7 @@ fn client_config() -> ClientConfig {
         role: Role::Trade,
         environment: Environment::Paper,
         heartbeat_ms: 1_000,
-        cod_mode: CodMode::Disconnect,
+        cod_mode: Some(CodMode::Disconnect),
         cod_window_ms: 0,
         takeover: TakeoverPolicy::Refuse,
         replay_mode: ReplayMode::Replay,
@@ -69,6 +69,7 @@ fn session_facts() -> SessionFacts {
         oldest_report_seq: 5,
         client_epoch: 1,
         roles: roles::TRADE,
+        cod_mode: CodMode::None,
         is_connected: false,
         served_at: Text::new("10.0.0.2:7000"),
     }

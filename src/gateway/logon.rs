@@ -72,6 +72,7 @@ impl Gateway {
             oldest_report_seq: self.oldest_report(next_report_seq),
             client_epoch: session.client_epoch,
             roles: entry.roles,
+            cod_mode: entry.cod_mode,
             is_connected: entry.connection.is_some(),
             served_at: Text::EMPTY,
         })

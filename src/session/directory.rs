@@ -18,7 +18,7 @@ pub struct Entry {
     pub roles: u8,
     /// Accounts that it may use; empty for all.
     pub accounts: Box<[u32]>,
-    /// Cancel-on-disconnect mode by default.
+    /// Cancel-on-disconnect mode of a logon that names none.
     pub cod_mode: CodMode,
     /// What it may still send.
     pub pace: Pace,

@@ -16,7 +16,11 @@ use super::host::{ADMIN, DROP_COPY, Host, Setup, wait_for};
 use super::peer::{Identity, Peer, Said, frame_of, reason, rejected, resting};
 
 fn drop_copy(host: &Host) -> Peer {
-    Peer::live_as(host, &Identity { role: Role::DropCopy, ..Identity::of(DROP_COPY) })
+    drop_copy_from(host, 1)
+}
+
+fn drop_copy_from(host: &Host, next_expected_seq: u64) -> Peer {
+    Peer::live_as(host, &Identity { role: Role::DropCopy, next_expected_seq, ..Identity::of(DROP_COPY) })
 }
 
 fn admin(host: &Host) -> Peer {
@@ -153,6 +157,28 @@ fn what_a_logon_says_of_its_end_is_what_happens_to_the_orders() {
 }
 
 #[test]
+#[test]
+fn a_logon_that_names_no_mode_has_the_configured_one() {
+    let sections =
+        "[[sessions]]\nid = 8\nkey_id = \"k8\"\nsecret_file = \"key\"\nrole = \"trade\"\ncod_mode = \"both\"\n";
+    let host = Host::trading(&Setup { sections, ..Setup::default() });
+    let mut logon = Identity::of(8).logon();
+    logon.cod_mode = 0;
+    let mut peer = Peer::connect(&host);
+    assert_eq!(peer.log_on_with("k8", &logon).cod_mode, CodMode::Both.raw());
+    peer.expect::<ReplayComplete>();
+    peer.place_resting(1, &resting(1));
+    let mut copy = drop_copy_from(&host, 3);
+    peer.send(0, &goodbye(Reason::Logout));
+    assert_eq!(peer.read_to_terminate().1.cod_action, CodAction::CancelNow.raw());
+    assert_eq!(read_to_the_end_of(&mut copy, 1).len(), 1);
+
+    let ack = Peer::connect(&host).log_on_with("k8", &Identity { next_client_seq: 2, ..Identity::of(8) }.logon());
+    assert_eq!(ack.cod_mode, CodMode::None.raw(), "what the logon names is in force");
+    logon.session_id = U32::new(1);
+    assert_eq!(Peer::connect(&host).log_on_with("k1", &logon).cod_mode, CodMode::None.raw(), "the default");
+}
+
 fn a_session_that_returns_within_its_window_keeps_its_orders_and_one_that_does_not_loses_them() {
     let host = Host::trading(&Setup::default());
     let mut copy = drop_copy(&host);

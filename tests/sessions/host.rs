@@ -33,12 +33,14 @@ impl Drop for Host {
     }
 }
 
-/// What differs between the gateways of the tests: lines of `[listen]` and of `[session]`, and further sessions.
+/// What differs between the gateways of the tests: lines of `[listen]` and of `[session]`, further sessions, and
+/// further sections.
 #[derive(Default)]
 pub struct Setup {
     pub listen: &'static str,
     pub session: &'static str,
     pub traders_more: u32,
+    pub sections: &'static str,
 }
 
 fn config(setup: &Setup) -> String {
@@ -110,6 +112,7 @@ open_orders_max = 4000
     session(DROP_COPY, "drop_copy");
     session(MARKET_DATA, "market_data");
     (0..setup.traders_more).for_each(|nth| session(MARKET_DATA + 1 + nth, "trade"));
+    text.push_str(setup.sections);
     text
 }
 

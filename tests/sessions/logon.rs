@@ -39,7 +39,7 @@ fn every_wrong_logon_gets_its_reason_and_only_a_proven_identity_is_told_more() {
         ("a heartbeat that is too short", "k1", |logon| logon.heartbeat_ms = U32::new(1), Reason::FieldValue),
         ("a window that is too long", "k1", |logon| logon.cod_window_ms = U32::new(60_001), Reason::FieldValue),
         ("reports from 0", "k1", |logon| logon.next_expected_seq = U64::new(0), Reason::FieldValue),
-        ("a mode that is none", "k1", |logon| logon.cod_mode = 0, Reason::FieldValue),
+        ("a mode that is none", "k1", |logon| logon.cod_mode = 5, Reason::FieldValue),
     ];
     for (name, key_id, change, expected) in unproven {
         let (_, _, reject) = refusal(&host, key_id, change);

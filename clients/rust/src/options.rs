@@ -46,8 +46,8 @@ pub struct Options {
     pub environment: Environment,
     /// Heartbeat interval, ms.
     pub heartbeat_ms: u32,
-    /// Cancel-on-disconnect mode.
-    pub cod_mode: CodMode,
+    /// Cancel-on-disconnect mode; `None` for the one that the gateway has configured.
+    pub cod_mode: Option<CodMode>,
     /// Cancel-on-disconnect window, ms.
     pub cod_window_ms: u32,
     /// What happens to a connection that the session has already. With `Refuse` it stays, and the first logon ends
@@ -75,7 +75,7 @@ impl Options {
             role: Role::Trade,
             environment: Environment::Virtual,
             heartbeat_ms: 1000,
-            cod_mode: CodMode::None,
+            cod_mode: None,
             cod_window_ms: 0,
             // A half-open connection of our own must not keep us out.
             takeover: TakeoverPolicy::TakeOver,

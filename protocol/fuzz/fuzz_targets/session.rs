@@ -32,7 +32,7 @@ fn ends() -> (ServerSession, ClientSession) {
         role: Role::Trade,
         environment: Environment::Virtual,
         heartbeat_ms: 1_000,
-        cod_mode: CodMode::Both,
+        cod_mode: Some(CodMode::Both),
         cod_window_ms: 0,
         takeover: TakeoverPolicy::TakeOver,
         replay_mode: ReplayMode::Replay,
@@ -47,6 +47,7 @@ fn ends() -> (ServerSession, ClientSession) {
         oldest_report_seq: 2,
         client_epoch: 1,
         roles: 0xff,
+        cod_mode: CodMode::None,
         is_connected: false,
         served_at: Text::EMPTY,
     };

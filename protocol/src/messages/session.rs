@@ -55,7 +55,7 @@ layouts! {
         56 next_client_seq: U64, "seq", "The first number that the client will send; from 1.";
         64 heartbeat_ms: U32, "ms", "Heartbeat interval of both directions, within the challenge's bounds.";
         68 cod_window_ms: U32, "ms", "Wait before cancel on disconnect; at most 60,000.";
-        72 cod_mode: u8, "CodMode", "Cancel-on-disconnect mode.";
+        72 cod_mode: u8, "CodMode", "Cancel-on-disconnect mode; 0 for the configured one, `sessions.cod_mode`.";
         73 takeover_policy: u8, "TakeoverPolicy", "What to do if the session is connected already.";
         74 replay_mode: u8, "ReplayMode", "What to do about missed reports.";
         75 reserved0: u8, "", "Must be 0.";

@@ -33,8 +33,8 @@ pub struct ClientConfig {
     pub environment: Environment,
     /// Heartbeat interval, ms.
     pub heartbeat_ms: u32,
-    /// Cancel-on-disconnect mode.
-    pub cod_mode: CodMode,
+    /// Cancel-on-disconnect mode; `None` for the one that the gateway has configured.
+    pub cod_mode: Option<CodMode>,
     /// Cancel-on-disconnect window, ms.
     pub cod_window_ms: u32,
     /// What to do if the session is connected already.

@@ -45,6 +45,8 @@ pub struct SessionFacts {
     pub client_epoch: u16,
     /// Roles that the session may take: bit `1 << Role::raw()` each.
     pub roles: u8,
+    /// Cancel-on-disconnect mode of a logon that names none.
+    pub cod_mode: CodMode,
     /// True while another connection has the session.
     pub is_connected: bool,
     /// `host:port` of the gateway that serves the core which the logon names; empty if unknown.
@@ -128,7 +130,8 @@ pub struct LoggedOn {
 pub(super) struct LogonFields {
     pub(super) role: Role,
     pub(super) environment: Environment,
-    pub(super) cod_mode: CodMode,
+    /// `None`: as configured.
+    pub(super) cod_mode: Option<CodMode>,
     pub(super) takeover: TakeoverPolicy,
     pub(super) replay_mode: ReplayMode,
 }
@@ -152,7 +155,10 @@ pub(super) fn check_fields(logon: &Logon, config: &ServerConfig) -> Result<Logon
     Ok(LogonFields {
         role: Role::from_raw(logon.role).ok_or(value("role: 1 to 4"))?,
         environment: Environment::from_raw(logon.environment).ok_or(value("environment: 1 to 3"))?,
-        cod_mode: CodMode::from_raw(logon.cod_mode).ok_or(value("cod_mode: 1 to 4"))?,
+        cod_mode: match logon.cod_mode {
+            0 => None,
+            raw => Some(CodMode::from_raw(raw).ok_or(value("cod_mode: 0 to 4"))?),
+        },
         takeover: TakeoverPolicy::from_raw(logon.takeover_policy).ok_or(value("takeover_policy: 1 or 2"))?,
         replay_mode: ReplayMode::from_raw(logon.replay_mode).ok_or(value("replay_mode: 1 or 2"))?,
     })
@@ -204,7 +210,7 @@ pub(super) fn decide(
         next_report_seq: session.next_report_seq,
         expected_client_seq: next_client_seq.max(unsent_client_seq),
         not_applied: u32::try_from(not_applied).unwrap_or(u32::MAX),
-        cod_mode: fields.cod_mode,
+        cod_mode: fields.cod_mode.unwrap_or(session.cod_mode),
         cod_window_ms: logon.cod_window_ms.get(),
         heartbeat_ms: logon.heartbeat_ms.get(),
     })
@@ -213,6 +219,7 @@ pub(super) fn decide(
 /// The ack of an accepted logon, but for its MAC.
 pub(super) fn ack_of(
     logon: &Logon,
+    logged_on: &LoggedOn,
     config: &ServerConfig,
     session: &SessionFacts,
     gateway: &GatewayFacts,
@@ -231,7 +238,7 @@ pub(super) fn ack_of(
         server_time_ns: U64::new(utc_ns),
         heartbeat_ms: logon.heartbeat_ms,
         cod_window_ms: logon.cod_window_ms,
-        cod_mode: logon.cod_mode,
+        cod_mode: logged_on.cod_mode.raw(),
         replay_mode: logon.replay_mode,
         trading_state: gateway.trading_state.raw(),
         kill_state: gateway.kill_state.raw(),

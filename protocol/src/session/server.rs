@@ -225,7 +225,7 @@ impl ServerSession {
             }
         };
         // After this point it must succeed, but for room.
-        let mut ack = logon::ack_of(&self.logon, &self.config, session, gateway, now.utc_ns);
+        let mut ack = logon::ack_of(&self.logon, &logged_on, &self.config, session, gateway, now.utc_ns);
         greeting.sign_ack(key, &self.logon, &mut ack);
         self.phase = Phase::Replaying;
         self.liveness = Liveness::new(logged_on.heartbeat_ms, now.mono_ns);

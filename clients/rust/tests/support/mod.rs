@@ -11,7 +11,9 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tradecore_client::protocol::codes::{KillState, frame_flags};
-use tradecore_client::protocol::fields::{BrokerStatus, Durability, Environment, ExecType, OrdStatus, TradingState};
+use tradecore_client::protocol::fields::{
+    BrokerStatus, CodMode, Durability, Environment, ExecType, OrdStatus, TradingState,
+};
 use tradecore_client::protocol::frame::{Envelope, Frame, encode, next_frame};
 use tradecore_client::protocol::layout::Text;
 use tradecore_client::protocol::messages::{ExecReport, LogonAck, MarketDataSubscribe, roles};
@@ -106,6 +108,7 @@ impl State {
             oldest_report_seq: self.oldest_report_seq,
             client_epoch: self.client_epoch,
             roles: roles::TRADE,
+            cod_mode: CodMode::None,
             is_connected: false,
             served_at: Text::EMPTY,
         }

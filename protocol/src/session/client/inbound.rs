@@ -61,7 +61,7 @@ impl ClientSession {
             next_client_seq: U64::new(self.position.next_client_seq),
             heartbeat_ms: U32::new(config.heartbeat_ms),
             cod_window_ms: U32::new(config.cod_window_ms),
-            cod_mode: config.cod_mode.raw(),
+            cod_mode: config.cod_mode.map_or(0, |mode| mode.raw()),
             takeover_policy: config.takeover.raw(),
             replay_mode: config.replay_mode.raw(),
             app_name: config.app_name,
