@@ -3,6 +3,7 @@
 //! A long answer is given some frames a turn, while the connection has room.
 
 use tradecore_domain::State;
+use tradecore_domain::event::OrderImage;
 use tradecore_domain::market::Market;
 use tradecore_protocol::codes::{KillState, SubscribeAction, frame_flags};
 use tradecore_protocol::fields::{
@@ -120,7 +121,7 @@ pub fn answer(
                 0 => sources.state.known(session_id, ClOrdId(request.cl_ord_id.get())).map(|known| known.order),
                 order_id => sources.state.order(OrderId(order_id)).copied(),
             };
-            let seen = order.filter(|order| logged_on.role != Role::Trade || order.session_id == session_id.0);
+            let seen = order.filter(|order| may_see_order(sources.directory, logged_on, order));
             if let Some(order) = &seen {
                 sender.send(&report::status_report(order, &report_place(place)), 0);
             }
@@ -196,10 +197,24 @@ pub fn answer(
             subscribe(sources, sender, request)
         }
         wire::FillsRequest::TEMPLATE_ID => match frame.read::<wire::FillsRequest>() {
+            // A session reads its own stream, all others that of the core.
+            Ok(request) if logged_on.role != Role::Trade && !may_see(request.account_id.get()) => {
+                Answer::Refused(Reason::AccountForbidden)
+            }
             Ok(request) => Answer::Fills(*request),
             Err(_) => Answer::Refused(Reason::BlockTooShort),
         },
         _ => Answer::Refused(Reason::UnknownTemplate),
+    }
+}
+
+/// A session sees its own orders, all others those of the accounts that they may use.
+fn may_see_order(directory: &Directory, logged_on: LoggedOnAs, order: &OrderImage) -> bool {
+    match logged_on.role {
+        Role::Trade => order.session_id == logged_on.session_id,
+        Role::DropCopy | Role::MarketData | Role::Admin => {
+            directory.get(logged_on.session_id).is_some_and(|entry| entry.may_use(order.account_id))
+        }
     }
 }
 
@@ -244,7 +259,14 @@ fn subscribe(sources: Sources<'_>, mut sender: Sender<'_>, request: &wire::Marke
 }
 
 /// Goes on with a connection's open-orders answer; how many frames were sent.
-pub fn go_on(connections: &mut Connections, index: u32, state: &State, gate: &mut Gate, place: &Place) -> usize {
+pub fn go_on(
+    connections: &mut Connections,
+    index: u32,
+    state: &State,
+    directory: &Directory,
+    gate: &mut Gate,
+    place: &Place,
+) -> usize {
     let Some(connection) = connections.get(index) else { return 0 };
     let (Some(mut cursor), Some(logged_on)) = (connection.open_orders, connection.logged_on) else { return 0 };
     if !connections.has_room(index, ROOM_FOR_TURN) || gate.room() < FRAMES_PER_TURN {
@@ -254,7 +276,7 @@ pub fn go_on(connections: &mut Connections, index: u32, state: &State, gate: &mu
     let mut sent: usize = 0;
     while sent < FRAMES_PER_TURN {
         let Some(order) = state.next_open_order(&mut cursor.position, VISITS_PER_TURN) else { break };
-        let is_seen = logged_on.role != Role::Trade || order.session_id == logged_on.session_id;
+        let is_seen = may_see_order(directory, logged_on, order);
         if is_seen && matches(cursor.account_id, order.account_id) && matches(cursor.instrument_id, order.instrument_id)
         {
             sender.send(&report::status_report(order, &report_place(place)), 0);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Config;
 use super::error::ConfigError;
 use super::keys::Instrument;
-use super::names::BrokerKind;
+use super::names::{BrokerKind, RoleName};
 use crate::market_data::decimal::parse_units;
 
 /// The first two values that do not agree.
@@ -27,6 +27,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
     unique(config, "sessions", "id", config.sessions.iter().map(|entry| entry.id.to_string()))?;
     instruments.iter().enumerate().try_for_each(|(index, entry)| check_instrument(config, index, entry))?;
+    if let Some(index) = config.sessions.iter().position(|s| s.role == RoleName::DropCopy && !s.accounts.is_empty()) {
+        let problem = "a drop copy reads the reports of every account";
+        return Err(config.disagreement(&format!("sessions[{index}].accounts"), problem, "[], or another role"));
+    }
     config.sessions.iter().enumerate().try_for_each(|(index, session)| {
         match session.accounts.iter().find(|id| !config.accounts.iter().any(|known| known.id == **id)) {
             None => Ok(()),

@@ -179,7 +179,8 @@ section! {
         secret_file: PathBuf = [required "algo1".into()] in Allowed::Path;
         /// What it may do.
         role: RoleName = [required RoleName::Trade] in Allowed::Words(RoleName::WORDS);
-        /// Accounts that it may use; empty: all.
+        /// Accounts that it may use; empty: all. An operator so restricted must name one of them in mass cancels,
+        /// kill switches and questions for fills; a drop copy cannot be restricted.
         accounts: Vec<u32> = [vec![]] in Allowed::Ids(64);
         /// Which end of the session cancels its orders, unless the logon says otherwise; a flag of the order cancels
         /// it in every mode.

@@ -2,7 +2,7 @@
 
 use tradecore_domain::command::{Command, Origin};
 use tradecore_protocol::codes::er_flags;
-use tradecore_protocol::fields::{AccountId, SessionId};
+use tradecore_protocol::fields::{AccountId, Role, SessionId};
 use tradecore_protocol::frame::{Envelope, Frame, encode};
 use tradecore_protocol::messages as wire;
 use tradecore_protocol::reason::Reason;
@@ -60,8 +60,9 @@ impl Gateway {
 
     /// Why the gateway itself refuses, before any decision.
     pub(super) fn refusal_of(&self, command: &Command, logged_on: LoggedOnAs) -> Option<Reason> {
+        // Without an account a session means its own orders, an operator those of every account.
         let may_use = |account: AccountId| {
-            account == AccountId::NONE
+            account == AccountId::NONE && logged_on.role != Role::Admin
                 || self.directory.get(logged_on.session_id).is_some_and(|entry| entry.may_use(account.0))
         };
         let lag = self.journal.last_seq().saturating_sub(self.durable_seq());
@@ -69,6 +70,7 @@ impl Gateway {
             Command::PlaceOrder(order) => (order.account_id, true),
             Command::ReplaceOrder(_) => (AccountId::NONE, true),
             Command::MassCancel(cancel) => (cancel.account_id, false),
+            Command::SetKillSwitch { account_id, .. } => (*account_id, false),
             _ => (AccountId::NONE, false),
         };
         if !may_use(account_id) {

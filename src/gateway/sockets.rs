@@ -123,6 +123,7 @@ impl Gateway {
                 &mut self.connections,
                 index,
                 &self.state,
+                &self.directory,
                 &mut self.gate,
                 &queries::Place { now, journal_seq: self.journal.last_seq(), durability: self.settings.durability },
             ));

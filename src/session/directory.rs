@@ -27,7 +27,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// True when the session may see and use the account.
+    /// True when the session may see and use the account; with 0, all of them.
     #[must_use]
     pub fn may_use(&self, account_id: u32) -> bool {
         self.accounts.is_empty() || self.accounts.contains(&account_id)

@@ -7,8 +7,9 @@ use tradecore_protocol::codes::{
 };
 use tradecore_protocol::fields::{CodMode, ExecType, OrdStatus, Role, Side, exec_flags};
 use tradecore_protocol::messages::{
-    CancelOrder, ExecReport, KillSwitch, KillSwitchReport, Logon, LogonReject, MassCancel, MassCancelReport, NewOrder,
-    ReplayComplete, RequestReject, SessionReject, Terminate,
+    CancelOrder, ExecReport, FillsRequest, KillSwitch, KillSwitchReport, Logon, LogonReject, MassCancel,
+    MassCancelReport, NewOrder, OpenOrdersRequest, OrderStatusRequest, QueryEnd, ReplayComplete, RequestReject,
+    SessionReject, Terminate,
 };
 use tradecore_protocol::wire::{U16, U32, U64};
 
@@ -157,7 +158,6 @@ fn what_a_logon_says_of_its_end_is_what_happens_to_the_orders() {
 }
 
 #[test]
-#[test]
 fn a_logon_that_names_no_mode_has_the_configured_one() {
     let sections =
         "[[sessions]]\nid = 8\nkey_id = \"k8\"\nsecret_file = \"key\"\nrole = \"trade\"\ncod_mode = \"both\"\n";
@@ -179,6 +179,7 @@ fn a_logon_that_names_no_mode_has_the_configured_one() {
     assert_eq!(Peer::connect(&host).log_on_with("k1", &logon).cod_mode, CodMode::None.raw(), "the default");
 }
 
+#[test]
 fn a_session_that_returns_within_its_window_keeps_its_orders_and_one_that_does_not_loses_them() {
     let host = Host::trading(&Setup::default());
     let mut copy = drop_copy(&host);
@@ -524,6 +525,62 @@ fn an_admin_cancels_the_orders_of_every_session_and_cannot_lock_one_out_by_mista
         peer.expect_report(ExecType::Canceled);
         peer.place_resting(2, &resting(2));
     }
+}
+
+#[test]
+fn an_operator_of_some_accounts_sees_and_stops_no_others() {
+    let sections = r#"
+[[accounts]]
+id = 2
+currency = "USDT"
+initial_cash = "1000000"
+position_max = "100"
+open_orders_max = 100
+[[sessions]]
+id = 8
+key_id = "k8"
+secret_file = "key"
+role = "admin"
+accounts = [1]
+"#;
+    let host = Host::trading(&Setup { sections, ..Setup::default() });
+    let mut trader = Peer::live(&host, 1);
+    let own = trader.place_resting(1, &resting(1));
+    let hidden = trader.place_resting(2, &NewOrder { account_id: U32::new(2), ..resting(2) });
+    let mut admin = Peer::live_as(&host, &Identity { role: Role::Admin, ..Identity::of(8) });
+
+    let status = |order: &ExecReport| OrderStatusRequest { order_id: order.order_id, ..OrderStatusRequest::default() };
+    admin.send(0, &status(&own));
+    assert_eq!(admin.read_to::<QueryEnd>().0.len(), 1);
+    admin.send(0, &status(&hidden));
+    let (seen, end) = admin.read_to::<QueryEnd>();
+    assert_eq!((seen.len(), reason(end.reason)), (0, Reason::UnknownOrder));
+    admin.send(0, &OpenOrdersRequest::default());
+    let (seen, _) = admin.read_to::<QueryEnd>();
+    let seen: Vec<U64> = seen.iter().map(|said| said.read::<ExecReport>().unwrap().order_id).collect();
+    assert_eq!(seen, [own.order_id]);
+    for (account_id, is_allowed) in [(0, false), (1, true), (2, false)] {
+        admin.send(0, &FillsRequest { account_id: U32::new(account_id), ..FillsRequest::default() });
+        let said = admin.next_told();
+        let refused = said.read::<RequestReject>().map(|reject| reason(reject.reason));
+        assert_eq!(refused, (!is_allowed).then_some(Reason::AccountForbidden), "fills of {account_id}: {said:?}");
+    }
+
+    let all = kill(1, KillAction::Engage, kill_flags::CANCEL_OPEN);
+    let of = |account_id| KillSwitch { scope: KillScope::Account.raw(), account_id: U32::new(account_id), ..all };
+    let cancel_of = |account_id| MassCancel { account_id: U32::new(account_id), ..mass_cancel(1, 0) };
+    let acts =
+        [frame_of(1, 0, &all), frame_of(2, 0, &of(2)), frame_of(3, 0, &cancel_of(0)), frame_of(4, 0, &cancel_of(2))];
+    for act in acts {
+        admin.send_bytes(&act);
+        assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::AccountForbidden, "{act:?}");
+    }
+    admin.send(5, &of(1));
+    assert_eq!(admin.expect::<KillSwitchReport>().account_id.get(), 1);
+    read_mass_cancel(&mut admin, 1);
+    trader.expect_report(ExecType::PendingCancel);
+    assert_eq!(trader.expect_report(ExecType::Canceled).1.order_id, own.order_id);
+    trader.place_resting(3, &NewOrder { account_id: U32::new(2), ..resting(3) });
 }
 
 // ---- who sees everything ---------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ layouts! {
         16 to_exec_id: U64, "id", "Last FIX ExecID (17) wanted; 0 for no bound.";
         24 from_seq: U64, "seq", "First report wanted; 0 for no bound.";
         32 to_seq: U64, "seq", "Last report wanted; 0 for no bound.";
-        40 account_id: U32, "id", "Only this account; 0 for all that the session may see.";
+        40 account_id: U32, "id", "Only this account; 0 for all, if the session may see all.";
         44 count_max: U32, "frames", "Most fills wanted; 0 for the server's bound.";
     }
 }

@@ -60,6 +60,16 @@ fn a_session_of_an_account_that_is_not_there_is_refused() {
     );
 }
 
+#[test]
+fn a_drop_copy_of_some_accounts_is_refused() {
+    check_refused(
+        &with("role = \"trade\"", "role = \"drop_copy\""),
+        Code::Disagreement,
+        "gateway.toml:40: sessions[0].accounts = [1]: a drop copy reads the reports of every account; allowed: [], or \
+         another role",
+    );
+}
+
 /// `TEXT` with the section that begins at `header` twice.
 fn twice(header: &str) -> String {
     let start = TEXT.find(header).expect("there");
