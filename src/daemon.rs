@@ -92,6 +92,7 @@ impl DaemonError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(error) if error.code == Code::Secret => Exit::Credential,
+            Self::Definition { reason: tradecore_protocol::Reason::JournalFull, .. } => Exit::JournalNoSpace,
             Self::Config(_) | Self::Definition { .. } => Exit::Config,
             Self::Journal(error) => Exit::from(error),
             Self::Replay(_) | Self::Read(_) => Exit::JournalDamaged,

@@ -345,6 +345,73 @@ fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room
     assert!(append(&mut started, Space::Normal));
 }
 
+/// Appends records of 512 bytes while they fit; how many did.
+fn fill(started: &mut Started<Simulated>, space: Space) -> usize {
+    let fits = |started: &mut Started<Simulated>| started.writer.can_append(512, 1, space);
+    let mut count = 0;
+    while fits(started) {
+        started.writer.begin(1);
+        started.writer.append(64, 1, 480, |out| out.fill(1));
+        started.writer.commit();
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn a_start_on_a_full_disk_goes_on_in_the_room_that_the_last_life_had_left() {
+    // Longer than twice the reserve is what a first segment should be; the reserve is what a full disk leaves.
+    let config = Config { reserve_bytes: 80 << 10, first_segment_bytes: 256 << 10, ..config(false) };
+    for is_torn in [false, true] {
+        let disk = Simulated::default();
+        let mut started = start(&disk, &config, "boot", 0).expect("starts");
+        disk.set_free_bytes(Some(0));
+        fill(&mut started, Space::Normal);
+        if is_torn {
+            // Killed in the middle of a group: what is cut is kept aside, which needs room as well.
+            started.writer.begin(1);
+            started.writer.append(64, 1, 480, |out| out.fill(1));
+        }
+        let last_seq = started.writer.last_seq() - u64::from(is_torn);
+        let disk = disk.survivor(Crash::Process, &mut Dice::new(1));
+        disk.set_free_bytes(Some(0));
+        let mut started = start(&disk, &config, "boot", 0).expect("room enough for cancels");
+        assert_eq!((started.report.last_seq, started.report.kept_at.is_some()), (last_seq, is_torn));
+        assert_eq!(fill(&mut started, Space::Normal), 0, "what adds risk is refused");
+        let reserved = fill(&mut started, Space::Reserve);
+        assert!(reserved >= 120, "{reserved} records of 512 bytes in what was left of 80 KiB");
+        disk.set_free_bytes(None);
+        let next = started.maker.make(Pace::Gentle).expect("room again");
+        assert_eq!(next.header.segment_bytes, 256 << 10, "as long as it should be");
+    }
+}
+
+#[test]
+fn clean_stops_leave_no_more_than_what_they_wrote() {
+    let mut disk = Simulated::default();
+    disk.set_free_bytes(Some(1 << 20));
+    for life in 0..40 {
+        let mut started = start(&disk, &config(false), "boot", 0).unwrap_or_else(|error| panic!("life {life}: {error}"));
+        started.writer.begin(1);
+        started.writer.append(64, 1, 16, |out| out.fill(1));
+        started.writer.commit();
+        started.writer.write_seal();
+        while started.syncer.sync_once().expect("syncs") {}
+        disk = disk.survivor(Crash::Process, &mut Dice::new(1));
+    }
+    let left = disk.free_bytes().expect("bounded");
+    // Each leaves a header and a page of records; the last the whole of its segment, until the next start.
+    assert!(left > (1 << 20) - (39 * 8192 + (64 << 10) + (16 << 10)), "{left} bytes are left");
+}
+
+#[test]
+fn a_disk_without_room_for_the_shortest_segment_says_so() {
+    let disk = Simulated::default();
+    disk.set_free_bytes(Some(32 << 10));
+    let refused = start(&disk, &config(false), "boot", 0).expect_err("refused");
+    assert!(matches!(refused, OpenError::NoSpace { bytes: 65536, .. }), "{refused}");
+}
+
 #[test]
 fn a_failed_sync_is_reported_and_tells_nobody_that_anything_is_durable() {
     let (disk, mut started, model) = synced_journal(false, 4);

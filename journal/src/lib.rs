@@ -41,7 +41,8 @@ mod watermarks;
 mod writer;
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ pub struct Config {
     pub hot_dir: Option<PathBuf>,
     /// Core that writes.
     pub core: u16,
-    /// Length of the first segment, bytes; raised to twice the reserve.
+    /// Length of the first segment, bytes; raised to twice the reserve. Shorter on a full disk.
     pub first_segment_bytes: u64,
     /// Length of the longest segment, bytes.
     pub max_segment_bytes: u64,
@@ -186,7 +187,9 @@ fn lock(dir: &Path) -> Result<Lock, OpenError> {
         }
         Err(error) => return Err(io_error(error.into())),
     }
-    file.set_len(0).and_then(|()| write!(file, "{}\n{}\n", std::process::id(), boot_id())).map_err(io_error)?;
+    // In place, so that a full disk does not refuse it. It is for people: nothing depends on it.
+    let holder = format!("{}\n{}\n", std::process::id(), boot_id());
+    drop(file.write_all_at(holder.as_bytes(), 0).and_then(|()| file.set_len(holder.len() as u64)));
     Ok(Lock { _file: file })
 }
 

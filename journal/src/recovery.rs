@@ -382,6 +382,8 @@ impl<S: Storage> Files<'_, S> {
             if used == 0 {
                 continue;
             }
+            // The disk may be full: room behind it is given back before the copy needs some.
+            self.free_behind(*segno, start.saturating_add(used))?;
             let name = self.unused_name(&quarantine, *segno, start).map_err(io_error)?;
             let keep = || {
                 let kept = self.storage.create(&name, used as u64)?;
@@ -395,6 +397,14 @@ impl<S: Storage> Files<'_, S> {
             kept_at.get_or_insert(name);
         }
         Ok((cut_bytes, kept_at))
+    }
+
+    /// Gives back the room of a segment's end, from the page behind `at`.
+    fn free_behind(&self, segno: u64, at: usize) -> Result<(), OpenError> {
+        let path = path_of(self.dir, segno);
+        let file = self.storage.open(&path).map_err(|source| OpenError::io(&path, source))?;
+        file.free_from(at.next_multiple_of(SEGMENT_HEADER_BYTES) as u64);
+        Ok(())
     }
 
     fn unused_name(&self, quarantine: &Path, segno: u64, at: usize) -> io::Result<PathBuf> {
@@ -439,6 +449,8 @@ impl<S: Storage> Files<'_, S> {
                 }
             }
         }
+        // The segment that this start makes may need it; until now it kept room for that.
+        self.free_behind(segno, at.saturating_add(HEADER_BYTES))?;
         Ok(segno.saturating_add(1))
     }
 
@@ -453,9 +465,7 @@ impl<S: Storage> Files<'_, S> {
         let (len, rest) = end.split_at(4);
         file.write_at(rest, at.saturating_add(4) as u64)?;
         file.write_at(len, at as u64)?;
-        file.sync()?;
-        file.free_from(at.saturating_add(HEADER_BYTES).next_multiple_of(SEGMENT_HEADER_BYTES) as u64);
-        Ok(())
+        file.sync()
     }
 }
 

@@ -39,6 +39,8 @@ impl Dice {
 struct Inode {
     live: File,
     durable: Vec<u8>,
+    /// Bytes of the disk that it takes.
+    room: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +59,16 @@ struct State {
     steps: u64,
     crash_at: Option<u64>,
     free_bytes: Option<u64>,
+}
+
+impl State {
+    /// Gives back what a file takes beyond `room`.
+    fn free(&mut self, inode: Option<usize>, room: u64) {
+        let Some(inode) = inode.and_then(|inode| self.inodes.get_mut(inode)) else { return };
+        let freed = inode.room.saturating_sub(room);
+        inode.room -= freed;
+        self.free_bytes = self.free_bytes.map(|free| free + freed);
+    }
 }
 
 /// How a crash happens.
@@ -123,9 +135,14 @@ impl Simulated {
         state.crash_at = Some(state.steps + steps);
     }
 
-    /// Lets `create` fail for want of room when it asks for more than this in all.
+    /// Lets `create` fail for want of room when it asks for more than this and what is given back.
     pub(crate) fn set_free_bytes(&self, bytes: Option<u64>) {
         self.locked().free_bytes = bytes;
+    }
+
+    /// Room that is left, where it is bounded.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        self.locked().free_bytes
     }
 
     /// A byte of a file, changed behind everybody's back, live and durable.
@@ -161,7 +178,7 @@ impl Simulated {
                 names
             }
         };
-        let mut after = State::default();
+        let mut after = State { free_bytes: state.free_bytes, ..State::default() };
         for (path, index) in names {
             let inode = &state.inodes[index];
             let mut bytes = bytes_of(&inode.live);
@@ -174,7 +191,7 @@ impl Simulated {
                 }
             }
             let index = after.inodes.len();
-            after.inodes.push(Inode { live: memory(&bytes), durable: bytes });
+            after.inodes.push(Inode { live: memory(&bytes), durable: bytes, room: inode.room });
             after.live.insert(path.clone(), index);
             after.durable.insert(path, index);
         }
@@ -216,13 +233,16 @@ impl Storage for Simulated {
     fn create(&self, path: &Path, bytes: u64) -> io::Result<SimulatedFile> {
         self.step()?;
         let mut state = self.locked();
+        let replaced = state.live.remove(path);
+        state.free(replaced, 0);
+        let room = if is_volatile(path) { 0 } else { bytes };
         if let Some(free) = state.free_bytes {
-            state.free_bytes = Some(free.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?);
+            state.free_bytes = Some(free.checked_sub(room).ok_or(io::ErrorKind::StorageFull)?);
         }
         let zeros = vec![0; bytes as usize];
         let live = memory(&zeros);
         let inode = state.inodes.len();
-        state.inodes.push(Inode { live: live.try_clone().expect("memory"), durable: zeros });
+        state.inodes.push(Inode { live: live.try_clone().expect("memory"), durable: zeros, room });
         state.live.insert(path.to_owned(), inode);
         state.pending.push(NameChange::Set(path.to_owned(), inode));
         Ok(SimulatedFile { disk: self.clone(), inode, live })
@@ -232,7 +252,8 @@ impl Storage for Simulated {
         self.step()?;
         let mut state = self.locked();
         let inode = state.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.live.insert(to.to_owned(), inode);
+        let replaced = state.live.insert(to.to_owned(), inode);
+        state.free(replaced, 0);
         state.pending.push(NameChange::Renamed(from.to_owned(), to.to_owned(), inode));
         Ok(())
     }
@@ -240,7 +261,8 @@ impl Storage for Simulated {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step()?;
         let mut state = self.locked();
-        state.live.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        let removed = state.live.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        state.free(Some(removed), 0);
         state.pending.push(NameChange::Gone(path.to_owned()));
         Ok(())
     }
@@ -284,7 +306,11 @@ impl StorageFile for SimulatedFile {
         Ok(())
     }
 
-    fn free_from(&self, _at: u64) {}
+    fn free_from(&self, at: u64) {
+        let len = self.len().expect("memory");
+        self.live.write_all_at(&vec![0; len.saturating_sub(at) as usize], at).expect("memory");
+        self.disk.locked().free(Some(self.inode), at);
+    }
 
     fn map(&self, len: usize) -> io::Result<Map> {
         Map::open(&self.live, len)

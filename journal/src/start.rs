@@ -112,8 +112,8 @@ pub(crate) fn start<S: Storage>(
         let marker = Marker { boot_id: boot_id.to_owned(), dir: hot_dir.clone(), first_segno: recovered.next_segno };
         marker.write(storage, dir).map_err(io_error)?;
     }
-    let current = maker.make(Pace::Fast).map_err(|source| match source.kind() {
-        io::ErrorKind::StorageFull => OpenError::NoSpace { dir: dir.to_owned(), bytes: first_bytes },
+    let current = make_first(&mut maker).map_err(|source| match source.kind() {
+        io::ErrorKind::StorageFull => OpenError::NoSpace { dir: dir.to_owned(), bytes: SEGMENT_BYTES_MIN },
         _ => OpenError::io(dir, source),
     })?;
     let watermarks = Arc::new(Watermarks::create(storage, dir, report.last_seq, raised).map_err(io_error)?);
@@ -145,6 +145,26 @@ pub(crate) fn start<S: Storage>(
         is_sealed: false,
     };
     Ok(Started { writer, report, watermarks, maker, syncer, prepared, retired })
+}
+
+/// The first segment: as long as it should be, or else as there is room for. A full disk must not keep a gateway down
+/// whose orders can still be canceled, and what the last life had left was freed by now.
+fn make_first<S: Storage>(maker: &mut Maker<S>) -> io::Result<Prepared> {
+    let wanted = maker.next_bytes;
+    loop {
+        match maker.make(Pace::Fast) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && maker.next_bytes > SEGMENT_BYTES_MIN => {
+                // By a sixteenth each time: so much of the room, at most, is not found.
+                let shorter = (maker.next_bytes / 16).next_multiple_of(4096);
+                maker.next_bytes = maker.next_bytes.saturating_sub(shorter).max(SEGMENT_BYTES_MIN);
+            }
+            Ok(segment) if segment.header.segment_bytes < wanted => {
+                maker.next_bytes = wanted;
+                return Ok(segment);
+            }
+            made => return made,
+        }
+    }
 }
 
 /// True once a start came so far that the durable watermark was written down.

@@ -17,7 +17,7 @@ use crate::exit::Exit;
 pub(super) fn open(config: &Config, dir: &Path, limits: &Limits, durability: Durability) -> Result<Opened, OpenError> {
     let reserve_bytes = reserve_bytes(limits);
     let max_segment_bytes = (config.journal.max_segment_mib << 20).max(reserve_bytes.saturating_mul(2));
-    tradecore_journal::open(&tradecore_journal::Config {
+    let opened = tradecore_journal::open(&tradecore_journal::Config {
         hot_dir: hot_dir(config, dir, max_segment_bytes)
             .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?,
         core: config.core.id,
@@ -27,7 +27,12 @@ pub(super) fn open(config: &Config, dir: &Path, limits: &Limits, durability: Dur
         sync: sync_policy(durability),
         on_sync_failure: sync_failed,
         ..tradecore_journal::Config::new(dir)
-    })
+    })?;
+    if (opened.writer.room() as u64) < reserve_bytes {
+        let room = opened.writer.room();
+        tracing::warn!(dir = %dir.display(), room, reserve_bytes, "the disk is full: new orders are refused, cancels pass");
+    }
+    Ok(opened)
 }
 
 fn sync_failed(error: &std::io::Error) {
