@@ -95,6 +95,7 @@ impl DaemonError {
             Self::Definition { reason: tradecore_protocol::Reason::JournalFull, .. } => Exit::JournalNoSpace,
             Self::Config(_) | Self::Definition { .. } => Exit::Config,
             Self::Journal(error) => Exit::from(error),
+            Self::Replay(crate::recovery::ReplayError::Shortened { .. }) => Exit::JournalShortened,
             Self::Replay(_) | Self::Read(_) => Exit::JournalDamaged,
             Self::Venue(_) | Self::Listen { .. } => Exit::Unavailable,
             Self::Io(_) => Exit::Io,

@@ -57,6 +57,8 @@ exit_codes! {
     SyncFailed = 85,
     /// What the algos saw, the journal and the venue do not agree.
     ProofFailed = 86,
+    /// Segments that a start needs were removed from the journal.
+    JournalShortened = 87,
 }
 
 impl From<&tradecore_journal::OpenError> for Exit {

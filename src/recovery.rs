@@ -1,6 +1,6 @@
 //! Journal → state at start: `apply`, nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tradecore_domain::event::{DecodeError, Event};
 use tradecore_domain::{State, apply};
@@ -12,6 +12,15 @@ pub enum ReplayError {
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Its first events are not there, and no snapshot stands for them.
+    #[error(
+        "{}: older segments were removed, and the state is made of every event from the first: put them back, or start \
+         a journal in a new directory", dir.display()
+    )]
+    Shortened {
+        /// The journal.
+        dir: PathBuf,
+    },
     /// An event is of a newer release, or its bytes are none.
     #[error("event {seq}: {source}")]
     Decode {
@@ -28,7 +37,10 @@ pub enum ReplayError {
 /// The journal cannot be read, or holds an event that this release does not know: the start is refused.
 pub fn replay(dir: &Path, state: &mut State, progress: &mut dyn FnMut(u64)) -> Result<u64, ReplayError> {
     let mut events: u64 = 0;
-    let mut reader = Reader::open(dir, 1, Until::Journaled)?;
+    let mut reader = Reader::open(dir, 1, Until::Journaled).map_err(|error| match error {
+        ReadError::Gone { dir, .. } => ReplayError::Shortened { dir },
+        error => ReplayError::Read(error),
+    })?;
     while let Some(group) = reader.next_group()? {
         for record in group.records() {
             let event = Event::from_archive(record.kind, record.version, record.payload)

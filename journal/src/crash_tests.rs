@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::record::KIND_END;
 use crate::recovery::Outcome;
+use crate::retention::remove_up_to;
 use crate::scan::{Found, found_at, slot_at};
 use crate::segment::{Pace, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::simulation::{Crash, Dice, Simulated};
@@ -310,6 +311,34 @@ fn a_lost_segment_is_refused() {
 }
 
 #[test]
+fn power_loss_at_any_step_of_a_removal_leaves_a_journal_that_starts() {
+    let mut removed_some = 0;
+    for seed in 0..8 {
+        for crash_at in 0.. {
+            let (disk, started, model) = synced_journal(false, 60);
+            drop(started);
+            let segnos = numbered(&disk, Path::new(DIR), "jnl").expect("listed");
+            assert!(segnos.len() > 4, "{segnos:?}");
+            disk.crash_after(crash_at);
+            let has_crashed = remove_up_to(&disk, Path::new(DIR), segnos[segnos.len() - 3]).is_err();
+            let disk = disk.survivor(Crash::Power, &mut Dice::new(seed * 100 + crash_at));
+            let context = format!("seed {seed}, step {crash_at}");
+            let left = numbered(&disk, Path::new(DIR), "jnl").expect("listed");
+            let next =
+                start(&disk, &config(false), "boot", 0).unwrap_or_else(|error| panic!("{context}: {error}, {left:?}"));
+            assert_eq!(next.report.last_seq, model.synced, "{context}");
+            let first = numbered(&disk, Path::new(DIR), "jnl").expect("listed")[0];
+            assert!([1, segnos[segnos.len() - 2]].contains(&first), "{context}: {first} is neither whole nor removed");
+            removed_some += u64::from(left.len() < segnos.len() && left[0] < first);
+            if !has_crashed {
+                break;
+            }
+        }
+    }
+    assert!(removed_some > 0, "no power loss in between was met");
+}
+
+#[test]
 fn a_missing_hot_copy_refuses_in_the_same_boot_and_is_power_loss_in_the_next() {
     let (disk, _started, model) = synced_journal(true, 12);
     let copy = disk.survivor(Crash::Process, &mut Dice::new(1));
@@ -391,7 +420,8 @@ fn clean_stops_leave_no_more_than_what_they_wrote() {
     let mut disk = Simulated::default();
     disk.set_free_bytes(Some(1 << 20));
     for life in 0..40 {
-        let mut started = start(&disk, &config(false), "boot", 0).unwrap_or_else(|error| panic!("life {life}: {error}"));
+        let mut started =
+            start(&disk, &config(false), "boot", 0).unwrap_or_else(|error| panic!("life {life}: {error}"));
         started.writer.begin(1);
         started.writer.append(64, 1, 16, |out| out.fill(1));
         started.writer.commit();

@@ -85,38 +85,46 @@ impl Reader {
     /// # Errors
     /// `Gone` when older segments were removed; else as the files say.
     pub fn open(dir: &Path, from_seq: u64, until: Until) -> Result<Self, ReadError> {
-        let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
-        let segments = list(dir).map_err(io_error)?;
-        let mut this = Self {
-            dir: dir.to_owned(),
-            until,
-            watermarks: Watermarks::open(dir).ok(),
-            segment: None,
-            segno: segments.first().copied().unwrap_or(1),
-            at: SEGMENT_HEADER_BYTES,
-            next_seq: 1,
-        };
         let wanted = from_seq.max(1);
+        let mut this = Self::open_before(dir, wanted, until)?;
+        if this.next_seq > wanted {
+            return Err(ReadError::Gone { dir: dir.to_owned(), seq: wanted });
+        }
+        this.skip_to(wanted)?;
+        Ok(this)
+    }
+
+    /// A reader that starts with the oldest group there is.
+    ///
+    /// # Errors
+    /// As the files say.
+    pub fn open_oldest(dir: &Path, until: Until) -> Result<Self, ReadError> {
+        Self::open_before(dir, 0, until)
+    }
+
+    /// A reader at the start of the last segment that begins at or before `wanted`, or else of the oldest.
+    fn open_before(dir: &Path, wanted: u64, until: Until) -> Result<Self, ReadError> {
+        let segments = list(dir).map_err(|source| ReadError::Io { path: dir.to_owned(), source })?;
+        // Without any record: the place where the first one will be.
+        let (mut segno, mut next_seq) = (segments.first().copied().unwrap_or(1), 1);
         // From the end: what is asked for is most often new.
-        let mut oldest = None;
-        for segno in segments.iter().rev() {
-            if let Some(first_seq) = first_seq(dir, *segno)? {
-                oldest = Some((*segno, first_seq));
+        for candidate in segments.iter().rev() {
+            if let Some(first_seq) = first_seq(dir, *candidate)? {
+                (segno, next_seq) = (*candidate, first_seq);
                 if first_seq <= wanted {
                     break;
                 }
             }
         }
-        match oldest {
-            Some((_, first_seq)) if first_seq > wanted => {
-                return Err(ReadError::Gone { dir: dir.to_owned(), seq: wanted });
-            }
-            Some((segno, first_seq)) => (this.segno, this.next_seq) = (segno, first_seq),
-            None => {}
-        }
-        this.segment = open_segment(dir, this.segno)?;
-        this.skip_to(wanted)?;
-        Ok(this)
+        Ok(Self {
+            dir: dir.to_owned(),
+            until,
+            watermarks: Watermarks::open(dir).ok(),
+            segment: open_segment(dir, segno)?,
+            segno,
+            at: SEGMENT_HEADER_BYTES,
+            next_seq,
+        })
     }
 
     fn skip_to(&mut self, seq: u64) -> Result<(), ReadError> {

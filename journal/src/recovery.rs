@@ -99,7 +99,8 @@ pub(crate) struct Recovered {
 /// Walks, judges, and mends what may be mended. One segment is in memory at a time.
 pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Result<Recovered, OpenError> {
     let io_error = |source| OpenError::io(dir, source);
-    let segnos = numbered(storage, dir, "jnl").map_err(io_error)?;
+    let (gone, segnos): (Vec<u64>, Vec<u64>) =
+        numbered(storage, dir, "jnl").map_err(io_error)?.into_iter().partition(|segno| *segno <= known.removed_segno);
     let files = Files { storage, dir, known, segnos: &segnos };
     if let Some(first) = segnos.first().filter(|first| **first > known.removed_segno.saturating_add(1)) {
         let missing = first.saturating_sub(1);
@@ -134,6 +135,10 @@ pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Res
         }));
     }
     // After this point nothing is refused any more; every step may be repeated by a later start.
+    for segno in gone {
+        // Removed on purpose, and brought back by a power loss.
+        storage.remove(&path_of(dir, segno)).map_err(io_error)?;
+    }
     files.drain_hot()?;
     if outcome == Outcome::Torn {
         (report.cut_bytes, report.kept_at) = files.cut(&walk)?;

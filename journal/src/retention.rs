@@ -11,7 +11,7 @@ use crate::reader::{ReadError, first_seq};
 use crate::segment::{list, path_of};
 use crate::slots::Slots;
 use crate::start::removed_path;
-use crate::storage::{Disk, Storage};
+use crate::storage::{Disk, Storage, numbered};
 
 /// Why retention could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -161,20 +161,21 @@ impl Retention {
         let Some(last) = removable.last() else {
             return Ok(removable);
         };
-        let path = removed_path(&self.dir);
-        let note = || {
-            let mut removed = Slots::open(&Disk, &path)?;
-            removed.write(removed.value().max(*last))?;
-            removed.sync()
-        };
-        note().map_err(|source| RetentionError::Io { path: path.clone(), source })?;
-        for segno in &removable {
-            let path = path_of(&self.dir, *segno);
-            Disk.remove(&path).map_err(|source| RetentionError::Io { path, source })?;
-        }
-        Disk.sync_dir(&self.dir).map_err(|source| RetentionError::Io { path: self.dir.clone(), source })?;
+        remove_up_to(&Disk, &self.dir, *last)
+            .map_err(|source| RetentionError::Io { path: self.dir.clone(), source })?;
         Ok(removable)
     }
+}
+
+/// Removes the segments up to `last`. A crash in between leaves any of them, and all count as removed.
+pub(crate) fn remove_up_to<S: Storage>(storage: &S, dir: &Path, last: u64) -> io::Result<()> {
+    let mut removed = Slots::open(storage, &removed_path(dir))?;
+    removed.write(removed.value().max(last))?;
+    removed.sync()?;
+    for segno in numbered(storage, dir, "jnl")?.into_iter().filter(|segno| *segno <= last) {
+        storage.remove(&path_of(dir, segno))?;
+    }
+    storage.sync_dir(dir)
 }
 
 fn is_name(name: &str) -> bool {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::map::Map;
 use crate::record::crc32c;
+use crate::slots::Slots;
+use crate::start::removed_path;
 use crate::storage::{Disk, Storage, StorageFile, dir_of, numbered};
 
 /// Length of the segment header, bytes.
@@ -139,12 +141,17 @@ pub fn hot_path_of(hot_dir: &Path, segno: u64) -> PathBuf {
     hot_dir.join(format!("{segno:010}.hot"))
 }
 
-/// Numbers of the segments in a directory, rising.
+/// Numbers of a journal's segments, rising; without those that were removed on purpose and whose files a power loss
+/// has brought back.
 ///
 /// # Errors
 /// When the directory cannot be read.
 pub fn list(dir: &Path) -> io::Result<Vec<u64>> {
-    numbered(&Disk, dir, "jnl")
+    // In this order: a segment that is removed in between is at worst missed as a file.
+    let mut segnos = numbered(&Disk, dir, "jnl")?;
+    let removed_segno = Slots::peek(&Disk, &removed_path(dir))?.unwrap_or(0);
+    segnos.retain(|segno| *segno > removed_segno);
+    Ok(segnos)
 }
 
 /// How a segment is zeroed.

@@ -298,10 +298,7 @@ pub fn stat(dir: &Path) -> Result<Stat, ReadError> {
         first_ts_ns: 0,
         last_ts_ns: 0,
     };
-    let mut reader = Reader::open(dir, 1, Until::Journaled).or_else(|error| match error {
-        ReadError::Gone { .. } => first_reader(dir),
-        other => Err(other),
-    })?;
+    let mut reader = Reader::open_oldest(dir, Until::Journaled)?;
     while let Some(group) = reader.next_group()? {
         stat.groups = stat.groups.saturating_add(1);
         for record in group.records() {
@@ -316,9 +313,4 @@ pub fn stat(dir: &Path) -> Result<Stat, ReadError> {
         }
     }
     Ok(stat)
-}
-
-fn first_reader(dir: &Path) -> Result<Reader, ReadError> {
-    // The first record that is left says where a shortened journal starts.
-    Reader::open(dir, u64::MAX, Until::Journaled)
 }

@@ -300,6 +300,9 @@ fn a_segment_goes_only_when_the_slowest_reader_has_passed_it() {
     reader.for_each(|record| last_seq = record.seq).expect("undamaged");
     assert_eq!(last_seq, 3000);
     assert!(matches!(Reader::open(&place.dir, 1, Until::Journaled), Err(ReadError::Gone { .. })));
+    let stat = stat(&place.dir).expect("undamaged");
+    assert!(stat.first_seq > 1 && stat.first_seq <= 1501, "starts at {}", stat.first_seq);
+    assert_eq!((stat.last_seq, stat.records), (3000, 3001 - stat.first_seq));
     retention.unregister("sql").expect("there");
     retention.remove().expect("removed");
     drop(opened);

@@ -42,9 +42,9 @@ pub(super) enum Journal {
     Dump {
         #[command(flatten)]
         place: Place,
-        /// First sequence number.
-        #[arg(long, default_value_t = 1)]
-        from: u64,
+        /// First sequence number; without it the oldest there is.
+        #[arg(long)]
+        from: Option<u64>,
         /// Last sequence number.
         #[arg(long, default_value_t = u64::MAX)]
         to: u64,
@@ -72,7 +72,7 @@ impl Journal {
             Self::Dump { place, from, to, follow } => dump(&place, from, to, follow),
             Self::Tail { place } => {
                 let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
-                dump(&place, stat.last_seq.saturating_add(1), u64::MAX, true)
+                dump(&place, Some(stat.last_seq.saturating_add(1)), u64::MAX, true)
             }
         }
     }
@@ -189,8 +189,12 @@ fn finding_text(report: &VerifyReport, finding: &Finding) -> String {
     format!("{segment}, byte {offset}, before sequence number {next_seq}: {what}")
 }
 
-fn dump(place: &Place, from: u64, to: u64, follow: bool) -> Result<(), Failure> {
-    let mut reader = Reader::open(&place.dir, from, Until::Journaled).map_err(unreadable)?;
+fn dump(place: &Place, from: Option<u64>, to: u64, follow: bool) -> Result<(), Failure> {
+    let opened = match from {
+        Some(from) => Reader::open(&place.dir, from, Until::Journaled),
+        None => Reader::open_oldest(&place.dir, Until::Journaled),
+    };
+    let (mut reader, from) = (opened.map_err(unreadable)?, from.unwrap_or(1));
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     loop {
         while let Some(group) = reader.next_group().map_err(unreadable)? {
