@@ -454,6 +454,27 @@ fn a_failed_sync_is_reported_and_tells_nobody_that_anything_is_durable() {
 }
 
 #[test]
+fn a_start_after_a_failed_sync_brings_to_the_disk_what_it_takes_for_durable() {
+    for (seed, is_hot) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let (disk, mut started, _) = synced_journal(is_hot, 4);
+        for _ in 0..1 + seed {
+            started.writer.begin(1);
+            started.writer.append(64, 1, 600, |out| out.fill(1));
+            started.writer.commit();
+        }
+        disk.fail_next_sync();
+        started.syncer.sync_once().expect_err("the disk failed");
+        let disk = disk.survivor(Crash::Process, &mut Dice::new(seed));
+        let last_seq = start(&disk, &config(is_hot), "boot", 0).expect("starts").report.last_seq;
+        assert_eq!(last_seq, started.writer.last_seq());
+        let disk = disk.survivor(Crash::Power, &mut Dice::new(seed));
+        let after = start(&disk, &config(is_hot), "next boot", 0);
+        let after = after.unwrap_or_else(|error| panic!("seed {seed}, hot {is_hot}: {error}"));
+        assert_eq!(after.report.last_seq, last_seq, "seed {seed}, hot {is_hot}");
+    }
+}
+
+#[test]
 fn a_full_segment_keeps_room_for_its_seal_and_its_end() {
     let (disk, mut started, _) = synced_journal(false, 0);
     while started.writer.room() >= 32 {

@@ -106,7 +106,7 @@ pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Res
         let missing = first.saturating_sub(1);
         return Err(files.damaged_segment(missing));
     }
-    let walk = files.walk()?;
+    let (walk, unsynced) = files.walk()?;
     let behind = files.behind(&walk)?;
     let durable_seq = known.durable_seq.max(walk.claimed).max(behind.claimed);
     let outcome = decide(Facts {
@@ -139,7 +139,10 @@ pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Res
         // Removed on purpose, and brought back by a power loss.
         storage.remove(&path_of(dir, segno)).map_err(io_error)?;
     }
-    files.drain_hot()?;
+    for part in unsynced.iter().filter(|part| !part.bytes.is_empty()) {
+        // Also what the file seems to hold: after a failed sync the page cache does, and takes it for written.
+        files.write(part.segno, &part.bytes, part.at)?;
+    }
     if outcome == Outcome::Torn {
         (report.cut_bytes, report.kept_at) = files.cut(&walk)?;
     }
@@ -174,6 +177,16 @@ struct Walk {
     end: (usize, usize),
     /// True when an end record stands there, and the segment that it leads to does not.
     has_end_record: bool,
+    /// Index of the segment, and offset, behind the last group that is known to be on the disk.
+    durable_end: (usize, usize),
+}
+
+/// What was found valid in a segment, and is not known to be on the disk.
+#[derive(Debug)]
+struct Unsynced {
+    segno: u64,
+    at: usize,
+    bytes: Vec<u8>,
 }
 
 struct Behind {
@@ -203,8 +216,6 @@ impl<S: Storage> Files<'_, S> {
         let path = path_of(self.dir, segno);
         let io_error = |source| OpenError::io(&path, source);
         let file = self.storage.open(&path).map_err(io_error)?;
-        // What the page cache holds may never have reached the disk: only what is synced now counts as read.
-        file.sync().map_err(io_error)?;
         let bytes = file.read_start(longest).map_err(io_error)?;
         let file_bytes = file.len().map_err(io_error)?;
         let header = match SegmentHeader::from_bytes(&bytes) {
@@ -234,7 +245,8 @@ impl<S: Storage> Files<'_, S> {
         Ok(is_same.then_some(bytes))
     }
 
-    fn walk(&self) -> Result<Walk, OpenError> {
+    fn walk(&self) -> Result<(Walk, Vec<Unsynced>), OpenError> {
+        let mut unsynced = Vec::new();
         let mut walk = Walk {
             last_seq: 0,
             last_ts_ns: 0,
@@ -244,12 +256,20 @@ impl<S: Storage> Files<'_, S> {
             epoch_max: 0,
             end: (0, SEGMENT_HEADER_BYTES),
             has_end_record: false,
+            durable_end: (0, SEGMENT_HEADER_BYTES),
         };
         for (index, segno) in self.segnos.iter().enumerate() {
             let (segment, found) = self.walk_over(index, *segno, &mut walk)?;
             walk.epoch_max = walk.epoch_max.max(u64::from(segment.header.epoch));
+            walk.has_end_record = found == Found::End;
+            let (durable_index, durable_at) = walk.durable_end;
+            if durable_index == index {
+                unsynced.clear();
+            }
+            let at = if durable_index == index { durable_at } else { SEGMENT_HEADER_BYTES };
+            let bytes = segment.bytes.get(at..Self::behind_from(&walk, index)).unwrap_or_default().to_vec();
+            unsynced.push(Unsynced { segno: *segno, at, bytes });
             if found == Found::End {
-                walk.has_end_record = true;
                 if self.is_followed(index) {
                     continue;
                 }
@@ -262,7 +282,7 @@ impl<S: Storage> Files<'_, S> {
             }
             break;
         }
-        Ok(walk)
+        Ok((walk, unsynced))
     }
 
     fn is_followed(&self, index: usize) -> bool {
@@ -303,6 +323,9 @@ impl<S: Storage> Files<'_, S> {
             match found_at(bytes, salt, at, walk.last_seq.saturating_add(1)) {
                 Found::Group { end, last_seq, records, durable_seq, last_ts_ns } => {
                     at = end;
+                    if last_seq <= self.known.durable_seq {
+                        walk.durable_end = (index, end);
+                    }
                     walk.last_seq = last_seq;
                     walk.last_ts_ns = last_ts_ns;
                     walk.records = walk.records.saturating_add(records);
@@ -345,20 +368,6 @@ impl<S: Storage> Files<'_, S> {
             }
         }
         Ok(behind)
-    }
-
-    /// Brings what is only in memory to the disk.
-    fn drain_hot(&self) -> Result<(), OpenError> {
-        let first_segno = self.known.hot.as_ref().map_or(u64::MAX, |hot| hot.first_segno);
-        for segno in self.segnos.iter().filter(|segno| **segno >= first_segno) {
-            let segment = self.read(*segno)?;
-            if segment.is_hot {
-                let records = segment.bytes.get(SEGMENT_HEADER_BYTES..).unwrap_or_default();
-                let used = records.get(..used_bytes(records)).unwrap_or_default();
-                self.write(*segno, used, SEGMENT_HEADER_BYTES)?;
-            }
-        }
-        Ok(())
     }
 
     fn write(&self, segno: u64, bytes: &[u8], at: usize) -> Result<(), OpenError> {

@@ -3,7 +3,8 @@
 //! What is live lies in anonymous memory files, which the code under test maps as it would map real ones.
 //! Beside each file stands what is durable: the bytes at its last sync. Power loss keeps, sector by sector,
 //! either of the two, in any mixture; of the names changed since a directory's last sync, any subset. A crash
-//! of the process keeps what is live. Files under `/hot` are in memory: power loss takes them.
+//! of the process keeps what is live, and what is durable. A sync that fails makes nothing durable, and its pages count as
+//! written all the same until they are written again. Files under `/hot` are in memory: power loss takes them.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::map::Map;
 use crate::storage::{Storage, StorageFile};
 
 const SECTOR: usize = 512;
+const PAGE: usize = 4096;
 
 /// A generator of the same numbers for the same seed (xorshift64*).
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Inode {
     durable: Vec<u8>,
     /// Bytes of the disk that it takes.
     room: u64,
+    /// Pages that a failed sync has marked as written: number and content.
+    dropped: BTreeMap<usize, Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +63,18 @@ struct State {
     steps: u64,
     crash_at: Option<u64>,
     free_bytes: Option<u64>,
+    fails_next_sync: bool,
+}
+
+impl Inode {
+    fn copy(&self) -> Self {
+        Self {
+            live: memory(&bytes_of(&self.live)),
+            durable: self.durable.clone(),
+            room: self.room,
+            dropped: self.dropped.clone(),
+        }
+    }
 }
 
 impl State {
@@ -145,6 +161,11 @@ impl Simulated {
         self.locked().free_bytes
     }
 
+    /// Lets the next sync of a file fail, once.
+    pub(crate) fn fail_next_sync(&self) {
+        self.locked().fails_next_sync = true;
+    }
+
     /// A byte of a file, changed behind everybody's back, live and durable.
     pub(crate) fn damage(&self, path: &Path, at: u64, mask: u8) {
         let mut state = self.locked();
@@ -165,33 +186,37 @@ impl Simulated {
     /// The disk that is found after the crash.
     pub(crate) fn survivor(&self, crash: Crash, dice: &mut Dice) -> Self {
         let state = self.locked();
-        let names = match crash {
-            Crash::Process => state.live.clone(),
-            Crash::Power => {
-                let mut names = state.durable.clone();
-                for change in &state.pending {
-                    if dice.below(2) == 0 {
-                        apply(&mut names, change);
-                    }
-                }
-                names.retain(|path, _| !is_volatile(path));
-                names
-            }
-        };
         let mut after = State { free_bytes: state.free_bytes, ..State::default() };
+        if crash == Crash::Process {
+            after.inodes = state.inodes.iter().map(Inode::copy).collect();
+            (after.live, after.durable, after.pending) =
+                (state.live.clone(), state.durable.clone(), state.pending.clone());
+            return Self { state: Arc::new(Mutex::new(after)) };
+        }
+        let mut names = state.durable.clone();
+        for change in &state.pending {
+            if dice.below(2) == 0 {
+                apply(&mut names, change);
+            }
+        }
+        names.retain(|path, _| !is_volatile(path));
         for (path, index) in names {
             let inode = &state.inodes[index];
             let mut bytes = bytes_of(&inode.live);
-            if crash == Crash::Power {
-                // Each sector holds what was synced, or what was written since: independently.
-                for (sector, durable) in bytes.chunks_mut(SECTOR).zip(inode.durable.chunks(SECTOR)) {
-                    if sector != durable && dice.below(2) == 0 {
-                        sector.copy_from_slice(durable);
-                    }
+            // Each sector holds what was synced, or what was written since: independently. Never what a failed sync took.
+            for (nth, (sector, durable)) in bytes.chunks_mut(SECTOR).zip(inode.durable.chunks(SECTOR)).enumerate() {
+                let is_dropped = inode.dropped.contains_key(&(nth * SECTOR / PAGE));
+                if sector != durable && (is_dropped || dice.below(2) == 0) {
+                    sector.copy_from_slice(durable);
                 }
             }
             let index = after.inodes.len();
-            after.inodes.push(Inode { live: memory(&bytes), durable: bytes, room: inode.room });
+            after.inodes.push(Inode {
+                live: memory(&bytes),
+                durable: bytes,
+                room: inode.room,
+                dropped: BTreeMap::new(),
+            });
             after.live.insert(path.clone(), index);
             after.durable.insert(path, index);
         }
@@ -242,7 +267,12 @@ impl Storage for Simulated {
         let zeros = vec![0; bytes as usize];
         let live = memory(&zeros);
         let inode = state.inodes.len();
-        state.inodes.push(Inode { live: live.try_clone().expect("memory"), durable: zeros, room });
+        state.inodes.push(Inode {
+            live: live.try_clone().expect("memory"),
+            durable: zeros,
+            room,
+            dropped: BTreeMap::new(),
+        });
         state.live.insert(path.to_owned(), inode);
         state.pending.push(NameChange::Set(path.to_owned(), inode));
         Ok(SimulatedFile { disk: self.clone(), inode, live })
@@ -296,14 +326,29 @@ impl StorageFile for SimulatedFile {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.disk.step()?;
         assert!(at + bytes.len() as u64 <= self.len()?, "a file is never written past its end");
+        let pages = at as usize / PAGE..(at as usize + bytes.len()).div_ceil(PAGE);
+        self.disk.locked().inodes[self.inode].dropped.retain(|page, _| !pages.contains(page));
         self.live.write_all_at(bytes, at)
     }
 
     fn sync(&self) -> io::Result<()> {
         self.disk.step()?;
         let bytes = bytes_of(&self.live);
-        self.disk.locked().inodes[self.inode].durable = bytes;
-        Ok(())
+        let mut state = self.disk.locked();
+        let has_failed = std::mem::take(&mut state.fails_next_sync);
+        let inode = &mut state.inodes[self.inode];
+        for (page, (live, durable)) in bytes.chunks(PAGE).zip(inode.durable.chunks_mut(PAGE)).enumerate() {
+            if live == durable || inode.dropped.get(&page).is_some_and(|dropped| dropped == live) {
+                continue;
+            }
+            if has_failed {
+                inode.dropped.insert(page, live.to_vec());
+            } else {
+                durable.copy_from_slice(live);
+                inode.dropped.remove(&page);
+            }
+        }
+        if has_failed { Err(io::Error::other("the simulated disk failed")) } else { Ok(()) }
     }
 
     fn free_from(&self, at: u64) {

@@ -74,9 +74,7 @@ pub(crate) fn start<S: Storage>(
     Marker::remove(storage, dir).map_err(io_error)?;
     // Before the first epoch and the first segment: from there on a watermark that is missing is a loss.
     let mut durable = Slots::open(storage, &durable_path(dir)).map_err(io_error)?;
-    if written_durable.is_none_or(|seq| seq < report.last_seq) {
-        durable.write(report.last_seq).and_then(|()| durable.sync()).map_err(io_error)?;
-    }
+    durable.write(report.last_seq).and_then(|()| durable.sync()).map_err(io_error)?;
     // The epoch is durable before any identity is made of it.
     let mut epoch = Slots::open(storage, &epoch_path(dir)).map_err(io_error)?;
     let raised = u32::try_from(epoch.value().max(recovered.epoch_max).saturating_add(1))
