@@ -231,8 +231,9 @@ fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
     let (code, message) = exit_of(gateway.dir.path());
     assert_eq!(code, 81, "{message}");
     // Damage is told from a torn tail by what was durable.
-    let watermarks = tradecore_journal::Watermarks::open(&gateway.dir.path().join("data/journal")).expect("there");
-    while watermarks.synced() < watermarks.journaled() {
+    let dir = gateway.dir.path().join("data/journal");
+    let is_synced = |stat: tradecore_journal::Stat| stat.synced_seq >= stat.last_seq;
+    while !is_synced(tradecore_journal::stat(&dir).expect("undamaged")) {
         std::thread::yield_now();
     }
     gateway.child.kill().expect("killed");

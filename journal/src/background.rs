@@ -210,7 +210,6 @@ impl<S: Storage> Syncer<S> {
                 Ok(false) if policy.idle_poll_ns == 0 => std::thread::yield_now(),
                 Ok(false) => std::thread::park_timeout(Duration::from_nanos(policy.idle_poll_ns)),
                 Err(error) => {
-                    self.watermarks.set_failed();
                     on_sync_failure(&error);
                     return;
                 }

@@ -16,7 +16,7 @@
 //! | `reader.rs`, `scan.rs` | tailing |
 //! | `verify.rs` | what a journal is, and whether it is whole |
 //! | `retention.rs` | who still needs which segment |
-//! | `watermarks.rs`, `slots.rs` | how far it has come; numbers that survive |
+//! | `watermarks.rs`, `slots.rs` | how far it is durable; numbers that survive |
 //! | `storage.rs` | the seam to the disk |
 
 mod background;
@@ -105,7 +105,7 @@ pub struct Opened {
     pub writer: Writer,
     /// What recovery found.
     pub report: RecoveryReport,
-    /// How far it has come.
+    /// How far it is durable.
     pub watermarks: Arc<Watermarks>,
     /// The side threads.
     pub background: Background,

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -76,14 +76,6 @@ impl Map {
         let place = self.place(at, 4).filter(|_| at.is_multiple_of(4))?;
         // SAFETY: in bounds and aligned (a map starts on a page); every access to a length word is atomic.
         Some(unsafe { AtomicU32::from_ptr(place.cast()) })
-    }
-
-    /// A shared counter in the map; `None` out of bounds or misaligned.
-    #[must_use]
-    pub fn counter(&self, at: usize) -> Option<&AtomicU64> {
-        let place = self.place(at, 8).filter(|_| at.is_multiple_of(8))?;
-        // SAFETY: in bounds and aligned; files of counters are accessed by these atomics only.
-        Some(unsafe { AtomicU64::from_ptr(place.cast()) })
     }
 
     /// The length word at `at`; what lies behind a non-zero one may be read. Zero out of bounds.

@@ -9,7 +9,8 @@ use crate::map::Map;
 use crate::record::Slot;
 use crate::scan::{Found, Group, Record, found_at, slot_at};
 use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, list};
-use crate::watermarks::Watermarks;
+use crate::slots;
+use crate::start::durable_path;
 
 /// Why a journal could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,10 @@ struct Open {
 pub struct Reader {
     dir: PathBuf,
     until: Until,
-    watermarks: Option<Watermarks>,
+    /// The file `durable`, once it is there.
+    durable: Option<File>,
+    /// What it said last.
+    synced_seq: u64,
     segment: Option<Open>,
     segno: u64,
     at: usize,
@@ -119,7 +123,8 @@ impl Reader {
         Ok(Self {
             dir: dir.to_owned(),
             until,
-            watermarks: Watermarks::open(dir).ok(),
+            durable: None,
+            synced_seq: 0,
             segment: open_segment(dir, segno)?,
             segno,
             at: SEGMENT_HEADER_BYTES,
@@ -161,13 +166,9 @@ impl Reader {
     /// # Errors
     /// `Damaged` for bytes that can be no group, however long one waits.
     pub fn next_group(&mut self) -> Result<Option<Group<'_>>, ReadError> {
-        let bound = match (self.until, &self.watermarks) {
-            (Until::Journaled, _) => u64::MAX,
-            (Until::Synced, Some(watermarks)) => watermarks.synced(),
-            (Until::Synced, None) => {
-                self.watermarks = Watermarks::open(&self.dir).ok();
-                0
-            }
+        let bound = match self.until {
+            Until::Journaled => u64::MAX,
+            Until::Synced => self.synced_seq(),
         };
         let Some((start, end, _)) = self.advance(bound)? else {
             return Ok(None);
@@ -177,6 +178,17 @@ impl Reader {
             let bytes = open.map.bytes(start, end.saturating_sub(start));
             Group { bytes, start, segment }
         }))
+    }
+
+    fn synced_seq(&mut self) -> u64 {
+        if self.next_seq > self.synced_seq {
+            if self.durable.is_none() {
+                self.durable = File::open(durable_path(&self.dir)).ok();
+            }
+            let synced_seq = self.durable.as_ref().and_then(slots::value_of);
+            self.synced_seq = synced_seq.unwrap_or(0).max(self.synced_seq);
+        }
+        self.synced_seq
     }
 
     /// Hands every record up to the present end of the journal to `each`; how many there were. For replay.

@@ -41,7 +41,7 @@ impl<F: StorageFile> Slots<F> {
     /// The number in a file; `None` when there is no file, or no valid slot in it. Makes nothing.
     pub(crate) fn peek<S: Storage<File = F>>(storage: &S, path: &Path) -> io::Result<Option<u64>> {
         match storage.open(path) {
-            Ok(file) => Ok(newest(&file).map(|(_, value)| value)),
+            Ok(file) => Ok(value_of(&file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -73,6 +73,11 @@ impl<F: StorageFile> Slots<F> {
 
 fn checksum(turn: u64, value: u64) -> u64 {
     u64::from(crc32c(&turn.to_le_bytes(), &value.to_le_bytes()))
+}
+
+/// The number of an open file; `None` when there is no valid slot in it.
+pub(crate) fn value_of(file: &impl StorageFile) -> Option<u64> {
+    newest(file).map(|(_, value)| value)
 }
 
 fn newest(file: &impl StorageFile) -> Option<(u64, u64)> {

@@ -114,7 +114,7 @@ pub(crate) fn start<S: Storage>(
         io::ErrorKind::StorageFull => OpenError::NoSpace { dir: dir.to_owned(), bytes: SEGMENT_BYTES_MIN },
         _ => OpenError::io(dir, source),
     })?;
-    let watermarks = Arc::new(Watermarks::create(storage, dir, report.last_seq, raised).map_err(io_error)?);
+    let watermarks = Arc::new(Watermarks::new(report.last_seq));
     let prepared = Arc::new(ArrayQueue::new(1));
     let retired = Arc::new(ArrayQueue::new(4));
     let writer = Writer::new(writer::Start {

@@ -291,7 +291,7 @@ pub fn stat(dir: &Path) -> Result<Stat, ReadError> {
         segment_bytes,
         first_seq: 0,
         last_seq: 0,
-        synced_seq: crate::Watermarks::open(dir).map_or(0, |watermarks| watermarks.synced()),
+        synced_seq: Slots::peek(&Disk, &durable_path(dir)).map_err(io_error)?.unwrap_or(0),
         groups: 0,
         records: 0,
         payload_bytes: 0,

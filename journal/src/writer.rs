@@ -192,7 +192,6 @@ impl Writer {
         if let Some((at, len)) = first {
             self.current.map.publish(at, len);
             self.last_ts_ns = self.group_ts_ns;
-            self.watermarks.set_journaled(self.last_seq);
         }
         self.group_records = 0;
         self.last_seq

@@ -160,6 +160,28 @@ fn the_durable_watermark_reaches_the_last_event_and_bounds_a_synced_reader() {
         assert!(last <= opened.watermarks.synced());
     }
     assert_eq!(last, 100);
+    // The next writer's as well, however the last one ended.
+    drop(opened);
+    let mut opened = open(&config(&place, true)).expect("opens");
+    append_until(&mut opened.writer, 200);
+    wait_synced(&opened, 200);
+    while let Some(group) = reader.next_group().expect("undamaged") {
+        last = group.records().last().expect("not empty").seq;
+    }
+    assert_eq!(last, 200);
+}
+
+#[test]
+fn no_file_of_the_disk_is_mapped_for_writing_while_segments_are_hot() {
+    for is_hot in [false, true] {
+        let place = place();
+        let mut opened = open(&config(&place, is_hot)).expect("opens");
+        append_until(&mut opened.writer, 100);
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("readable");
+        let dir = place.dir.to_str().expect("a text");
+        let writable: Vec<&str> = maps.lines().filter(|line| line.contains(" rw-s ") && line.contains(dir)).collect();
+        assert_eq!(writable.is_empty(), is_hot, "{writable:?}");
+    }
 }
 
 #[test]
