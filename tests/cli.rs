@@ -346,7 +346,8 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     assert_eq!((whole.code, &whole.last()["ok"]), (0, &true.into()), "{whole:?}");
     assert!(whole.last()["last_seq"].as_u64() >= Some(2), "{whole:?}");
     // The newest bytes are those in memory.
-    let segment = gateway.dir.path().join("hot/0000000001.hot");
+    let marker = std::fs::read_to_string(dir.join("hot")).expect("there");
+    let segment = Path::new(marker.lines().nth(1).expect("a directory")).join("0000000001.hot");
     let mut bytes = std::fs::read(&segment).expect("readable");
     bytes[4096 + 40] ^= 1;
     std::fs::write(&segment, &bytes).expect("written");

@@ -239,7 +239,8 @@ fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
     gateway.child.kill().expect("killed");
     gateway.child.wait().expect("gone");
     // The newest bytes are those in memory.
-    let segment: PathBuf = gateway.dir.path().join("hot/0000000001.hot");
+    let marker = std::fs::read_to_string(dir.join("hot")).expect("there");
+    let segment = PathBuf::from(marker.lines().nth(1).expect("a directory")).join("0000000001.hot");
     let mut bytes = std::fs::read(&segment).expect("readable");
     bytes[4096 + 40] ^= 1;
     std::fs::write(&segment, &bytes).expect("written");

@@ -4,10 +4,12 @@
 //! a hot copy has its name before its segment has, and keeps it until all of it is drained: so a segment
 //! without a hot copy is whole, or is written itself.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::OpenError;
 use crate::segment::{hot_path_of, path_of};
 use crate::storage::{Disk, Storage, StorageFile, write_whole};
 
@@ -20,6 +22,43 @@ pub(crate) struct Marker {
     pub(crate) dir: PathBuf,
     /// The first segment that was kept there.
     pub(crate) first_segno: u64,
+}
+
+/// The directory of the journal's own for its hot copies, made in `root` where it is missing. Journals can share a root,
+/// and so can users: what nobody but us can have put there is what counts.
+pub(crate) fn own_dir(root: &Path, journal_dir: &Path) -> Result<PathBuf, OpenError> {
+    let io_error = |source| OpenError::io(root, source);
+    std::fs::create_dir_all(root).map_err(io_error)?;
+    // Absolute: it is found again wherever the next process is started.
+    let root = root.canonicalize().map_err(io_error)?;
+    let dir = root.join(own_name(journal_dir).map_err(|source| OpenError::io(journal_dir, source))?);
+    let io_error = |source| OpenError::io(&dir, source);
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error(error)),
+        _ => {}
+    }
+    let found = std::fs::symlink_metadata(&dir).map_err(io_error)?;
+    let user = rustix::process::geteuid().as_raw();
+    if !found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0 {
+        let what = format!("must be a directory of user {user} with mode 0700: others could change hot segments there");
+        return Err(io_error(io::Error::new(io::ErrorKind::PermissionDenied, what)));
+    }
+    Ok(dir)
+}
+
+/// One for each journal of the host, the same after a restart.
+fn own_name(journal_dir: &Path) -> io::Result<String> {
+    let metadata = std::fs::metadata(journal_dir)?;
+    Ok(format!("tradecore-{:x}-{:x}", metadata.dev(), metadata.ino()))
+}
+
+/// Takes away what a life with another root has left in memory; all of it is on the disk by now. Best effort.
+pub(crate) fn remove_old(old: &Path, own_dir: Option<&Path>, journal_dir: &Path) {
+    // A journal that was copied names the directory of another.
+    let is_ours = own_name(journal_dir).is_ok_and(|name| old.file_name() == Some(name.as_ref()));
+    if is_ours && own_dir != Some(old) {
+        drop(std::fs::remove_dir_all(old));
+    }
 }
 
 /// Where it lies.

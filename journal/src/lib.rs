@@ -64,8 +64,8 @@ use storage::Disk;
 pub struct Config {
     /// Where it lies; a directory of its own on a local disk.
     pub dir: PathBuf,
-    /// A directory in memory that survives the process: segments are written there and drained to `dir`.
-    /// `None`: segments in `dir` are mapped themselves.
+    /// A directory in memory that survives the process: segments are written there, in a directory of the journal's
+    /// own, and drained to `dir`. `None`: segments in `dir` are mapped themselves.
     pub hot_dir: Option<PathBuf>,
     /// Core that writes.
     pub core: u16,
@@ -165,11 +165,17 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let dir = config.dir.clone();
     std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
     let lock = lock(&dir)?;
-    let started = start::start(&Disk, config, &boot_id(), background::wall_clock_ns())?;
+    let hot_dir = config.hot_dir.as_deref().map(|root| hot::own_dir(root, &dir)).transpose()?;
+    let config = Config { hot_dir, ..config.clone() };
+    let last_life = Marker::read(&Disk, &dir).map_err(|source| OpenError::io(&dir, source))?;
+    let started = start::start(&Disk, &config, &boot_id(), background::wall_clock_ns())?;
+    if let Some(last_life) = last_life {
+        hot::remove_old(&last_life.dir, config.hot_dir.as_deref(), &dir);
+    }
     let (report, watermarks) = (started.report.clone(), Arc::clone(&started.watermarks));
     let (writer, background) = background::spawn(started, config.sync, config.on_sync_failure)
         .map_err(|source| OpenError::io(&dir, source))?;
-    Ok(Opened { writer, report, watermarks, background, lock, dir, hot_dir: config.hot_dir.clone() })
+    Ok(Opened { writer, report, watermarks, background, lock, dir, hot_dir: config.hot_dir })
 }
 
 fn lock(dir: &Path) -> Result<Lock, OpenError> {

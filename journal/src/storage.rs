@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::map::Map;
@@ -90,7 +90,10 @@ impl Storage for Disk {
     }
 
     fn create(&self, path: &Path, bytes: u64) -> io::Result<File> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        // What is made is ours: a link that another has put in its place is not followed.
+        let no_follow = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).custom_flags(no_follow).open(path)?;
         let allocated = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes);
         if let Err(error) = allocated {
             // What a full disk did give is given back: the file would only keep it from others.

@@ -351,6 +351,72 @@ fn a_live_journal_verifies() {
     }
 }
 
+/// Names in a directory; none when there is no such.
+fn left_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a text")).collect()
+}
+
+#[test]
+fn journals_that_share_a_directory_in_memory_leave_each_other_alone() {
+    let (first, second) = (place(), place());
+    let second = Config { hot_dir: Some(first.hot.clone()), ..config(&second, true) };
+    let mut opened = open(&config(&first, true)).expect("opens");
+    append_until(&mut opened.writer, 100);
+    let mut other = open(&second).expect("opens");
+    append_until(&mut other.writer, 200);
+    wait_synced(&opened, 100);
+    drop(opened);
+    drop(open(&second).expect_err("the other writer is at work"));
+    assert_eq!(open(&config(&first, true)).expect("its copies are there").report.last_seq, 100);
+    drop(other);
+    assert_eq!(open(&second).expect("its copies are there").report.last_seq, 200);
+}
+
+#[test]
+fn copies_in_memory_go_with_a_changed_directory_and_are_found_from_everywhere() {
+    let place = place();
+    // As a configuration may name it: relative to where the process runs.
+    let here = std::env::current_dir().expect("somewhere");
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = up.join(place.hot.strip_prefix("/").expect("absolute"));
+    let other = place.hot.with_file_name("other");
+    for (nth, hot_dir) in [Some(relative), Some(other.clone()), None].into_iter().enumerate() {
+        let changed = Config { hot_dir, ..config(&place, true) };
+        let mut opened = open(&changed).expect("opens");
+        assert_eq!(opened.report.last_seq, nth as u64 * 10);
+        append_until(&mut opened.writer, (nth as u64 + 1) * 10);
+        let here: Vec<bool> = [&place.hot, &other].iter().map(|dir| !left_in(dir).is_empty()).collect();
+        assert_eq!(here, [nth == 0, nth == 1]);
+        let marker = std::fs::read_to_string(place.dir.join("hot")).unwrap_or_default();
+        assert!(marker.lines().nth(1).is_none_or(|dir| Path::new(dir).is_absolute()), "{marker}");
+    }
+}
+
+#[test]
+fn a_directory_in_memory_that_another_could_have_made_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = place();
+    drop(open(&config(&place, true)).expect("opens"));
+    let own = place.hot.join(&left_in(&place.hot)[0]);
+    let mode = std::fs::metadata(&own).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let refused = |why: &str| {
+        let error = open(&config(&place, true)).expect_err(why).to_string();
+        assert!(error.contains(own.to_str().expect("a text")) && error.contains("mode 0700"), "{why}: {error}");
+    };
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o750)).expect("set");
+    refused("others may look into it");
+    let elsewhere = place.hot.with_file_name("elsewhere");
+    std::fs::rename(&own, &elsewhere).expect("moved");
+    std::fs::set_permissions(&elsewhere, std::fs::Permissions::from_mode(0o700)).expect("set");
+    std::os::unix::fs::symlink(&elsewhere, &own).expect("made");
+    refused("a link may be anybody's");
+    std::fs::remove_file(&own).expect("removed");
+    std::fs::rename(&elsewhere, &own).expect("moved");
+    drop(open(&config(&place, true)).expect("as it was"));
+}
+
 #[test]
 fn a_tailer_is_led_on_over_clean_stops_and_no_copy_is_left_in_memory() {
     for is_hot in [false, true] {
@@ -374,7 +440,7 @@ fn a_tailer_is_led_on_over_clean_stops_and_no_copy_is_left_in_memory() {
                 }
             }
             assert_eq!(next_seq, round * 700 + 1, "round {round}, hot {is_hot}");
-            assert!(!place.hot.exists(), "round {round}: copies are left in memory");
+            assert_eq!(left_in(&place.hot), [""; 0], "round {round}: copies are left in memory");
             assert_eq!(verify(&place.dir).expect("readable").finding, None);
         }
     }

@@ -21,8 +21,8 @@ section! {
         environment: EnvironmentName = [required EnvironmentName::Virtual] in Allowed::Words(EnvironmentName::WORDS);
         /// Directory of the journal and its files.
         data_dir: PathBuf = [required "/var/lib/tradecore/virtual".into()] in Allowed::Path;
-        /// Directory in memory for hot segments, which must outlive the process. Empty: the runtime directory of the
-        /// service, else one in `/dev/shm`; where memory is short, and with `off`, segments are mapped in
+        /// Directory in memory for hot segments, which must outlive the process; each journal has one of its own in
+        /// it. Empty: the runtime directory of the service, else `/dev/shm`; where memory is short, and with `off`, segments are mapped in
         /// `data_dir`, and the loop is slower.
         #[serde(default, deserialize_with = "empty_is_none::deserialize")]
         hot_dir: Option<PathBuf> = [None] in Allowed::PathOrNone;

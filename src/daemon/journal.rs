@@ -1,6 +1,5 @@
 //! How the daemon opens its journal: where hot segments go, how much is kept in reserve, how often it syncs.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use tradecore_domain::Limits;
@@ -18,8 +17,7 @@ pub(super) fn open(config: &Config, dir: &Path, limits: &Limits, durability: Dur
     let reserve_bytes = reserve_bytes(limits);
     let max_segment_bytes = (config.journal.max_segment_mib << 20).max(reserve_bytes.saturating_mul(2));
     let opened = tradecore_journal::open(&tradecore_journal::Config {
-        hot_dir: hot_dir(config, dir, max_segment_bytes)
-            .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?,
+        hot_dir: hot_root(config, dir, max_segment_bytes),
         core: config.core.id,
         first_segment_bytes: config.journal.first_segment_mib << 20,
         max_segment_bytes,
@@ -41,38 +39,24 @@ fn sync_failed(error: &std::io::Error) {
     std::process::exit(i32::from(Exit::SyncFailed.code()));
 }
 
-/// The directory of its hot segments, in memory that survives the process: as configured; else the runtime
-/// directory that systemd preserves; else one in `/dev/shm`. `None`, when configured `off` or when memory is too
-/// small for the segments: they are mapped in the journal's directory then, and the loop pays for it
-/// (`journal/FORMAT.md`).
-///
-/// # Errors
-/// When the journal's directory cannot be made.
-fn hot_dir(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> std::io::Result<Option<PathBuf>> {
-    std::fs::create_dir_all(journal_dir)?;
-    match &config.core.hot_dir {
-        Some(dir) if dir.as_os_str() == "off" => return Ok(None),
-        Some(dir) => return Ok(Some(config.beside(dir))),
-        None => {}
-    }
-    let (memory, dir) = match std::env::var_os("RUNTIME_DIRECTORY") {
-        Some(dir) => (PathBuf::from(&dir), PathBuf::from(dir).join("hot")),
-        None => {
-            // One place for each journal of the host, the same after a restart.
-            let metadata = std::fs::metadata(journal_dir)?;
-            let name = format!("tradecore-{:x}-{:x}", metadata.dev(), metadata.ino());
-            (PathBuf::from("/dev/shm"), Path::new("/dev/shm").join(name))
-        }
+/// Where the directory of its hot segments is made, in memory that survives the process: as configured; else the runtime
+/// directory that systemd preserves; else `/dev/shm`. `None`, when configured `off` or when memory is too small for the
+/// segments: they are mapped in the journal's directory then, and the loop pays for it (`journal/FORMAT.md`).
+fn hot_root(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> Option<PathBuf> {
+    let memory = match &config.core.hot_dir {
+        Some(dir) if dir.as_os_str() == "off" => return None,
+        Some(dir) => return Some(config.beside(dir)),
+        None => std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from),
     };
     // The segment that is written, the one ahead, and the one being drained.
     let needed = segment_bytes_max.saturating_mul(3);
     let free = rustix::fs::statvfs(&memory).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    if free < needed && !dir.exists() {
+    // What a killed life has left there, as this file says, makes room.
+    if free < needed && !journal_dir.join("hot").exists() {
         tracing::warn!(memory = %memory.display(), free, needed, "no room for hot segments; mapping them on the disk");
-        return Ok(None);
+        return None;
     }
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&dir)?;
-    Ok(Some(dir))
+    Some(memory)
 }
 
 /// What must still be journaled when the disk is full: for every order that can be open a doubt, a cancel, its
