@@ -226,6 +226,26 @@ fn a_wrong_configuration_names_the_key_and_what_is_allowed() {
 }
 
 #[test]
+fn a_journal_whose_first_segments_were_removed_is_refused_with_its_own_code() {
+    let mut gateway = start();
+    gateway.child.kill().expect("killed");
+    gateway.child.wait().expect("gone");
+    gateway.child = spawn(gateway.dir.path());
+    address(&gateway);
+    gateway.child.kill().expect("killed");
+    gateway.child.wait().expect("gone");
+    let dir = gateway.dir.path().join("data/journal");
+    let stat = tradecore_journal::stat(&dir).expect("undamaged");
+    let mut retention = tradecore_journal::Retention::open(&dir).expect("opens");
+    retention.register("reader").expect("a name");
+    retention.advance("reader", stat.last_seq).expect("written");
+    assert_eq!(retention.remove().expect("removed"), [1]);
+    let (code, message) = exit_of(gateway.dir.path());
+    assert_eq!(code, 87, "{message}");
+    assert!(message.contains("older segments were removed"), "{message}");
+}
+
+#[test]
 fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
     let mut gateway = start();
     let (code, message) = exit_of(gateway.dir.path());
