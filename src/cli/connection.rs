@@ -68,6 +68,18 @@ impl Connection {
                 Some(Event::Abandoned { cl_ord_id }) => {
                     super::warn(&format!("order {} of an earlier command was not sent: too late", cl_ord_id.0));
                 }
+                Some(Event::NotApplied { cl_ord_id }) => {
+                    super::warn(&format!(
+                        "request {} of an earlier command was refused and had no effect",
+                        cl_ord_id.0
+                    ));
+                }
+                Some(Event::OutcomeUnknown { cl_ord_id }) => {
+                    super::warn(&format!(
+                        "what became of request {} of an earlier command is not known; look at open orders and fills",
+                        cl_ord_id.0
+                    ));
+                }
                 Some(_) => {}
                 None if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
                 None => return Err(self.unreachable(&client, &address)),

@@ -82,6 +82,13 @@ impl Desk {
                     let reason = Reason::from_raw(reject.reason.get()).unwrap_or(Reason::None);
                     return Err(Failure::refused(Exit::Rejected, reason, reject.text.as_str()));
                 }
+                Event::NotApplied { cl_ord_id } if cl_ord_id == request => {
+                    let text = "it had no effect; the refusal was lost with the connection";
+                    return Err(Failure::refused(Exit::Unavailable, Reason::ConnectionLost, text));
+                }
+                Event::Abandoned { cl_ord_id } if cl_ord_id == request => {
+                    return Err(Failure::refused(Exit::Rejected, Reason::StaleRequest, "it was not sent"));
+                }
                 // The connection was away and reports were skipped: what they said is asked for.
                 Event::Ready { .. } => drop(self.client.order_status(order)),
                 _ => {}

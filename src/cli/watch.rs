@@ -70,11 +70,12 @@ impl Watch {
             }
             Event::Disconnected { reason } => say(&[("type", "Disconnected".into()), ("reason", reason.name().into())]),
             Event::Resynchronize => say(&[("type", "ReportsSkipped".into())]),
-            Event::NotApplied { from_seq, count } => say(&[
-                ("type", "NotApplied".into()),
-                ("from_seq", from_seq.to_string().into()),
-                ("count", (*count).into()),
-            ]),
+            Event::NotApplied { cl_ord_id } => {
+                say(&[("type", "NotApplied".into()), ("cl_ord_id", cl_ord_id.0.to_string().into())])
+            }
+            Event::OutcomeUnknown { cl_ord_id } => {
+                say(&[("type", "OutcomeUnknown".into()), ("cl_ord_id", cl_ord_id.0.to_string().into())])
+            }
             Event::Abandoned { cl_ord_id } => {
                 say(&[("type", "Abandoned".into()), ("cl_ord_id", cl_ord_id.0.to_string().into())])
             }

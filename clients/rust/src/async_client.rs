@@ -111,7 +111,7 @@ impl AsyncClient {
         self.conversation.is_ready()
     }
 
-    /// Requests whose arrival is not known.
+    /// Requests that nothing has answered yet.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
         self.conversation.in_doubt()

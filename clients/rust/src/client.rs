@@ -146,7 +146,7 @@ impl Client {
         self.conversation.is_ready()
     }
 
-    /// Requests whose arrival is not known.
+    /// Requests that nothing has answered yet.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
         self.conversation.in_doubt()

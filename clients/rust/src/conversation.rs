@@ -5,6 +5,7 @@
 //! sends these bytes also when the conversation is not connected any more afterwards: they are its last words.
 
 mod logon;
+mod refusal;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::mem;
@@ -13,6 +14,7 @@ use tradecore_protocol::codes::{ReplayMode, TakeoverPolicy};
 use tradecore_protocol::fields::ClOrdId;
 use tradecore_protocol::frame::{Frame, next_frame};
 use tradecore_protocol::layout::Message;
+use tradecore_protocol::messages::SessionReject;
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{ClientAction, ClientSession, Now, REPLY_BYTES_MAX, Step};
 use tradecore_protocol::transcript::MacKey;
@@ -34,6 +36,8 @@ struct Link {
     /// The start of a frame that is not whole yet: at most the longest frame.
     incoming: Vec<u8>,
     is_logged_on: bool,
+    /// The last request that the gateway had decided on at logon: what lies above it has had no effect.
+    last_client_seq: u64,
     /// The replay is over, and what was in doubt has been sent again.
     is_ready: bool,
 }
@@ -42,6 +46,8 @@ struct Link {
 struct Queued {
     /// The last report that is applied once the caller has dealt with this.
     through_seq: u64,
+    /// ClOrdIDs of the requests that are forgotten then.
+    answers: Vec<u64>,
     event: Option<Event>,
 }
 
@@ -56,8 +62,8 @@ pub struct Conversation {
     events: VecDeque<Queued>,
     /// The last report that was received; those not applied yet wait in `events`.
     received_seq: u64,
-    /// Applied once the caller comes back.
-    handed_seq: u64,
+    /// What the caller has: dealt with once it comes back.
+    handed: Option<Queued>,
     next_attempt_ns: u64,
     backoff_ns: u64,
     replay_mode: ReplayMode,
@@ -91,7 +97,7 @@ impl Conversation {
             link: None,
             events: VecDeque::new(),
             received_seq: applied_seq,
-            handed_seq: applied_seq,
+            handed: None,
             next_attempt_ns: 0,
             backoff_ns: BACKOFF_MIN_NS,
             last_request_id: 0,
@@ -119,7 +125,8 @@ impl Conversation {
         let mut hello = [0; REPLY_BYTES_MAX];
         let written = session.start(now, &mut hello).unwrap_or(0);
         out.extend_from_slice(hello.get(..written).unwrap_or_default());
-        self.link = Some(Link { session, incoming: Vec::new(), is_logged_on: false, is_ready: false });
+        self.link =
+            Some(Link { session, incoming: Vec::new(), is_logged_on: false, last_client_seq: 0, is_ready: false });
         Ok(())
     }
 
@@ -205,7 +212,7 @@ impl Conversation {
         out: &mut Vec<u8>,
     ) -> Result<ClOrdId, ClientError> {
         let id = self.store.next_id(self.ids_max);
-        self.send_kept(now, &block(id), out)?;
+        self.send_kept(now, &block(id), false, out)?;
         Ok(id)
     }
 
@@ -220,7 +227,7 @@ impl Conversation {
         order: &NewOrder,
         out: &mut Vec<u8>,
     ) -> Result<(), ClientError> {
-        self.send_kept(now, &order.block(cl_ord_id), out)
+        self.send_kept(now, &order.block(cl_ord_id), true, out)
     }
 
     /// Sends a query under a new request id, with which its block must begin. It is not kept.
@@ -270,7 +277,7 @@ impl Conversation {
             let written = link.session.logout(now, &mut buf).unwrap_or(0);
             out.extend_from_slice(buf.get(..written).unwrap_or_default());
         }
-        Ok(self.store.save_numbers()?)
+        Ok(self.store.save()?)
     }
 
     /// The next event; `None` when more bytes are needed.
@@ -283,13 +290,14 @@ impl Conversation {
     pub fn next_event(&mut self) -> Result<Option<Event>, ClientError> {
         self.settle();
         while let Some(queued) = self.events.pop_front() {
-            self.handed_seq = queued.through_seq;
-            if queued.event.is_some() {
-                return Ok(queued.event);
+            let event = queued.event.clone();
+            self.handed = Some(queued);
+            if event.is_some() {
+                return Ok(event);
             }
             self.settle();
         }
-        self.store.save_numbers()?;
+        self.store.save()?;
         Ok(None)
     }
 
@@ -311,10 +319,10 @@ impl Conversation {
         self.events.iter().any(|queued| queued.event.is_some())
     }
 
-    /// Requests whose arrival is not known.
+    /// Requests that nothing has answered yet.
     #[must_use]
     pub fn in_doubt(&self) -> usize {
-        self.store.unacked.len()
+        self.store.unanswered.len()
     }
 
     /// Why the last attempt to connect or to log on came to nothing, for people; none while connected.
@@ -343,7 +351,13 @@ impl Conversation {
     }
 
     /// Keeps a sequenced request, then writes it.
-    fn send_kept<T: Message>(&mut self, now: Now, block: &T, out: &mut Vec<u8>) -> Result<(), ClientError> {
+    fn send_kept<T: Message>(
+        &mut self,
+        now: Now,
+        block: &T,
+        is_repeat: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ClientError> {
         let template_id = T::INFO.template_id;
         let in_doubt = self.in_doubt();
         let session = self.live_session().ok_or(ClientError::NotReady)?;
@@ -352,7 +366,9 @@ impl Conversation {
         }
         let mut buf = [0; REQUEST_BYTES_MAX];
         let sent = session.send(now, block, &mut buf).map_err(ClientError::NotAllowed)?;
-        if let Err(error) = self.store.keep(sent.seq, Request { template_id, block: block.as_bytes().to_vec() }) {
+        let block = block.as_bytes().to_vec();
+        let request = Request { seq: sent.seq, is_repeat, is_closed: false, template_id, block };
+        if let Err(error) = self.store.keep(request) {
             // The number is used and must not leave: only a new connection can give it to another request.
             self.disconnected(Reason::ConnectionLost);
             return Err(error.into());
@@ -364,16 +380,27 @@ impl Conversation {
 
     /// Counts what the caller was handed as applied.
     fn settle(&mut self) {
-        if self.handed_seq > self.store.numbers.applied_seq {
-            self.store.numbers.applied_seq = self.handed_seq;
+        let Some(handed) = self.handed.take() else { return };
+        if handed.through_seq > self.store.numbers.applied_seq {
+            self.store.numbers.applied_seq = handed.through_seq;
             if let Some(link) = &mut self.link {
-                link.session.applied(self.handed_seq);
+                link.session.applied(handed.through_seq);
             }
+        }
+        for id in handed.answers {
+            self.store.forget(id);
+        }
+        if matches!(handed.event, Some(Event::Resynchronize)) && self.is_ready() {
+            self.store.numbers.has_gap = false;
         }
     }
 
     fn tell(&mut self, event: Option<Event>) {
-        self.events.push_back(Queued { through_seq: self.received_seq, event });
+        self.tell_answer(event, Vec::new());
+    }
+
+    fn tell_answer(&mut self, event: Option<Event>, answers: Vec<u64>) {
+        self.events.push_back(Queued { through_seq: self.received_seq, answers, event });
     }
 
     fn disconnected(&mut self, reason: Reason) {
@@ -398,11 +425,6 @@ impl Conversation {
     fn take_frame(&mut self, now: Now, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), ClientError> {
         let action = self.step(out, |session, buf| session.handle_frame(now, frame, buf));
         let is_logged_on = self.link.as_ref().is_some_and(|link| link.is_logged_on);
-        if is_logged_on {
-            // Nobody can acknowledge what was not sent.
-            let sent_seq = self.store.numbers.next_client_seq.saturating_sub(1);
-            self.store.acked(frame.header.ack_seq.min(sent_seq));
-        }
         match action {
             ClientAction::LoggedOn(ack) => self.logged_on(&ack),
             ClientAction::LogonRefused { reject, is_authentic } => self.refused(now, &reject, is_authentic)?,
@@ -416,20 +438,24 @@ impl Conversation {
                 self.tell(None);
             }
             ClientAction::GapFilled { new_seq, .. } => {
+                self.store.skip_answers(self.link.as_ref().map_or(0, |link| link.session.peer_ack_seq()));
+                // Before a report beyond the gap is applied: whoever dies now must be told in the next life.
+                self.store.rewrite()?;
                 self.received_seq = new_seq.saturating_sub(1);
-                self.tell(Some(Event::Resynchronize));
+                if self.is_ready() {
+                    self.tell(Some(Event::Resynchronize));
+                }
             }
-            ClientAction::NotApplied { from_seq, count } => self.tell(Some(Event::NotApplied { from_seq, count })),
             ClientAction::ReplayComplete { open_orders } => {
-                self.resend(now, out)?;
+                self.settle_doubts(now, out)?;
                 self.subscribe_again(now, out)?;
+                if self.store.numbers.has_gap {
+                    self.tell(Some(Event::Resynchronize));
+                }
                 self.tell(Some(Event::Ready { open_orders }));
             }
-            ClientAction::Rejected(reject) => self.tell(Some(Event::SessionReject(reject))),
-            ClientAction::Close { reason, by_peer: false } if !is_logged_on => {
-                self.link = None;
-                return logon::unproven(reason);
-            }
+            ClientAction::Rejected(reject) => self.session_rejected(reject)?,
+            ClientAction::Close { reason, by_peer: false } if !is_logged_on => self.unproven(reason)?,
             ClientAction::Close { reason: Reason::TakenOver, by_peer: true }
                 if self.options.takeover == TakeoverPolicy::TakeOver =>
             {
@@ -438,22 +464,38 @@ impl Conversation {
                 return Err(ClientError::TakenOver);
             }
             ClientAction::Close { reason, .. } | ClientAction::ResendRefused(reason) => self.disconnected(reason),
-            ClientAction::None | ClientAction::Duplicate | ClientAction::Gap { .. } => {}
+            // The numbers that were skipped are those of requests that have had their answer.
+            ClientAction::NotApplied { .. }
+            | ClientAction::None
+            | ClientAction::Duplicate
+            | ClientAction::Gap { .. } => {}
         }
         Ok(())
     }
 
     fn deliver(&mut self, frame: &Frame<'_>) -> Result<(), ClientError> {
         let event = Event::of(frame);
-        if let Some(Event::Reject(reject)) = &event {
-            let ref_seq = reject.ref_seq.get();
-            let refused = self.store.unacked.get(&ref_seq);
-            // A refused request was heard: it must not be sent again.
-            if refused.is_some_and(|request| request.cl_ord_id().0 == reject.cl_ord_id.get()) {
-                self.store.forget(ref_seq)?;
-            }
+        let named = event.as_ref().map(Event::answers).unwrap_or_default();
+        let answers = named.into_iter().filter(|(id, seq)| self.store.answer(*id, *seq)).map(|(id, _)| id);
+        let answers: Vec<u64> = answers.collect();
+        // No replay brings a refusal again that has no number.
+        if frame.header.seq == 0 && matches!(event, Some(Event::Reject(_))) {
+            answers.iter().try_for_each(|id| self.store.refuse(*id))?;
         }
-        self.tell(event);
+        self.tell_answer(event, answers);
+        Ok(())
+    }
+
+    /// A refused frame is named by its number alone.
+    fn session_rejected(&mut self, reject: SessionReject) -> Result<(), ClientError> {
+        self.tell(Some(Event::SessionReject(reject)));
+        let ref_seq = reject.ref_seq.get();
+        let refused = self.store.unanswered.iter().find(|(_, request)| ref_seq != 0 && request.seq == ref_seq);
+        if let Some(id) = refused.map(|(id, _)| *id) {
+            self.store.answer(id, None);
+            self.store.refuse(id)?;
+            self.tell_answer(Some(Event::NotApplied { cl_ord_id: ClOrdId(id) }), vec![id]);
+        }
         Ok(())
     }
 }

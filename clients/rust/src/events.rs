@@ -32,21 +32,27 @@ pub enum Event {
     Instrument(wire::InstrumentDef),
     /// The end of an answer.
     QueryEnd(wire::QueryEnd),
-    /// These requests had no effect and never will.
+    /// This request had no effect and never will: it was refused, and the refusal was lost with a connection. Its
+    /// ClOrdID is still unused.
     NotApplied {
-        /// The first.
-        from_seq: u64,
-        /// How many.
-        count: u32,
+        /// FIX ClOrdID (11).
+        cl_ord_id: ClOrdId,
     },
-    /// A kept order was not sent again: its valid-until has passed.
+    /// What became of this request is not known, and it is not sent again: its answer may be among reports that were
+    /// skipped. Ask for the order's status.
+    OutcomeUnknown {
+        /// FIX ClOrdID (11).
+        cl_ord_id: ClOrdId,
+    },
+    /// A kept request had no effect and was not sent again: its valid-until has passed.
     Abandoned {
         /// FIX ClOrdID (11).
         cl_ord_id: ClOrdId,
     },
-    /// The session rules refused a frame: a defect of the caller.
+    /// The session rules refused a frame: a defect of the caller. If it was a kept request, `NotApplied` follows.
     SessionReject(wire::SessionReject),
-    /// Reports were skipped or numbers were reset: query open orders, positions and fills.
+    /// Reports were skipped, numbers were reset, or the state is new and the session is not: query open orders,
+    /// positions and fills. It comes when queries pass, and again after the next logon if they did not pass any more.
     Resynchronize,
     /// The connection is gone; the client reconnects by itself.
     Disconnected {
@@ -56,6 +62,30 @@ pub enum Event {
 }
 
 impl Event {
+    /// ClOrdIDs of the requests that this may be the answer to, with the number if it answers under that one only.
+    pub(crate) fn answers(&self) -> [(u64, Option<u64>); 2] {
+        let none = (0, None);
+        match self {
+            Self::Exec(report) => [(report.cl_ord_id.get(), None), (report.req_cl_ord_id.get(), None)],
+            // Of two requests under one id one may be refused, and the other not.
+            Self::Reject(reject) => [(reject.cl_ord_id.get(), Some(reject.ref_seq.get())), none],
+            Self::MassCancel(report) => [(report.cl_ord_id.get(), None), none],
+            Self::Kill(report) => [(report.cl_ord_id.get(), None), none],
+            Self::Ready { .. }
+            | Self::Quote(_)
+            | Self::Position(_)
+            | Self::Account(_)
+            | Self::Instrument(_)
+            | Self::QueryEnd(_)
+            | Self::NotApplied { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Abandoned { .. }
+            | Self::SessionReject(_)
+            | Self::Resynchronize
+            | Self::Disconnected { .. } => [none, none],
+        }
+    }
+
     /// The event that a report or an answer is; `None` for a template that is of no interest to an algo.
     pub(crate) fn of(frame: &Frame<'_>) -> Option<Self> {
         let event = match frame.header.template_id {

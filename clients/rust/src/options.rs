@@ -53,8 +53,9 @@ pub struct Options {
     /// What happens to a connection that the session has already. With `Refuse` it stays, and the first logon ends
     /// with `ClientError::Refused`; later ones are tried again, since a half-open connection of our own goes away.
     pub takeover: TakeoverPolicy,
-    /// Whether reports that were missed before the first logon come first, or are skipped, and
-    /// `Event::Resynchronize` stands for them. Those of later logons always come.
+    /// Whether reports that were missed since the state file's last word come first, or are skipped, and
+    /// `Event::Resynchronize` stands for them. Those of later logons always come. A new state has no last word: the first
+    /// logon goes on from now, and `Event::Resynchronize` stands for all that the session was told before, if anything.
     pub replay_mode: ReplayMode,
     /// The file of what must not be forgotten; none: in memory.
     pub state_path: Option<PathBuf>,

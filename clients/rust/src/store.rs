@@ -58,6 +58,9 @@ const HEAD: u16 = 1;
 const NUMBERS: u16 = 2;
 const REQUEST: u16 = 3;
 const FORGET: u16 = 4;
+/// Flags of a request.
+const IS_REPEAT: u16 = 1;
+const IS_CLOSED: u16 = 2;
 /// Ids that a file may give before it says so again.
 const IDS_RESERVED: u64 = 1 << 20;
 /// A file that has grown by so much is written anew.
@@ -73,7 +76,8 @@ pub(crate) struct Numbers {
     pub(crate) session_epoch: u64,
     pub(crate) applied_seq: u64,
     pub(crate) next_client_seq: u64,
-    pub(crate) acked_client_seq: u64,
+    /// Reports were skipped, and the caller has not been told while it could ask for what they said.
+    pub(crate) has_gap: bool,
     pub(crate) last_cl_ord_id: u64,
     /// The number of the first request with an id of this client epoch: so many ids it has used at most.
     pub(crate) epoch_first_seq: u64,
@@ -81,28 +85,34 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     fn to_bytes(self) -> Vec<u8> {
-        let streams = [self.session_epoch, self.applied_seq, self.next_client_seq, self.acked_client_seq];
+        let streams = [self.session_epoch, self.applied_seq, self.next_client_seq, u64::from(self.has_gap)];
         words(&[&streams[..], &[self.last_cl_ord_id, self.epoch_first_seq]].concat())
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, []) = bytes.as_chunks::<8>() else { return None };
-        let [epoch, applied, next, acked, id, first] = words else { return None };
+        let [epoch, applied, next, gap, id, first] = words else { return None };
         let number = |word: &[u8; 8]| u64::from_le_bytes(*word);
         Some(Self {
             session_epoch: number(epoch),
             applied_seq: number(applied),
             next_client_seq: number(next),
-            acked_client_seq: number(acked),
+            has_gap: number(gap) != 0,
             last_cl_ord_id: number(id),
             epoch_first_seq: number(first),
         })
     }
 }
 
-/// A request that may not have arrived.
+/// A request whose answer the caller has not dealt with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
+    /// Its number; 0 once its answer may be among reports that were skipped.
+    pub(crate) seq: u64,
+    /// A repetition of an order that was answered: the order may be there although no answer names this request.
+    pub(crate) is_repeat: bool,
+    /// It was refused or given up, and must never be sent again.
+    pub(crate) is_closed: bool,
     pub(crate) template_id: u16,
     pub(crate) block: Vec<u8>,
 }
@@ -131,7 +141,13 @@ pub struct Store {
     file: Option<StateFile>,
     saved: Numbers,
     pub(crate) numbers: Numbers,
-    pub(crate) unacked: BTreeMap<u64, Request>,
+    /// Requests that nothing has named yet, by ClOrdID. Acknowledged numbers say nothing of them: a refusal is not in
+    /// the report stream, and another client of the session may have used the number.
+    pub(crate) unanswered: BTreeMap<u64, Request>,
+    /// Requests whose answer the caller is still to deal with.
+    answered: BTreeMap<u64, Request>,
+    /// Ids to be forgotten in the file, too.
+    forgotten: Vec<u64>,
 }
 
 impl Store {
@@ -143,7 +159,14 @@ impl Store {
     pub fn in_memory(unix_seconds: u64) -> Self {
         let last_cl_ord_id = ClOrdId::new(1, unix_seconds.wrapping_shl(IDS_PER_SECOND_BITS)).0;
         let numbers = Numbers { next_client_seq: 1, last_cl_ord_id, epoch_first_seq: 1, ..Numbers::default() };
-        Self { file: None, saved: numbers, numbers, unacked: BTreeMap::new() }
+        Self {
+            file: None,
+            saved: numbers,
+            numbers,
+            unanswered: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            forgotten: Vec::new(),
+        }
     }
 
     /// Opens or makes the file. A torn last record was never sent, and is dropped.
@@ -192,8 +215,6 @@ impl Store {
             // A file gets its name when its first record is on the disk.
             return Err(0);
         }
-        let acked = self.numbers.acked_client_seq;
-        self.unacked.retain(|seq, _| *seq > acked);
         Ok(())
     }
 
@@ -214,17 +235,24 @@ impl Store {
 
     fn take_request(&mut self, payload: &[u8]) -> Option<()> {
         let (seq, rest) = payload.split_first_chunk::<8>()?;
+        let (flags, rest) = rest.split_first_chunk::<2>()?;
+        let flags = u16::from_le_bytes(*flags);
         let (template_id, block) = rest.split_first_chunk::<2>()?;
-        let request = Request { template_id: u16::from_le_bytes(*template_id), block: block.to_vec() };
-        let seq = u64::from_le_bytes(*seq);
-        self.numbers.next_client_seq = self.numbers.next_client_seq.max(seq.saturating_add(1));
-        self.use_id(request.cl_ord_id(), seq);
-        self.unacked.insert(seq, request);
+        let request = Request {
+            seq: u64::from_le_bytes(*seq),
+            is_repeat: flags & IS_REPEAT != 0,
+            is_closed: flags & IS_CLOSED != 0,
+            template_id: u16::from_le_bytes(*template_id),
+            block: block.to_vec(),
+        };
+        self.numbers.next_client_seq = self.numbers.next_client_seq.max(request.seq.saturating_add(1));
+        self.use_id(request.cl_ord_id(), request.seq);
+        self.unanswered.insert(request.cl_ord_id().0, request);
         Some(())
     }
 
     fn take_forget(&mut self, payload: &[u8]) -> Option<()> {
-        self.unacked.remove(&u64::from_le_bytes(payload.try_into().ok()?));
+        self.unanswered.remove(&u64::from_le_bytes(payload.try_into().ok()?));
         Some(())
     }
 
@@ -232,7 +260,8 @@ impl Store {
     fn write_anew(&mut self, path: &Path, lock: File) -> Result<(), StoreError> {
         let last_reserved_id = self.numbers.last_cl_ord_id.saturating_add(IDS_RESERVED);
         let head = record(HEAD, &words(&[MAGIC, last_reserved_id]));
-        let requests = self.unacked.iter().map(|(seq, request)| record(REQUEST, &request_bytes(*seq, request)));
+        let kept = self.answered.values().chain(self.unanswered.values());
+        let requests = kept.map(|request| record(REQUEST, &request_bytes(request)));
         let all: Vec<u8> =
             [head].into_iter().chain(requests).chain([record(NUMBERS, &self.numbers.to_bytes())]).flatten().collect();
         let fresh = fresh_path(path);
@@ -246,6 +275,7 @@ impl Store {
         };
         let file = write().map_err(|source| system(path, source))?;
         self.saved = self.numbers;
+        self.forgotten.clear();
         let path = path.to_owned();
         self.file = Some(StateFile { path, file, lock, growth_bytes: 0, last_reserved_id, is_broken: false });
         Ok(())
@@ -255,45 +285,59 @@ impl Store {
     pub(crate) fn rewrite(&mut self) -> Result<(), StoreError> {
         let Some(StateFile { path, lock, .. }) = &self.file else { return Ok(()) };
         let (path, lock) = (path.clone(), lock.try_clone().map_err(|source| system(path, source))?);
-        self.write_anew(&path, lock)
+        let written = self.write_anew(&path, lock);
+        if let (Err(_), Some(file)) = (&written, &mut self.file) {
+            // It may have lost its name to the new one.
+            file.is_broken = true;
+        }
+        written
     }
 
-    fn append(&mut self, kind: u16, payload: &[u8]) -> Result<(), StoreError> {
+    fn append(&mut self, records: &[u8]) -> Result<(), StoreError> {
+        // Before the new records: what is written anew is only what is kept already.
+        if self.file.as_ref().is_some_and(|file| file.growth_bytes > GROWTH_BYTES_MAX) {
+            self.rewrite()?;
+        }
         let Some(file) = &mut self.file else { return Ok(()) };
         if file.is_broken {
             return Err(StoreError::Broken { path: file.path.clone() });
         }
-        let record = record(kind, payload);
-        if let Err(source) = file.file.write_all(&record) {
+        if let Err(source) = file.file.write_all(records) {
             // What follows half a record could not be read back.
             file.is_broken = true;
             return Err(system(&file.path, source));
         }
-        file.growth_bytes = file.growth_bytes.saturating_add(record.len() as u64);
-        if file.growth_bytes > GROWTH_BYTES_MAX { self.rewrite() } else { Ok(()) }
+        file.growth_bytes = file.growth_bytes.saturating_add(records.len() as u64);
+        Ok(())
     }
 
-    /// Keeps the numbers, if they have changed.
-    pub(crate) fn save_numbers(&mut self) -> Result<(), StoreError> {
-        if self.numbers == self.saved {
+    /// Keeps what the caller has dealt with, if there is anything new.
+    pub(crate) fn save(&mut self) -> Result<(), StoreError> {
+        if self.numbers == self.saved && self.forgotten.is_empty() {
             return Ok(());
         }
-        self.append(NUMBERS, &self.numbers.to_bytes())?;
+        // Requests first: a file whose numbers are beyond an answer must not know of its request any more.
+        let forgets = self.forgotten.iter().map(|id| record(FORGET, &id.to_le_bytes()));
+        let records: Vec<u8> = forgets.chain([record(NUMBERS, &self.numbers.to_bytes())]).flatten().collect();
+        self.forgotten.clear();
+        self.append(&records)?;
         self.saved = self.numbers;
         Ok(())
     }
 
     /// Keeps a request before it is sent.
-    pub(crate) fn keep(&mut self, seq: u64, request: Request) -> Result<(), StoreError> {
-        let id = request.cl_ord_id().0;
+    pub(crate) fn keep(&mut self, mut request: Request) -> Result<(), StoreError> {
+        let (id, seq) = (request.cl_ord_id().0, request.seq);
+        // As long as nothing has named the order either, one answer is that of both.
+        request.is_repeat &= self.unanswered.get(&id).is_none_or(|first| first.is_repeat);
         if self.file.as_ref().is_some_and(|file| id > file.last_reserved_id) {
             self.use_id(ClOrdId(id), seq);
             self.rewrite()?;
         }
-        self.append(REQUEST, &request_bytes(seq, &request))?;
+        self.append(&record(REQUEST, &request_bytes(&request)))?;
         self.use_id(ClOrdId(id), seq);
         self.numbers.next_client_seq = seq.saturating_add(1);
-        self.unacked.insert(seq, request);
+        self.unanswered.insert(id, request);
         Ok(())
     }
 
@@ -324,19 +368,41 @@ impl Store {
         numbers.last_cl_ord_id = numbers.last_cl_ord_id.max(id.0);
     }
 
-    /// Forgets one request, which was refused: it must never be sent again.
-    pub(crate) fn forget(&mut self, seq: u64) -> Result<(), StoreError> {
-        match self.unacked.remove(&seq) {
-            Some(_) => self.append(FORGET, &seq.to_le_bytes()),
-            None => Ok(()),
+    /// A request has its answer: it is not sent again, but kept until the caller has dealt with that. True if it is one
+    /// that had none; with `seq`, only if it went under that number.
+    pub(crate) fn answer(&mut self, id: u64, seq: Option<u64>) -> bool {
+        let waits = |request: &Request| seq.is_none_or(|seq| seq == request.seq);
+        let Some(request) = self.unanswered.get(&id).filter(|request| waits(request)).cloned() else { return false };
+        self.unanswered.remove(&id);
+        self.answered.insert(id, request);
+        true
+    }
+
+    /// A request had no effect, and whoever hears so may place another: never is it sent again, also in a next life.
+    pub(crate) fn refuse(&mut self, id: u64) -> Result<(), StoreError> {
+        let Some(request) = self.answered.get_mut(&id) else { return Ok(()) };
+        request.is_closed = true;
+        let bytes = record(REQUEST, &request_bytes(request));
+        self.append(&bytes)
+    }
+
+    /// A request is done with, by a verdict of the client itself.
+    pub(crate) fn close(&mut self, request: Request) {
+        self.answered.insert(request.cl_ord_id().0, request);
+    }
+
+    /// Forgets a request whose answer the caller has dealt with; the file does so with the next `save`.
+    pub(crate) fn forget(&mut self, id: u64) {
+        if self.answered.remove(&id).is_some() && !self.unanswered.contains_key(&id) {
+            self.forgotten.push(id);
         }
     }
 
-    /// Forgets requests that have arrived: their outcome is in the report stream.
-    pub(crate) fn acked(&mut self, seq: u64) {
-        if seq > self.numbers.acked_client_seq {
-            self.numbers.acked_client_seq = seq;
-            self.unacked.retain(|unacked, _| *unacked > seq);
+    /// Reports were skipped: answers to requests up to this number may have been among them.
+    pub(crate) fn skip_answers(&mut self, through_client_seq: u64) {
+        self.numbers.has_gap = true;
+        for request in self.unanswered.values_mut().filter(|request| request.seq <= through_client_seq) {
+            request.seq = 0;
         }
     }
 }
@@ -344,12 +410,15 @@ impl Store {
 impl Drop for Store {
     /// A life that ends well repeats nothing that was dealt with; one that is killed repeats the last few reports.
     fn drop(&mut self) {
-        drop(self.save_numbers());
+        drop(self.save());
     }
 }
 
-fn request_bytes(seq: u64, request: &Request) -> Vec<u8> {
-    let mut bytes = seq.to_le_bytes().to_vec();
+fn request_bytes(request: &Request) -> Vec<u8> {
+    let mut bytes = request.seq.to_le_bytes().to_vec();
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let flags = flag(request.is_repeat, IS_REPEAT) | flag(request.is_closed, IS_CLOSED);
+    bytes.extend_from_slice(&flags.to_le_bytes());
     bytes.extend_from_slice(&request.template_id.to_le_bytes());
     bytes.extend_from_slice(&request.block);
     bytes
@@ -397,8 +466,19 @@ mod tests {
 
     const SECOND: u64 = 1_700_000_000;
 
-    fn request(id: u64) -> Request {
-        Request { template_id: 100, block: [id.to_le_bytes(), [7; 8]].concat() }
+    fn request(seq: u64, id: u64) -> Request {
+        Request {
+            seq,
+            is_repeat: false,
+            is_closed: false,
+            template_id: 100,
+            block: [id.to_le_bytes(), [7; 8]].concat(),
+        }
+    }
+
+    /// Numbers of the requests that have no answer.
+    fn unanswered(store: &Store) -> Vec<u64> {
+        store.unanswered.values().map(|request| request.seq).collect()
     }
 
     #[test]
@@ -409,11 +489,15 @@ mod tests {
         let head_bytes = record(HEAD, &words(&[MAGIC, 0])).len();
         let mut store = Store::open(&path, SECOND).unwrap();
         for seq in 1..=5_u64 {
-            store.keep(seq, request(store.numbers.last_cl_ord_id + 1)).unwrap();
+            store.keep(request(seq, store.numbers.last_cl_ord_id + 1)).unwrap();
         }
-        store.acked(2);
+        let first_id = store.numbers.last_cl_ord_id - 4;
+        for id in [first_id, first_id + 1] {
+            assert!(store.answer(id, None));
+            store.forget(id);
+        }
         store.numbers.applied_seq = 9;
-        store.save_numbers().unwrap();
+        store.save().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let last_id = store.numbers.last_cl_ord_id;
         drop(store);
@@ -427,33 +511,35 @@ mod tests {
                 continue;
             }
             let opened = opened.unwrap();
-            let expected: Vec<u64> = (opened.numbers.acked_client_seq + 1..opened.numbers.next_client_seq).collect();
-            assert_eq!(opened.unacked.keys().copied().collect::<Vec<_>>(), expected, "cut at {cut}");
+            let unanswered = unanswered(&opened);
+            assert!((1..opened.numbers.next_client_seq).collect::<Vec<_>>().ends_with(&unanswered), "cut at {cut}");
+            let is_beyond = opened.numbers.applied_seq == 9;
+            assert!(!is_beyond || unanswered == [3, 4, 5], "cut at {cut}: a request outlives its answer");
             assert!(opened.numbers.next_client_seq >= most, "cut at {cut}: a longer file knows more");
             assert!(opened.numbers.last_cl_ord_id > last_id, "cut at {cut}: an id comes twice");
             most = opened.numbers.next_client_seq;
         }
         let store = Store::open(&path, SECOND).unwrap();
-        assert_eq!((store.numbers.applied_seq, store.unacked.len(), most), (9, 3, 6));
+        assert_eq!((store.numbers.applied_seq, store.unanswered.len(), most), (9, 3, 6));
     }
 
     #[test]
-    fn a_refused_request_stays_forgotten_and_a_long_life_keeps_the_file_short() {
+    fn an_answered_request_stays_forgotten_and_a_long_life_keeps_the_file_short() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.1");
         let mut store = Store::open(&path, SECOND).unwrap();
-        store.keep(1, request(store.numbers.last_cl_ord_id + 1)).unwrap();
-        store.forget(1).unwrap();
-        for seq in 2..40_000_u64 {
-            store.keep(seq, request(store.numbers.last_cl_ord_id + 1)).unwrap();
-            store.acked(seq - 1);
+        for seq in 1..40_000_u64 {
+            let id = store.numbers.last_cl_ord_id;
+            store.keep(request(seq, id + 1)).unwrap();
+            assert_eq!((store.answer(id, Some(seq)), store.answer(id, Some(seq - 1))), (false, seq > 1));
+            store.forget(id);
+            store.save().unwrap();
         }
         assert!(std::fs::metadata(&path).unwrap().len() < 2 * GROWTH_BYTES_MAX);
         let last_id = store.numbers.last_cl_ord_id;
         drop(store);
         let again = Store::open(&path, SECOND).unwrap();
-        assert_eq!(again.unacked.keys().copied().next_back(), Some(39_999));
-        assert!(!again.unacked.contains_key(&1), "a refused request came back");
+        assert_eq!(unanswered(&again), [39_999], "an answered request came back");
         assert!(again.numbers.last_cl_ord_id > last_id);
     }
 
@@ -463,7 +549,7 @@ mod tests {
         let path = dir.path().join("state");
         let mut store = Store::open(&path, SECOND).unwrap();
         let id = store.numbers.last_cl_ord_id + IDS_RESERVED + 1;
-        store.keep(1, request(id)).unwrap();
+        store.keep(request(1, id)).unwrap();
         drop(store);
         let head_bytes = record(HEAD, &words(&[MAGIC, 0])).len();
         let bytes = std::fs::read(&path).unwrap();

@@ -5,12 +5,12 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use support::{Cut, Gateway, State};
 use tradecore_client::protocol::codes::frame_flags;
-use tradecore_client::protocol::fields::{ClOrdId, Px, Qty, Side};
+use tradecore_client::protocol::fields::{ClOrdId, ExecType, Px, Qty, Side};
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{AsyncClient, Client, ClientError, Event, NewOrder, Options};
 
@@ -28,7 +28,10 @@ trait Trader: Sized {
     fn place(&mut self, order: &NewOrder) -> Result<ClOrdId, ClientError>;
     fn try_next(&mut self) -> Result<Event, ClientError>;
     fn in_doubt(&self) -> usize;
+    fn is_ready(&self) -> bool;
     fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError>;
+    fn cancel(&mut self, cl_ord_id: ClOrdId) -> Result<ClOrdId, ClientError>;
+    fn mass_cancel(&mut self) -> Result<ClOrdId, ClientError>;
 
     fn next(&mut self) -> Event {
         self.try_next().expect("no fault that cannot be mended")
@@ -64,8 +67,17 @@ impl Trader for Client {
     fn in_doubt(&self) -> usize {
         Self::in_doubt(self)
     }
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
     fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError> {
         Self::subscribe(self, instrument_id)
+    }
+    fn cancel(&mut self, cl_ord_id: ClOrdId) -> Result<ClOrdId, ClientError> {
+        Self::cancel(self, cl_ord_id)
+    }
+    fn mass_cancel(&mut self) -> Result<ClOrdId, ClientError> {
+        Self::mass_cancel(self, false)
     }
 }
 
@@ -94,8 +106,17 @@ impl Trader for Async {
     fn in_doubt(&self) -> usize {
         self.client.in_doubt()
     }
+    fn is_ready(&self) -> bool {
+        self.client.is_ready()
+    }
     fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError> {
         self.runtime.block_on(self.client.subscribe(instrument_id))
+    }
+    fn cancel(&mut self, cl_ord_id: ClOrdId) -> Result<ClOrdId, ClientError> {
+        self.runtime.block_on(self.client.cancel(cl_ord_id))
+    }
+    fn mass_cancel(&mut self) -> Result<ClOrdId, ClientError> {
+        self.runtime.block_on(self.client.mass_cancel(false))
     }
 }
 
@@ -120,6 +141,12 @@ for_both_clients! {
     reports_that_the_gateway_has_no_more_are_told_as_a_gap,
     ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more,
     quotes_are_asked_for_again_on_every_connection,
+    every_request_has_one_outcome_wherever_the_line_breaks_when_some_are_refused,
+    a_request_whose_number_another_client_has_used_is_told_as_not_applied,
+    a_request_whose_answer_may_have_been_skipped_is_told_as_unknown_and_not_sent_again,
+    a_logon_that_came_too_slowly_is_tried_again,
+    an_unsigned_refusal_ends_no_client_that_has_been_logged_on,
+    a_first_logon_to_a_session_with_a_past_asks_for_resynchronization,
 }
 
 fn a_logon_is_ready_for_orders_and_reports_come<T: Trader>() {
@@ -191,6 +218,154 @@ fn a_connection_cut_at_any_frame_loses_and_doubles_nothing<T: Trader>() {
         }
     }
     assert!(resent > 12 && replayed > 40, "{resent} requests sent again, {replayed} conversations recovered");
+}
+
+/// What came back, by ClOrdID.
+#[derive(Default)]
+struct Outcomes(BTreeMap<u64, Vec<&'static str>>);
+
+impl Outcomes {
+    fn note(&mut self, event: &Event, at: &str) {
+        let (id, outcome) = match event {
+            Event::Exec(report) if report.req_cl_ord_id.get() != 0 => (report.req_cl_ord_id.get(), "applied"),
+            Event::Exec(report) if report.exec_type == ExecType::New.raw() => (report.cl_ord_id.get(), "applied"),
+            Event::MassCancel(report) => (report.cl_ord_id.get(), "applied"),
+            Event::Reject(reject) => (reject.cl_ord_id.get(), "refused"),
+            Event::NotApplied { cl_ord_id } => (cl_ord_id.0, "not applied"),
+            Event::Exec(_) | Event::Ready { .. } | Event::Disconnected { .. } => return,
+            other => panic!("{at}: {other:?}"),
+        };
+        self.0.entry(id).or_default().push(outcome);
+    }
+
+    fn ids_of(&self, outcome: &str) -> Vec<u64> {
+        self.0.iter().filter(|(_, outcomes)| outcomes.contains(&outcome)).map(|(id, _)| *id).collect()
+    }
+}
+
+fn every_request_has_one_outcome_wherever_the_line_breaks_when_some_are_refused<T: Trader>() {
+    let mut lost_refusals = 0;
+    let cases = [(2, 0, Cut::BeforeTheFrame), (3, 0, Cut::AfterTheFrame), (2, 3, Cut::BeforeTheFrame)];
+    for (refuse_every, mute_through, cut) in cases {
+        for frames in 1.. {
+            let at = format!("every {refuse_every}. refused, {mute_through} without answer, {cut:?} {frames}");
+            let whole = if mute_through == 0 { 1 } else { 2 };
+            let cuts: Vec<_> = [vec![(usize::MAX, cut); whole], vec![(frames, cut); 2]].concat();
+            let gateway = Gateway::start(State { cuts, refuse_every, mute_through, ..State::default() });
+            let mut trader = T::not_connected(gateway.options());
+            let (mut ids, mut outcomes) = (vec![], Outcomes::default());
+            while ids.len() < 9 || outcomes.0.len() < ids.len() {
+                // Three at a time: an order, its cancel, then a further order or a mass cancel.
+                while ids.len() < 9 && outcomes.0.len() >= ids.len() / 3 * 3 {
+                    let sent = match ids.len() % 6 {
+                        1 | 4 => trader.cancel(ClOrdId(ids[ids.len() - 1])),
+                        5 => trader.mass_cancel(),
+                        _ => trader.place(&order()),
+                    };
+                    match sent {
+                        Ok(id) => ids.push(id.0),
+                        Err(ClientError::NotReady) => break,
+                        Err(error) => panic!("{at}: {error}"),
+                    }
+                }
+                outcomes.note(&trader.next(), &at);
+            }
+            // What came behind the last outcome has come when a further request has its own.
+            while !trader.is_ready() {
+                outcomes.note(&trader.next(), &at);
+            }
+            ids.push(trader.place(&order()).expect("sent").0);
+            while outcomes.0.len() < ids.len() {
+                outcomes.note(&trader.next(), &at);
+            }
+            assert_eq!(outcomes.0.keys().copied().collect::<Vec<_>>(), ids, "{at}");
+            for (id, outcomes) in &outcomes.0 {
+                assert_eq!(outcomes.len(), 1, "{at}: {id} {outcomes:?}");
+            }
+            assert_eq!(trader.in_doubt(), 0, "{at}");
+            let state = gateway.state().clone();
+            let applied: Vec<u64> = state.applied.iter().map(|(id, _)| *id).collect();
+            assert_eq!(applied, outcomes.ids_of("applied"), "{at}: what had an effect is told so, in order");
+            lost_refusals += outcomes.ids_of("not applied").len();
+            if state.connections == whole + 1 {
+                assert!(frames > 15, "{at}: not one cut in a whole conversation");
+                break;
+            }
+        }
+    }
+    assert!(lost_refusals > 15, "{lost_refusals} refusals were lost with a line");
+}
+
+fn a_request_whose_number_another_client_has_used_is_told_as_not_applied<T: Trader>() {
+    let cuts = vec![(usize::MAX, Cut::AfterTheFrame), (6, Cut::BeforeTheFrame)];
+    let gateway = Gateway::start(State { cuts, ..State::default() });
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    let id = trader.place(&order()).expect("sent");
+    gateway.state().last_client_seq = 1;
+    let events = trader.until(|event| matches!(event, Event::Ready { .. }));
+    let told = |event: &&Event| matches!(event, Event::NotApplied { cl_ord_id } if *cl_ord_id == id);
+    assert_eq!(events.iter().filter(told).count(), 1, "{events:?}");
+    assert_eq!((trader.in_doubt(), gateway.state().applied.len()), (0, 0));
+}
+
+fn a_request_whose_answer_may_have_been_skipped_is_told_as_unknown_and_not_sent_again<T: Trader>() {
+    // The order has its effect, and its reports are lost, then too old for a replay.
+    let cuts = vec![(usize::MAX, Cut::AfterTheFrame), (6, Cut::AfterTheFrame)];
+    let gateway = Gateway::start(State { cuts, ..State::default() });
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    let id = trader.place(&order()).expect("sent");
+    while gateway.state().applied.is_empty() {
+        std::thread::yield_now();
+    }
+    gateway.state().oldest_report_seq = 3;
+    let events = trader.until(|event| matches!(event, Event::Ready { .. }));
+    let [.., Event::OutcomeUnknown { cl_ord_id }, Event::Resynchronize, Event::Ready { .. }] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!((*cl_ord_id, trader.in_doubt()), (id, 0));
+    assert_eq!(gateway.state().applied, [(id.0, 0)]);
+}
+
+fn a_logon_that_came_too_slowly_is_tried_again<T: Trader>() {
+    let logon_refusals = vec![Reason::LogonTimeout, Reason::LoginRate, Reason::ConnectionsMax, Reason::Shutdown];
+    let gateway = Gateway::start(State { logon_refusals, ..State::default() });
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    trader.place(&order()).expect("sent");
+    assert_eq!(gateway.state().connections, 6, "four refused, one for the epoch, one that stays");
+}
+
+fn an_unsigned_refusal_ends_no_client_that_has_been_logged_on<T: Trader>() {
+    let gateway = Gateway::start(State::default());
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    gateway.state().logon_refusals = vec![Reason::AuthFailed, Reason::SeqAhead, Reason::FieldValue];
+    gateway.disconnect();
+    trader.until(|event| matches!(event, Event::Ready { .. }));
+    drop(trader);
+    gateway.state().logon_refusals = vec![Reason::AuthFailed];
+    match T::log_on(gateway.options()).map(drop) {
+        Err(ClientError::Refused { reason: Reason::AuthFailed, .. }) => {}
+        other => panic!("{other:?}: who was never logged on has the wrong key"),
+    }
+}
+
+fn a_first_logon_to_a_session_with_a_past_asks_for_resynchronization<T: Trader>() {
+    let gateway = Gateway::start(State::default());
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut options = gateway.options();
+    options.state_path = Some(dir.path().join("state"));
+    let asked = |options: &Options| {
+        let mut trader = T::not_connected(options.clone());
+        let events = trader.until(|event| matches!(event, Event::Ready { .. }));
+        // The connection is up, so that to come back says that it has been dealt with.
+        trader.place(&order()).expect("sent");
+        trader.until(|event| matches!(event, Event::Exec(_)));
+        events.iter().filter(|event| matches!(event, Event::Resynchronize)).count()
+    };
+    assert_eq!(asked(&options), 0, "a session without a past");
+    assert_eq!(asked(&options), 0, "a state that knows the past");
+    std::fs::remove_file(dir.path().join("state")).expect("there");
+    assert_eq!(asked(&options), 1, "a state that was lost");
+    assert_eq!(asked(&options), 0, "it was told, and dealt with");
 }
 
 fn an_order_in_doubt_is_abandoned_once_it_is_stale<T: Trader>() {

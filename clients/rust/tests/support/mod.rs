@@ -1,7 +1,8 @@
 //! A gateway for tests: the protocol's server end in a thread, one connection at a time, that breaks when told to.
 //!
 //! It keeps what a gateway's journal keeps, over all its connections: which requests had an effect, which reports
-//! followed. Every order gets two reports.
+//! followed. Every order gets two reports, every cancel and mass cancel one. What it refuses it forgets, as a gateway
+//! does: the number is used up on that connection, and no report follows.
 #![allow(dead_code)]
 
 use std::io::{Read, Write};
@@ -16,12 +17,15 @@ use tradecore_client::protocol::fields::{
 };
 use tradecore_client::protocol::frame::{Envelope, Frame, encode, next_frame};
 use tradecore_client::protocol::layout::Text;
-use tradecore_client::protocol::messages::{ExecReport, LogonAck, MarketDataSubscribe, roles};
+use tradecore_client::protocol::messages::{
+    CancelOrder, ExecReport, LogonAck, MarketDataSubscribe, MassCancel, MassCancelReport, RequestReject, roles,
+};
+use tradecore_client::protocol::reason::Reason;
 use tradecore_client::protocol::session::{
     GatewayFacts, LogonAnswer, Now, REPLY_BYTES_MAX, ServerAction, ServerConfig, ServerSession, SessionFacts,
 };
 use tradecore_client::protocol::transcript::MacKey;
-use tradecore_client::protocol::wire::U64;
+use tradecore_client::protocol::wire::{U16, U64};
 use tradecore_client::{Address, Options};
 
 pub(crate) const SECRET: &[u8] = b"sixteen bytes or more";
@@ -53,7 +57,7 @@ pub(crate) const GATEWAY: GatewayFacts = GatewayFacts {
 pub(crate) struct State {
     pub(crate) epoch: u64,
     pub(crate) last_client_seq: u64,
-    pub(crate) reports: Vec<ExecReport>,
+    pub(crate) reports: Vec<Report>,
     /// ClOrdID and flags of every request that had an effect.
     pub(crate) applied: Vec<(u64, u8)>,
     /// The oldest report that can be replayed.
@@ -62,6 +66,14 @@ pub(crate) struct State {
     pub(crate) ids_max: u32,
     /// Instruments whose quotes were asked for, over all connections.
     pub(crate) subscribed: Vec<u32>,
+    /// Every so many requests one is refused without a number; 0 for none.
+    pub(crate) refuse_every: usize,
+    /// The answers to so many first requests are lost with the line, which breaks behind the last of these.
+    pub(crate) mute_through: usize,
+    /// Requests that came, over all connections.
+    pub(crate) requests: usize,
+    /// Reasons with which the next logons are refused, without a signature.
+    pub(crate) logon_refusals: Vec<Reason>,
     /// Accepts every logon without a proof of its own.
     pub(crate) is_impostor: bool,
     /// Frames, in and out, after which each of the next connections breaks: the last one in is lost, or its effect
@@ -70,6 +82,14 @@ pub(crate) struct State {
     pub(crate) connections: usize,
     /// Frames that came on the newest connection.
     pub(crate) frames_in: usize,
+}
+
+/// A numbered report.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Report {
+    Exec(ExecReport),
+    MassCancel(MassCancelReport),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +111,10 @@ impl Default for State {
             client_epoch: 1,
             ids_max: GATEWAY.ids_max,
             subscribed: vec![],
+            refuse_every: 0,
+            mute_through: 0,
+            requests: 0,
+            logon_refusals: vec![],
             is_impostor: false,
             cuts: vec![],
             connections: 0,
@@ -114,24 +138,39 @@ impl State {
         }
     }
 
-    /// The effect of a request: two reports, numbered in `journal_seq` too.
-    pub(crate) fn apply(&mut self, frame: &Frame<'_>) -> Vec<(u64, ExecReport)> {
+    /// The effect of a request: its reports, numbered in `journal_seq` too.
+    pub(crate) fn apply(&mut self, frame: &Frame<'_>) -> Vec<(u64, Report)> {
         self.last_client_seq = frame.header.seq;
-        self.applied.push((frame.leading_id(), frame.header.flags));
-        let kinds = [(ExecType::New, OrdStatus::New), (ExecType::Trade, OrdStatus::Filled)];
-        let report = |(exec_type, ord_status): (ExecType, OrdStatus)| {
-            let seq = self.reports.len() as u64 + 1;
-            let report = ExecReport {
-                cl_ord_id: U64::new(frame.leading_id()),
-                journal_seq: U64::new(seq),
-                exec_type: exec_type.raw(),
-                ord_status: ord_status.raw(),
-                ..ExecReport::default()
-            };
-            self.reports.push(report);
-            (seq, report)
+        let id = frame.leading_id();
+        self.applied.push((id, frame.header.flags));
+        let first_seq = self.reports.len() as u64 + 1;
+        let exec = |seq: u64, cl_ord_id: u64, exec_type: ExecType, ord_status: OrdStatus| ExecReport {
+            cl_ord_id: U64::new(cl_ord_id),
+            journal_seq: U64::new(seq),
+            exec_type: exec_type.raw(),
+            ord_status: ord_status.raw(),
+            ..ExecReport::default()
         };
-        kinds.map(report).to_vec()
+        let reports = if let Ok(cancel) = frame.read::<CancelOrder>() {
+            let order_id = cancel.orig_cl_ord_id.get();
+            let report = exec(first_seq, order_id, ExecType::PendingCancel, OrdStatus::PendingCancel);
+            vec![Report::Exec(ExecReport { req_cl_ord_id: U64::new(id), ..report })]
+        } else if frame.read::<MassCancel>().is_ok() {
+            vec![Report::MassCancel(MassCancelReport { cl_ord_id: U64::new(id), ..MassCancelReport::default() })]
+        } else {
+            vec![
+                Report::Exec(exec(first_seq, id, ExecType::New, OrdStatus::New)),
+                Report::Exec(exec(first_seq + 1, id, ExecType::Trade, OrdStatus::Filled)),
+            ]
+        };
+        self.reports.extend(&reports);
+        (first_seq..).zip(reports).collect()
+    }
+
+    /// Counts a request; true if it is one of those to be refused.
+    fn refuses(&mut self) -> bool {
+        self.requests += 1;
+        self.refuse_every != 0 && self.requests.is_multiple_of(self.refuse_every)
     }
 }
 
@@ -196,7 +235,7 @@ struct Connection<'a> {
     cut: Option<(usize, Cut)>,
     frames: usize,
     /// Reports of an effect that are not sent yet.
-    pending: Vec<(u64, ExecReport)>,
+    pending: Vec<(u64, Report)>,
 }
 
 /// The connection is over.
@@ -254,10 +293,14 @@ impl<'a> Connection<'a> {
         self.count(|connection| connection.socket.write_all(bytes).map_err(|_| Over))
     }
 
-    fn report(&mut self, seq: u64, report: &ExecReport, flags: u8) -> Result<(), Over> {
+    fn report(&mut self, seq: u64, report: &Report, flags: u8) -> Result<(), Over> {
         let mut out = [0; 512];
         let envelope = self.session.envelope(self.now(), seq, flags);
-        let written = encode(&mut out, envelope, report).expect("room");
+        let written = match report {
+            Report::Exec(block) => encode(&mut out, envelope, block),
+            Report::MassCancel(block) => encode(&mut out, envelope, block),
+        };
+        let written = written.expect("room");
         self.session.sent(self.now(), seq);
         self.send(&out[..written])
     }
@@ -266,6 +309,7 @@ impl<'a> Connection<'a> {
         // What the frame leads to is sent, and counted, when the frame itself has been.
         let mut answers = Vec::new();
         let mut action = ServerAction::None;
+        let (mut is_refused, mut requests, mut mute_through) = (false, 0, 0);
         let mut out = [0; REPLY_BYTES_MAX];
         self.count(|connection| {
             connection.state.lock().expect("no panic").frames_in += 1;
@@ -277,7 +321,9 @@ impl<'a> Connection<'a> {
             }
             if matches!(action, ServerAction::Command(_)) {
                 let mut state = connection.state.lock().expect("no panic");
-                let reports = state.apply(frame);
+                is_refused = state.refuses();
+                (requests, mute_through) = (state.requests, state.mute_through);
+                let reports = if is_refused { vec![] } else { state.apply(frame) };
                 connection.session.set_ack(state.last_client_seq);
                 drop(state);
                 connection.pending.extend(reports);
@@ -287,6 +333,23 @@ impl<'a> Connection<'a> {
         self.send(&answers)?;
         match action {
             ServerAction::CheckLogon(_) => self.log_on(),
+            ServerAction::Command(_) if requests <= mute_through => {
+                self.pending.clear();
+                if requests == mute_through { Err(Over) } else { Ok(()) }
+            }
+            ServerAction::Command(_) if is_refused => {
+                let reject = RequestReject {
+                    cl_ord_id: U64::new(frame.leading_id()),
+                    ref_seq: U64::new(frame.header.seq),
+                    ref_template: U16::new(frame.header.template_id),
+                    reason: U16::new(Reason::RateLimit.raw()),
+                    ..RequestReject::default()
+                };
+                let envelope = self.session.envelope(self.now(), 0, 0);
+                let mut out = [0; 512];
+                let written = encode(&mut out, envelope, &reject).expect("room");
+                self.send(&out[..written])
+            }
             ServerAction::Command(_) => {
                 for (seq, report) in std::mem::take(&mut self.pending) {
                     self.report(seq, &report, 0)?;
@@ -308,7 +371,13 @@ impl<'a> Connection<'a> {
         }
         let key = MacKey::new(SECRET).expect("long enough");
         let facts = GatewayFacts { ids_max: state.ids_max, ..GATEWAY };
-        let answer = LogonAnswer::Known { key: &key, session: &state.facts(), gateway: &facts };
+        let session = state.facts();
+        let known = LogonAnswer::Known { key: &key, session: &session, gateway: &facts };
+        let answer = match state.logon_refusals.first() {
+            Some(reason) => LogonAnswer::Refused { reason: *reason, retry_after_ms: 0 },
+            None => known,
+        };
+        drop(self.state.lock().expect("no panic").logon_refusals.drain(..state.logon_refusals.len().min(1)));
         let step = self.session.answer_logon(self.now(), answer, &mut out);
         self.send(&out[..step.written])?;
         let ServerAction::LoggedOn(logged_on) = step.action else { return Err(Over) };
