@@ -1,4 +1,4 @@
-//! An algo: buys a little below the market, and says what becomes of it.
+//! An algo: buys a little at the offer, and says what becomes of it.
 #![allow(missing_docs)]
 
 use std::time::Duration;
@@ -11,21 +11,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect::<Vec<_>>()
         .try_into()
         .map_err(|_| "usage: algo ADDRESS SESSION KEY_ID SECRET_FILE")?;
-    let secret = std::fs::read(secret_file)?;
-    let mut options = Options::new(Address::Tcp(address), session.parse()?, &key_id, secret.trim_ascii());
-    options.state_path = Some("algo.state".into());
+    let (session, secret) = (session.parse()?, std::fs::read(secret_file)?.trim_ascii().to_vec());
+    let mut options = Options::new(Address::Tcp(address), session, &key_id, &secret); // "127.0.0.1:7400", 1, "my-key"
+    options.state_path = Some("algo.state".into()); // what must not be forgotten
     let mut client = Client::connect(options)?;
-    client.subscribe(1)?;
+    client.subscribe(1)?; // instrument 1: also after every reconnect
     let mut ordered = false;
     while let Some(event) = client.poll(Duration::from_secs(10))? {
         match event {
-            Event::Quote(quote) if !ordered => {
+            Event::Quote(quote) if !ordered && client.is_ready() => {
+                // Instrument 1, account 1, as the gateway's configuration numbers them.
                 let order = NewOrder::limit(1, 1, Side::Buy, qty("0.01")?, Px(quote.ask_px.get()));
                 println!("sent {:?}", client.new_order(&order)?);
                 ordered = true;
             }
             Event::Exec(report) => println!("{report:?}"),
             Event::Reject(reject) => println!("refused: {}", reject.text),
+            Event::NotApplied { cl_ord_id } => println!("without effect: {cl_ord_id:?}"),
+            // Reports were missed, perhaps before this state file was made: open orders come as `Exec`.
+            Event::Resynchronize if client.is_ready() => client.open_orders()?,
             _ => {}
         }
     }

@@ -1,10 +1,14 @@
 //! A client of the gateway that carries the recovery recipe, so that an algo author cannot get it wrong.
 //!
 //! What a crash on either side must not lose is in a small file: the numbers of both streams, the ClOrdIDs,
-//! and every request that the gateway has not acknowledged. A request is in the file before its first byte
-//! leaves. After a reconnect missed reports come first, in order, each once; then requests in doubt are sent
-//! again, so that each has one effect, or they are abandoned once they are stale. A report counts as dealt with
-//! when the next event is asked for: after a crash those that were not come again.
+//! and every request without an answer. A request is in the file before its first byte leaves. After a reconnect
+//! missed reports come first, in order, each once; then requests that have not arrived are sent again, so that each
+//! has one effect, or they are abandoned once they are stale. So every request ends in a report or a reject that
+//! names its ClOrdID, or in [`Event::NotApplied`], [`Event::Abandoned`] or [`Event::OutcomeUnknown`]. A report counts
+//! as dealt with when the next event is asked for: after a crash those that were not come again.
+//!
+//! A line may break between any two events, those in the queue included: a verb then answers
+//! [`ClientError::NotReady`], keeps nothing and sends nothing. Ask `is_ready`, or wait for [`Event::Ready`].
 //!
 //! The same recipe, [`Conversation`], stands behind both clients. [`Client`] blocks:
 //!
