@@ -544,6 +544,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_in_the_file_also_when_the_file_is_written_anew_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let mut store = Store::open(&path, SECOND).unwrap();
+        let growth = |store: &Store| store.file.as_ref().unwrap().growth_bytes;
+        let mut before = 0;
+        for seq in 1.. {
+            store.keep(request(seq, store.numbers.last_cl_ord_id + 1)).unwrap();
+            if growth(&store) < before {
+                break;
+            }
+            before = growth(&store);
+        }
+        let copy = dir.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        assert_eq!(unanswered(&Store::open(&copy, SECOND).unwrap()), unanswered(&store));
+    }
+
+    #[test]
     fn ids_beyond_those_reserved_are_reserved_before_they_are_given() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");

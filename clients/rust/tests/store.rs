@@ -153,3 +153,27 @@ fn a_report_comes_again_in_the_next_life_unless_the_caller_came_back_for_more() 
     client.new_order(&order()).expect("sent");
     assert_eq!(next_report(&mut client), 3, "a goodbye says that all was dealt with");
 }
+
+#[test]
+fn a_request_whose_refusal_was_heard_by_a_life_that_ended_is_told_again_and_never_sent_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let gateway = Gateway::start(State { refuse_every: 1, ..State::default() });
+    let mut options = gateway.options();
+    options.state_path = Some(dir.path().join("state"));
+    let mut client = Client::connect(options.clone()).expect("logs on");
+    let id = client.new_order(&order()).expect("sent");
+    let heard = client.poll(Duration::from_secs(30)).expect("mended");
+    assert!(matches!(&heard, Some(Event::Reject(reject)) if reject.cl_ord_id.get() == id.0), "{heard:?}");
+    drop(client);
+    gateway.state().refuse_every = 0;
+    let mut client = Client::connect(options.clone()).expect("logs on");
+    let told = client.poll(Duration::from_secs(30)).expect("mended");
+    assert!(matches!(told, Some(Event::NotApplied { cl_ord_id }) if cl_ord_id == id), "{told:?}");
+    client.logout();
+    drop(client);
+    let mut client = Client::connect(options).expect("logs on");
+    let next_id = client.new_order(&order()).expect("sent");
+    let told = client.poll(Duration::from_secs(30)).expect("mended");
+    assert!(matches!(&told, Some(Event::Exec(report)) if report.cl_ord_id.get() == next_id.0), "{told:?}");
+    assert_eq!(gateway.state().applied, [(next_id.0, 0)]);
+}
