@@ -12,6 +12,7 @@ mod run;
 mod venue;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,7 +78,12 @@ pub(crate) fn main() -> ExitCode {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // A line that cannot be written is lost: to say so on the same stderr would panic, and end what trades.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .log_internal_errors(false);
     match arguments.log_format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
@@ -100,13 +106,24 @@ pub(crate) fn main() -> ExitCode {
 /// Says why a command failed: to people always, to programs where an order was asked about with `--json`.
 fn end(failure: &Failure) -> ExitCode {
     warn(&failure.to_string());
-    let mut words = std::env::args_os().skip(1);
-    let is_client = words.next().is_some_and(|command| command == "order" || command == "watch");
-    if is_client && words.any(|word| word == "--json") {
+    // From the words themselves: a command line that is wrong was never parsed.
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let is_client = command_of(&words).is_some_and(|command| command == "order" || command == "watch");
+    if is_client && words.iter().any(|word| word == "--json") {
         // It fails already, with an exit code that says why.
         drop(print(&failure.to_json().to_string()));
     }
     ExitCode::from(failure.exit.code())
+}
+
+/// The first word that is neither an option for all commands nor its value.
+fn command_of(words: &[OsString]) -> Option<&OsString> {
+    match words {
+        [option, _, rest @ ..] if option == "--log-format" => command_of(rest),
+        [option, rest @ ..] if option.as_encoded_bytes().starts_with(b"--log-format=") => command_of(rest),
+        [word, ..] => Some(word),
+        [] => None,
+    }
 }
 
 /// Writes a line to stdout; false when nobody reads any more.
