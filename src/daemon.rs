@@ -4,10 +4,11 @@
 //! Stop: no new sessions → reports flushed → goodbye → journal sealed. A stop is never needed for safety.
 
 mod journal;
+mod stop;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,12 @@ use crate::session::throttle::Pace;
 use crate::session::{Bounds, Connections};
 use crate::systemd::Notifier;
 
+pub use stop::Stop;
+
 /// Time that a stop may take before the process ends without it, as after a crash.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Time that side threads have to end, once the journal is sealed.
+const JOIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Effects and frames that may wait; what happens beyond is named where they are used.
 const OUTBOX_MAX: usize = 65_536;
 const GATE_MAX: usize = 262_144;
@@ -103,29 +108,6 @@ impl DaemonError {
     }
 }
 
-/// Orders a stop: once set, the daemon drains; set twice, it stops at once.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicUsize>);
-
-impl Stop {
-    /// Asks for the stop.
-    pub fn ask(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// How often it was asked for.
-    #[must_use]
-    pub fn asked(&self) -> usize {
-        self.0.load(Ordering::Acquire)
-    }
-
-    /// The counter itself, for signal handlers.
-    #[must_use]
-    pub fn counter(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.0)
-    }
-}
-
 fn nonce() -> [u8; 32] {
     let mut bytes = [0; 32];
     // Without randomness no logon may be judged: an all-zero nonce would make transcripts repeatable.
@@ -158,12 +140,23 @@ impl Side {
         Ok(())
     }
 
-    fn stop(&mut self) {
+    /// Tells all of them to end.
+    fn stop(&self) {
         self.stop.iter().for_each(|stop| stop());
-        for thread in self.threads.drain(..) {
-            thread.thread().unpark();
-            // A panic has been reported where it happened.
-            drop(thread.join());
+        self.threads.iter().for_each(|thread| thread.thread().unpark());
+    }
+
+    /// Waits for them, but not for ever: one that the system holds ends with the process.
+    fn join(self) {
+        let since = Instant::now();
+        for thread in self.threads {
+            while !thread.is_finished() && since.elapsed() < JOIN_DEADLINE {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                // A panic has been reported where it happened.
+                drop(thread.join());
+            }
         }
     }
 }
@@ -286,10 +279,11 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     config.forget_places();
     crate::memory::give_back();
     let result = run_loop(&mut gateway, &config, stop, &counters, &notifier);
-    notifier.stopping("stopping");
     side.stop();
+    // Before anything that may have to be waited for.
     closer.seal(gateway.into_journal());
     tracing::info!("stopped; the journal is sealed");
+    side.join();
     result
 }
 
@@ -396,6 +390,7 @@ fn run_loop(
         // A full disk must not keep a gateway down whose orders can still be canceled.
         tracing::warn!(%error, "the addresses could not be written down");
     }
+    stop.started();
     tracing::info!(?addresses, "ready");
     notifier.ready(&format!("listening on {}", addresses.join(", ")));
     let watchdog = Watchdog::start(Arc::clone(counters))?;
@@ -408,7 +403,7 @@ fn run_loop(
         Idle::Park => Duration::from_micros(100),
     };
     let mut result = Ok(());
-    while stop.asked() == 0 {
+    while !stop.is_asked() {
         let wait = if gateway.is_waiting() { Duration::ZERO } else { wait };
         match gateway.turn(wait) {
             Ok(0) if config.core.idle != Idle::Busy => std::thread::yield_now(),
@@ -419,17 +414,18 @@ fn run_loop(
             }
         }
     }
-    drain(gateway, stop);
+    notifier.stopping("stopping");
+    drain(gateway);
     watchdog.stop();
     result
 }
 
 /// No new sessions; goodbye to those there are; what is durable is sent. Ends by itself at the deadline.
-fn drain(gateway: &mut Gateway, stop: &Stop) {
+fn drain(gateway: &mut Gateway) {
     let asked_at = Instant::now();
     gateway.drain();
     gateway.terminate_all();
-    while !gateway.is_drained() && stop.asked() < 2 && asked_at.elapsed() < STOP_DEADLINE {
+    while !gateway.is_drained() && asked_at.elapsed() < STOP_DEADLINE {
         if gateway.turn(Duration::from_millis(1)).is_err() {
             return;
         }

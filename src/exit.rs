@@ -57,8 +57,12 @@ exit_codes! {
     SyncFailed = 85,
     /// What the algos saw, the journal and the venue do not agree.
     ProofFailed = 86,
+    /// A file of the journal is shorter or longer than it was made.
+    JournalTruncated = 87,
+    /// A second signal ended a stop that was not done; the next start recovers as after a crash.
+    StopCutShort = 88,
     /// Segments that a start needs were removed from the journal.
-    JournalShortened = 87,
+    JournalShortened = 89,
 }
 
 impl From<&tradecore_journal::OpenError> for Exit {

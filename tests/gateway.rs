@@ -2,6 +2,9 @@
 //! bytes are the matter of `tests/sessions.rs`.
 #![allow(clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+#[path = "gateway/stop.rs"]
+mod stop;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -267,24 +270,6 @@ fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
     let (code, message) = exit_of(gateway.dir.path());
     assert_eq!(code, 80, "{message}");
     assert_eq!(std::fs::read(&segment).expect("readable"), bytes, "nothing was changed");
-}
-
-#[test]
-fn sigterm_seals_the_journal_and_a_second_start_finds_it_clean() {
-    let gateway = start();
-    let pid = gateway.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("sent").success());
-    let mut gateway = gateway;
-    let status = gateway.child.wait().expect("ended");
-    assert!(status.success(), "{status}");
-    let verify = Command::new(BINARY)
-        .args(["journal", "verify", "--dir"])
-        .arg(gateway.dir.path().join("data/journal"))
-        .output()
-        .expect("ran");
-    assert!(verify.status.success());
-    gateway.child = spawn(gateway.dir.path());
-    Client::connect(options(&gateway, SECRET)).expect("logs on again");
 }
 
 #[test]

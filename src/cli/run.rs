@@ -24,16 +24,7 @@ impl Run {
         super::die_with_parent(self.die_with_parent)?;
         let config = super::config::load(&self.config)?;
         let stop = Stop::default();
-        count_signals(&stop)?;
+        stop.at_signals().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
         daemon::run(config, &stop).map_err(|error| Failure::new(error.exit(), error.to_string()))
     }
-}
-
-/// A second signal ends a stop that takes too long, so each one counts.
-fn count_signals(stop: &Stop) -> Result<(), Failure> {
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
-        .map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
-    let stop = stop.clone();
-    std::thread::spawn(move || signals.forever().for_each(|_| stop.ask()));
-    Ok(())
 }

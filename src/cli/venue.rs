@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use tradecore::daemon::Stop;
 use tradecore::exit::Exit;
+use tradecore::venue::Server;
 
 use super::failure::Failure;
 
@@ -23,7 +25,13 @@ impl Venue {
         super::die_with_parent(self.die_with_parent)?;
         let config = super::config::load(&self.config)?;
         let venue = config.venue().map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
-        let stop = super::stop_at_signals()?;
-        tradecore::venue::run(&venue, &stop).map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))
+        let stop = Stop::default();
+        stop.at_signals().map_err(|error| Failure::new(Exit::Internal, error.to_string()))?;
+        let run = || {
+            let server = Server::bind(&venue)?;
+            stop.started();
+            server.run(stop.flag())
+        };
+        run().map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))
     }
 }

@@ -79,4 +79,4 @@ pub mod wire;
 pub use config::{ExchangeConfig, VenueConfig};
 pub use exchange::Exchange;
 pub use log::read_log;
-pub use server::{Server, VenueError, run};
+pub use server::{Server, VenueError};

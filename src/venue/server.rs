@@ -92,14 +92,6 @@ pub struct Server {
     pub(super) start_no: u64,
 }
 
-/// Runs a venue until `shutdown` is set.
-///
-/// # Errors
-/// `VenueError`: it did not start, or had to stop; a restart continues from the log.
-pub fn run(config: &VenueConfig, shutdown: &AtomicBool) -> Result<(), VenueError> {
-    Server::bind(config)?.run(shutdown)
-}
-
 impl Server {
     /// Replays the log, records the start, and listens; `log_dir/listening` then names the addresses, one a
     /// line, as `tcp:host:port` or `unix:/path`.

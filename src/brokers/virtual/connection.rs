@@ -1,10 +1,10 @@
 //! A socket that carries lines, without blocking.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
@@ -15,6 +15,11 @@ use crate::bell::Bell;
 const QUEUED_MAX: usize = 256 * 1024;
 /// Longest line that the venue may send, bytes: a page of orders.
 const LINE_MAX: usize = 1024 * 1024;
+
+/// Longest that an address is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between looks at anything else meanwhile.
+const CONNECT_PAUSE: Duration = Duration::from_millis(1);
 
 enum Stream {
     Tcp(TcpStream),
@@ -29,19 +34,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(address: &str) -> io::Result<Self> {
+    /// Connects, or says why it could not. Nothing here waits long but the look-up of a host's name: in between
+    /// `goes_on` is called, and ends it when it says so.
+    pub(super) fn open(address: &str, mut goes_on: impl FnMut() -> bool) -> io::Result<Self> {
         let stream = match address.strip_prefix("unix:") {
-            Some(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_nonblocking(true)?;
-                Stream::Unix(stream)
-            }
-            None => {
-                let stream = TcpStream::connect(address)?;
-                stream.set_nodelay(true)?;
-                stream.set_nonblocking(true)?;
-                Stream::Tcp(stream)
-            }
+            // A full queue is an error to a socket that does not block.
+            Some(path) => Stream::Unix(mio::net::UnixStream::connect(path)?.into()),
+            None => Stream::Tcp(connect(address, &mut goes_on)?),
         };
         Ok(Self { stream, incoming: Vec::new(), taken: 0, outgoing: Vec::new() })
     }
@@ -120,5 +119,61 @@ impl Connection {
         let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: longest.subsec_nanos().into() };
         // Whatever it says, the next transfer finds out.
         let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    }
+}
+
+/// Tries each address of `host:port` for so long.
+fn connect(address: &str, goes_on: &mut impl FnMut() -> bool) -> io::Result<TcpStream> {
+    let mut failure = io::ErrorKind::AddrNotAvailable.into();
+    for address in address.to_socket_addrs()? {
+        match connect_to(address, goes_on) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn connect_to(address: SocketAddr, goes_on: &mut impl FnMut() -> bool) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(mio::net::TcpStream::connect(address)?);
+    let started = Instant::now();
+    let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: CONNECT_PAUSE.subsec_nanos().into() };
+    while rustix::event::poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&pause))? == 0 {
+        if !goes_on() || started.elapsed() > CONNECT_TIMEOUT {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => stream.set_nodelay(true).map(|()| stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address that never answers: its queue is full.
+    fn silent() -> (std::os::fd::OwnedFd, Vec<TcpStream>, SocketAddr) {
+        use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+        let listener = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
+        listen(&listener, 0).expect("listens");
+        let address = SocketAddr::try_from(getsockname(&listener).expect("named")).expect("an address");
+        let waiting = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+        let waiting = std::iter::from_fn(waiting).collect();
+        (listener, waiting, address)
+    }
+
+    #[test]
+    fn a_host_that_is_silent_is_given_up_as_soon_as_a_stop_is_asked_for() {
+        let (_listener, _waiting, address) = silent();
+        let mut looks = 0;
+        let opened = Connection::open(&address.to_string(), || {
+            looks += 1;
+            looks < 3
+        });
+        assert_eq!(opened.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+        assert_eq!(looks, 3);
     }
 }

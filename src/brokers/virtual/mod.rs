@@ -101,14 +101,15 @@ impl VirtualBroker {
     pub fn run(mut self) {
         let mut backoff = self.config.backoff_min;
         let mut is_reported = false;
+        let address = self.config.address.clone();
         while !self.is_stopped() {
-            match Connection::open(&self.config.address) {
+            match Connection::open(&address, || self.goes_on_without()) {
                 Ok(connection) => {
                     is_reported = false;
-                    tracing::info!(address = self.config.address, "connected to the broker");
+                    tracing::info!(address, "connected to the broker");
                     let was_ready = self.serve(connection);
                     if !self.is_stopped() {
-                        tracing::warn!(address = self.config.address, "the broker's connection is lost; reconnecting");
+                        tracing::warn!(address, "the broker's connection is lost; reconnecting");
                     }
                     if was_ready {
                         backoff = self.config.backoff_min;
@@ -117,19 +118,24 @@ impl VirtualBroker {
                 }
                 Err(error) if !is_reported => {
                     is_reported = true;
-                    tracing::warn!(address = self.config.address, %error, "the broker is not there; trying again");
+                    tracing::warn!(address, %error, "the broker is not there; trying again");
                 }
-                Err(error) => tracing::debug!(address = self.config.address, %error, "the broker is not there"),
+                Err(error) => tracing::debug!(address, %error, "the broker is not there"),
             }
             let waiting_since = Instant::now();
             let waited = backoff;
             backoff = backoff.saturating_mul(2).min(self.config.backoff_max);
-            while waiting_since.elapsed() < waited && !self.is_stopped() {
-                self.refuse_instructions();
-                self.hand_over();
+            while waiting_since.elapsed() < waited && self.goes_on_without() {
                 std::thread::park_timeout(Duration::from_millis(1));
             }
         }
+    }
+
+    /// What is to be done while there is no connection; false from the stop on.
+    fn goes_on_without(&mut self) -> bool {
+        self.refuse_instructions();
+        self.hand_over();
+        !self.is_stopped()
     }
 
     fn is_stopped(&self) -> bool {
