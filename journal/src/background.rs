@@ -17,6 +17,7 @@ use crate::slots::Slots;
 use crate::start::Started;
 use crate::storage::{Storage, StorageFile};
 use crate::watermarks::Watermarks;
+use crate::{Config, OpenError};
 
 const PAGE: usize = 4096;
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
@@ -26,6 +27,9 @@ const BATCHES_PER_CHECKPOINT: u32 = 1024;
 /// What to do when a sync failed. The kernel may have dropped what it could not write, so nothing that is
 /// tried afterwards proves anything: the process must stop and recover.
 pub type OnSyncFailure = fn(&io::Error);
+
+/// What to do when no segment can be kept ahead, and (`None`) when one can again.
+pub type OnPrepare = fn(Option<&OpenError>);
 
 /// How often the sync thread syncs. One sync is in flight at a time, and takes all that was written before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +88,7 @@ pub(crate) struct Maker<S> {
 
 impl<S: Storage> Maker<S> {
     /// Makes the next segment; each is twice as long as the last, up to the bound.
-    pub(crate) fn make(&mut self, pace: Pace) -> io::Result<Prepared> {
+    pub(crate) fn make(&mut self, pace: Pace) -> Result<Prepared, OpenError> {
         let header = SegmentHeader {
             format: segment::FORMAT_VERSION,
             core: self.core,
@@ -108,14 +112,11 @@ fn fresh_salt() -> u64 {
 }
 
 /// Runs the side threads of a started journal.
-pub(crate) fn spawn<S: Storage>(
-    started: Started<S>,
-    policy: SyncPolicy,
-    on_sync_failure: OnSyncFailure,
-) -> io::Result<(crate::Writer, Background)> {
+pub(crate) fn spawn<S: Storage>(started: Started<S>, config: &Config) -> io::Result<(crate::Writer, Background)> {
     let Started { mut writer, maker, syncer, prepared, retired, .. } = started;
     let mut background = Background { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
     let stop = Arc::clone(&background.stop);
+    let (policy, on_sync_failure, on_prepare) = (config.sync, config.on_sync_failure, config.on_prepare);
     let sync = std::thread::Builder::new()
         .name("journal-sync".into())
         .spawn(move || syncer.run(&stop, policy, on_sync_failure))?;
@@ -123,7 +124,7 @@ pub(crate) fn spawn<S: Storage>(
     let stop = Arc::clone(&background.stop);
     let prepare = std::thread::Builder::new()
         .name("journal-prepare".into())
-        .spawn(move || prepare(maker, &prepared, &retired, &stop))?;
+        .spawn(move || prepare(maker, &prepared, &retired, &stop, on_prepare))?;
     writer.set_preparer(prepare.thread().clone());
     background.threads.push(prepare);
     Ok((writer, background))
@@ -135,7 +136,9 @@ fn prepare<S: Storage>(
     prepared: &ArrayQueue<Prepared>,
     retired: &ArrayQueue<Prepared>,
     stop: &AtomicBool,
+    on_prepare: OnPrepare,
 ) {
+    let mut told = None;
     while !stop.load(Ordering::Acquire) {
         while let Some(old) = retired.pop() {
             drop(old);
@@ -147,9 +150,21 @@ fn prepare<S: Storage>(
         }
         maker.created_ns = wall_clock_ns();
         match maker.make(Pace::Gentle) {
-            Ok(segment) => drop(prepared.push(segment)),
+            Ok(segment) => {
+                drop(prepared.push(segment));
+                if told.take().is_some() {
+                    on_prepare(None);
+                }
+            }
             // Named behaviour of a full disk: the writer refuses what adds risk, and this goes on trying.
-            Err(_) => std::thread::park_timeout(RETRY_WHEN_FULL),
+            Err(error) => {
+                let reason = Some(error.to_string());
+                if told != reason {
+                    told = reason;
+                    on_prepare(Some(&error));
+                }
+                std::thread::park_timeout(RETRY_WHEN_FULL);
+            }
         }
     }
     while let Some(unused) = prepared.pop() {

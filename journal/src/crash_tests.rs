@@ -53,7 +53,9 @@ fn work(
 ) -> io::Result<()> {
     for _ in 0..groups {
         match dice.below(8) {
-            0 if !started.prepared.is_full() => drop(started.prepared.push(started.maker.make(Pace::Gentle)?)),
+            0 if !started.prepared.is_full() => {
+                drop(started.prepared.push(started.maker.make(Pace::Gentle).map_err(io::Error::other)?))
+            }
             0 | 1 => {
                 started.syncer.sync_once()?;
                 model.synced = started.watermarks.synced();
@@ -355,7 +357,7 @@ fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room
     let (disk, mut started, _) = synced_journal(false, 0);
     disk.set_free_bytes(Some(0));
     let error = started.maker.make(Pace::Gentle).expect_err("full");
-    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(matches!(error, crate::OpenError::NoSpace { .. }), "{error}");
     assert!(disk.content().keys().all(|path| path.extension() != Some("partial".as_ref())), "room is kept");
     let append = |started: &mut Started<Simulated>, space| {
         let fits = started.writer.can_append(512, 1, space);

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::storage::dir_of;
+
 /// What of a journal is damaged, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
@@ -22,6 +24,15 @@ pub enum Damage {
     Segment {
         /// The segment.
         segment: PathBuf,
+    },
+    /// A segment whose file is not as long as it was made.
+    Length {
+        /// The segment.
+        segment: PathBuf,
+        /// What its header says.
+        header_bytes: u64,
+        /// What the file has.
+        file_bytes: u64,
     },
     /// The durable watermark: what may be missing cannot be known.
     Watermark {
@@ -42,6 +53,11 @@ impl fmt::Display for Damage {
             Self::Segment { segment } => {
                 write!(f, "{}: the segment is missing, or its header cannot be read", segment.display())
             }
+            Self::Length { segment, header_bytes, file_bytes } => write!(
+                f,
+                "{}: the file has {file_bytes} bytes, and was made with {header_bytes}: it was truncated or added to",
+                segment.display()
+            ),
             Self::Watermark { path } => write!(
                 f,
                 "{}: the file is missing, or no number in it is valid: how many events were durable is not known",
@@ -74,6 +90,21 @@ pub enum OpenError {
         /// Its format.
         format: u16,
     },
+    /// An event was written by a newer release.
+    #[error(
+        "{}: event {seq} of type {kind} version {version} is newer than this release; start a newer one, nothing was \
+         changed", segment.display()
+    )]
+    EventTooNew {
+        /// The segment.
+        segment: PathBuf,
+        /// Its sequence number.
+        seq: u64,
+        /// Its type.
+        kind: u16,
+        /// Its version.
+        version: u8,
+    },
     /// The hot segment of this boot is gone: what was journaled but not synced would be lost unseen.
     #[error(
         "{}: the hot segment of a journal that was not stopped cleanly is missing; put it back, or remove {} to \
@@ -85,10 +116,10 @@ pub enum OpenError {
         /// The file that says that it should be there.
         marker: PathBuf,
     },
-    /// No room for the first segment.
-    #[error("{}: no room for a segment of {bytes} bytes; make room and start again", dir.display())]
+    /// No room for a segment.
+    #[error("{}: no room for a segment of {bytes} bytes; make room there", dir.display())]
     NoSpace {
-        /// The journal.
+        /// Where: the journal's directory, or that of its hot segments.
         dir: PathBuf,
         /// What was needed.
         bytes: u64,
@@ -106,5 +137,13 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
+    }
+
+    /// Why a file of a segment could not be made.
+    pub(crate) fn making(path: &Path, bytes: u64, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull => Self::NoSpace { dir: dir_of(path).to_owned(), bytes },
+            _ => Self::io(path, source),
+        }
     }
 }

@@ -46,7 +46,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use background::{Background, OnSyncFailure, SyncPolicy};
+pub use background::{Background, OnPrepare, OnSyncFailure, SyncPolicy};
 pub use error::{Damage, OpenError};
 pub use reader::{ReadError, Reader, Until};
 pub use recovery::{Outcome, RecoveryReport};
@@ -79,6 +79,12 @@ pub struct Config {
     pub sync: SyncPolicy,
     /// What to do when a sync failed.
     pub on_sync_failure: OnSyncFailure,
+    /// Whether this release knows a kind and version of event: a journal that holds another is not opened.
+    pub is_known: fn(u16, u8) -> bool,
+    /// Called for each segment that a start has read: a long journal takes its time.
+    pub on_progress: fn(),
+    /// Told why no segment can be kept ahead, once a reason, and with `None` when one could be made again.
+    pub on_prepare: OnPrepare,
 }
 
 impl Config {
@@ -94,6 +100,9 @@ impl Config {
             reserve_bytes: 256 << 10,
             sync: SyncPolicy::default(),
             on_sync_failure: |_| std::process::abort(),
+            is_known: |_, _| true,
+            on_progress: || {},
+            on_prepare: |_| {},
         }
     }
 }
@@ -173,8 +182,7 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
         hot::remove_old(&last_life.dir, config.hot_dir.as_deref(), &dir);
     }
     let (report, watermarks) = (started.report.clone(), Arc::clone(&started.watermarks));
-    let (writer, background) = background::spawn(started, config.sync, config.on_sync_failure)
-        .map_err(|source| OpenError::io(&dir, source))?;
+    let (writer, background) = background::spawn(started, &config).map_err(|source| OpenError::io(&dir, source))?;
     Ok(Opened { writer, report, watermarks, background, lock, dir, hot_dir: config.hot_dir })
 }
 

@@ -42,6 +42,19 @@ pub enum ReadError {
         /// The record that should stand there.
         seq: u64,
     },
+    /// The file is not as long as it was made.
+    #[error(
+        "{}: the file has {file_bytes} bytes, and was made with {header_bytes}: it was truncated or added to",
+        path.display()
+    )]
+    Truncated {
+        /// The segment.
+        path: PathBuf,
+        /// What its header says.
+        header_bytes: u64,
+        /// What the file has.
+        file_bytes: u64,
+    },
     /// Written by a newer release.
     #[error("{}: format {format} is newer than this release reads; start a newer one", path.display())]
     FormatTooNew {
@@ -269,5 +282,8 @@ fn map(file: &File, path: PathBuf) -> Result<Open, ReadError> {
         BadHeader::Damaged => damaged(),
         BadHeader::TooNew(format) => ReadError::FormatTooNew { path: path.clone(), format },
     })?;
+    if header.segment_bytes != len as u64 {
+        return Err(ReadError::Truncated { path, header_bytes: header.segment_bytes, file_bytes: len as u64 });
+    }
     Ok(Open { map, header, path })
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::hot::{Marker, marker_path};
 use crate::record::{HEADER_BYTES, KIND_END, RECORD_ALIGN, Slot, own_record};
-use crate::scan::{Found, claim, found_at, slot_at};
+use crate::scan::{Found, Group, Record, claim, found_at, slot_at};
 use crate::segment::{BadHeader, SEGMENT_HEADER_BYTES, SegmentHeader, hot_path_of, path_of};
 use crate::storage::{Storage, StorageFile, numbered};
-use crate::{Damage, OpenError};
+use crate::{Config, Damage, OpenError};
 
 /// What is read first of a segment that another follows.
 const READ_FIRST_BYTES: usize = 4096;
@@ -97,11 +97,12 @@ pub(crate) struct Recovered {
 }
 
 /// Walks, judges, and mends what may be mended. One segment is in memory at a time.
-pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Result<Recovered, OpenError> {
+pub(crate) fn recover<S: Storage>(storage: &S, config: &Config, known: &Known) -> Result<Recovered, OpenError> {
+    let dir = config.dir.as_path();
     let io_error = |source| OpenError::io(dir, source);
     let (gone, segnos): (Vec<u64>, Vec<u64>) =
         numbered(storage, dir, "jnl").map_err(io_error)?.into_iter().partition(|segno| *segno <= known.removed_segno);
-    let files = Files { storage, dir, known, segnos: &segnos };
+    let files = Files { storage, config, dir, known, segnos: &segnos };
     if let Some(first) = segnos.first().filter(|first| **first > known.removed_segno.saturating_add(1)) {
         let missing = first.saturating_sub(1);
         return Err(files.damaged_segment(missing));
@@ -127,6 +128,10 @@ pub(crate) fn recover<S: Storage>(storage: &S, dir: &Path, known: &Known) -> Res
     };
     if outcome == Outcome::Damaged {
         let segno = segnos.get(walk.end.0).copied().unwrap_or(1);
+        if walk.has_end_record && walk.end.0.saturating_add(1) < segnos.len() {
+            // It leads to one that is not there, and there are later ones.
+            return Err(files.damaged_segment(segno.saturating_add(1)));
+        }
         return Err(OpenError::Damaged(Damage::Events {
             segment: path_of(dir, segno),
             offset: walk.end.1 as u64,
@@ -197,6 +202,7 @@ struct Behind {
 
 struct Files<'a, S> {
     storage: &'a S,
+    config: &'a Config,
     dir: &'a Path,
     known: &'a Known,
     segnos: &'a [u64],
@@ -218,8 +224,13 @@ impl<S: Storage> Files<'_, S> {
         let file = self.storage.open(&path).map_err(io_error)?;
         let bytes = file.read_start(longest).map_err(io_error)?;
         let file_bytes = file.len().map_err(io_error)?;
+        (self.config.on_progress)();
         let header = match SegmentHeader::from_bytes(&bytes) {
             Ok(header) if header.segno == segno && header.segment_bytes == file_bytes => header,
+            Ok(header) if header.segno == segno => {
+                let header_bytes = header.segment_bytes;
+                return Err(OpenError::Damaged(Damage::Length { segment: path, header_bytes, file_bytes }));
+            }
             Ok(_) | Err(BadHeader::Damaged) => return Err(self.damaged_segment(segno)),
             Err(BadHeader::TooNew(format)) => return Err(OpenError::FormatTooNew { path, format }),
         };
@@ -297,7 +308,7 @@ impl<S: Storage> Files<'_, S> {
         loop {
             let segment = self.read_start(segno, longest)?;
             let mut walked = *walk;
-            let found = self.walk_segment(index, &segment, &mut walked);
+            let found = self.walk_segment(index, &segment, &mut walked)?;
             if found == Found::End || segment.is_whole() {
                 *walk = walked;
                 return Ok((segment, found));
@@ -307,7 +318,7 @@ impl<S: Storage> Files<'_, S> {
     }
 
     /// Walks over one segment, to what ends it.
-    fn walk_segment(&self, index: usize, segment: &Segment, walk: &mut Walk) -> Found {
+    fn walk_segment(&self, index: usize, segment: &Segment, walk: &mut Walk) -> Result<Found, OpenError> {
         let (bytes, salt) = (segment.bytes.as_slice(), segment.header.salt);
         walk.has_end_record = false;
         let mut at = SEGMENT_HEADER_BYTES;
@@ -322,6 +333,12 @@ impl<S: Storage> Files<'_, S> {
             }
             match found_at(bytes, salt, at, walk.last_seq.saturating_add(1)) {
                 Found::Group { end, last_seq, records, durable_seq, last_ts_ns } => {
+                    let group = Group {
+                        bytes: bytes.get(at..end).unwrap_or_default(),
+                        start: at,
+                        segment: segment.header.segno,
+                    };
+                    self.check_known(&group)?;
                     at = end;
                     if last_seq <= self.known.durable_seq {
                         walk.durable_end = (index, end);
@@ -336,7 +353,17 @@ impl<S: Storage> Files<'_, S> {
                     at = end;
                     walk.is_sealed = true;
                 }
-                found @ (Found::End | Found::Free | Found::Bad) => return found,
+                found @ (Found::End | Found::Free | Found::Bad) => return Ok(found),
+            }
+        }
+    }
+
+    /// Refuses what a newer release wrote while nothing has been changed yet.
+    fn check_known(&self, group: &Group<'_>) -> Result<(), OpenError> {
+        match group.records().find(|record| !(self.config.is_known)(record.kind, record.version)) {
+            None => Ok(()),
+            Some(Record { seq, kind, version, .. }) => {
+                Err(OpenError::EventTooNew { segment: path_of(self.dir, group.segment), seq, kind, version })
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::OpenError;
 use crate::map::Map;
 use crate::record::crc32c;
 use crate::slots::Slots;
@@ -176,14 +177,14 @@ pub struct Prepared {
 /// it get its name, and its directory is synced. With `hot_dir` the map is of a copy in memory.
 ///
 /// # Errors
-/// `StorageFull` when there is no room; no room is kept then.
+/// `NoSpace` when there is no room; no room is kept then.
 pub(crate) fn prepare<S: Storage>(
     storage: &S,
     dir: &Path,
     hot_dir: Option<&Path>,
     header: SegmentHeader,
     pace: Pace,
-) -> io::Result<Prepared> {
+) -> Result<Prepared, OpenError> {
     let path = path_of(dir, header.segno);
     let hot_path = hot_dir.map(|hot_dir| hot_path_of(hot_dir, header.segno));
     let made = make(storage, &path, hot_path.as_deref(), &header, pace);
@@ -202,37 +203,42 @@ fn make<S: Storage>(
     hot_path: Option<&Path>,
     header: &SegmentHeader,
     pace: Pace,
-) -> io::Result<Prepared> {
+) -> Result<Prepared, OpenError> {
     let len = header.segment_bytes as usize;
+    let failed = |path| move |source| OpenError::making(path, header.segment_bytes, source);
     let partial = path.with_extension(PARTIAL);
-    let file = storage.create(&partial, header.segment_bytes)?;
-    // Page by page: a larger write would make pages that the kernel later syncs as one.
-    let zeros = [0; PAGE];
-    let mut at = PAGE;
-    while at < len {
-        file.write_at(&zeros, at as u64)?;
-        at = at.saturating_add(PAGE);
-        if pace == Pace::Gentle && at.is_multiple_of(PACE_BYTES) {
-            file.sync()?;
+    let on_disk = || {
+        let file = storage.create(&partial, header.segment_bytes)?;
+        // Page by page: a larger write would make pages that the kernel later syncs as one.
+        let zeros = [0; PAGE];
+        let mut at = PAGE;
+        while at < len {
+            file.write_at(&zeros, at as u64)?;
+            at = at.saturating_add(PAGE);
+            if pace == Pace::Gentle && at.is_multiple_of(PACE_BYTES) {
+                file.sync()?;
+            }
         }
-    }
-    file.write_at(&header.to_bytes(), 0)?;
-    file.sync()?;
-    let map = match hot_path {
-        None => file.map(len)?,
-        Some(hot_path) => {
-            // Named when its header stands, so that no reader finds half of it.
-            let hot_partial = hot_path.with_extension(PARTIAL);
-            let hot = storage.create(&hot_partial, header.segment_bytes)?;
-            hot.write_at(&header.to_bytes(), 0)?;
-            let map = hot.map(len)?;
-            storage.rename(&hot_partial, hot_path)?;
-            map
-        }
+        file.write_at(&header.to_bytes(), 0)?;
+        file.sync()?;
+        Ok(file)
     };
-    map.populate()?;
-    storage.rename(&partial, path)?;
-    storage.sync_dir(dir_of(path))?;
+    let in_memory = |hot_path: &Path| {
+        // Named when its header stands, so that no reader finds half of it.
+        let hot_partial = hot_path.with_extension(PARTIAL);
+        let hot = storage.create(&hot_partial, header.segment_bytes)?;
+        hot.write_at(&header.to_bytes(), 0)?;
+        let map = hot.map(len)?;
+        storage.rename(&hot_partial, hot_path)?;
+        Ok(map)
+    };
+    let file = on_disk().map_err(failed(path))?;
+    let map = match hot_path {
+        None => file.map(len).map_err(failed(path))?,
+        Some(hot_path) => in_memory(hot_path).map_err(failed(hot_path))?,
+    };
+    map.populate().map_err(failed(hot_path.unwrap_or(path)))?;
+    storage.rename(&partial, path).and_then(|()| storage.sync_dir(dir_of(path))).map_err(failed(path))?;
     Ok(Prepared { header: *header, map })
 }
 

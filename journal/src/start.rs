@@ -67,7 +67,7 @@ pub(crate) fn start<S: Storage>(
         removed_segno: Slots::peek(storage, &removed_path(dir)).map_err(io_error)?.unwrap_or(0),
         hot,
     };
-    let recovered = recovery::recover(storage, dir, &known)?;
+    let recovered = recovery::recover(storage, config, &known)?;
     let mut report = recovered.report;
 
     // All that was in memory only is on the disk now: a later start needs no hot copy.
@@ -110,10 +110,7 @@ pub(crate) fn start<S: Storage>(
         let marker = Marker { boot_id: boot_id.to_owned(), dir: hot_dir.clone(), first_segno: recovered.next_segno };
         marker.write(storage, dir).map_err(io_error)?;
     }
-    let current = make_first(&mut maker).map_err(|source| match source.kind() {
-        io::ErrorKind::StorageFull => OpenError::NoSpace { dir: dir.to_owned(), bytes: SEGMENT_BYTES_MIN },
-        _ => OpenError::io(dir, source),
-    })?;
+    let current = make_first(&mut maker)?;
     let watermarks = Arc::new(Watermarks::new(report.last_seq));
     let prepared = Arc::new(ArrayQueue::new(1));
     let retired = Arc::new(ArrayQueue::new(4));
@@ -147,11 +144,11 @@ pub(crate) fn start<S: Storage>(
 
 /// The first segment: as long as it should be, or else as there is room for. A full disk must not keep a gateway down
 /// whose orders can still be canceled, and what the last life had left was freed by now.
-fn make_first<S: Storage>(maker: &mut Maker<S>) -> io::Result<Prepared> {
+fn make_first<S: Storage>(maker: &mut Maker<S>) -> Result<Prepared, OpenError> {
     let wanted = maker.next_bytes;
     loop {
         match maker.make(Pace::Fast) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && maker.next_bytes > SEGMENT_BYTES_MIN => {
+            Err(OpenError::NoSpace { .. }) if maker.next_bytes > SEGMENT_BYTES_MIN => {
                 // By a sixteenth each time: so much of the room, at most, is not found.
                 let shorter = (maker.next_bytes / 16).next_multiple_of(4096);
                 maker.next_bytes = maker.next_bytes.saturating_sub(shorter).max(SEGMENT_BYTES_MIN);

@@ -83,8 +83,12 @@ impl Storage for Disk {
 
     fn open(&self, path: &Path) -> io::Result<File> {
         match OpenOptions::new().read(true).write(true).open(path) {
-            // A tool that only looks may be another user's.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+            // A tool that only looks may be another user's, or look at a copy that nobody can write.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) =>
+            {
+                File::open(path)
+            }
             opened => opened,
         }
     }

@@ -19,6 +19,10 @@ pub enum Flaw {
     Missing,
     /// The segment's header is none, or not of this segment.
     Header,
+    /// The segment is of this newer format.
+    TooNew(u16),
+    /// The file is not as long as it was made: so many bytes.
+    Length(u64),
     /// A record or group that is not the expected one.
     Record,
     /// Bytes behind the end of a segment that has ended, or behind a seal.
@@ -90,7 +94,9 @@ impl Check {
     pub(crate) fn segment(&mut self, bytes: &[u8], segno: u64) -> Result<(), (usize, Flaw)> {
         let header = match SegmentHeader::from_bytes(bytes) {
             Ok(header) if header.segno == segno && header.segment_bytes == bytes.len() as u64 => header,
-            Ok(_) | Err(BadHeader::Damaged | BadHeader::TooNew(_)) => return Err((0, Flaw::Header)),
+            Ok(header) if header.segno == segno => return Err((bytes.len(), Flaw::Length(header.segment_bytes))),
+            Ok(_) | Err(BadHeader::Damaged) => return Err((0, Flaw::Header)),
+            Err(BadHeader::TooNew(format)) => return Err((0, Flaw::TooNew(format))),
         };
         if !self.has_ended {
             // Prepared ahead: nothing may stand in it before the one before it has ended.
@@ -259,7 +265,7 @@ pub struct Stat {
     pub first_seq: u64,
     /// Last sequence number; 0 when there is none.
     pub last_seq: u64,
-    /// Highest number known to survive power loss.
+    /// Highest number that was durable, by the file that says so, before the walk.
     pub synced_seq: u64,
     /// Groups.
     pub groups: u64,
