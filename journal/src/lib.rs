@@ -12,7 +12,7 @@
 //! | `background.rs` | the sync thread, the thread that keeps a segment ahead |
 //! | `start.rs` | opening, in the order in which each step is safe |
 //! | `hot.rs` | where the copies in memory are |
-//! | `recovery.rs` | what a start finds, and the decision table |
+//! | `recovery.rs`, `recovery/table.rs` | what a start finds, and the decision table |
 //! | `reader.rs`, `scan.rs` | tailing |
 //! | `verify.rs` | what a journal is, and whether it is whole |
 //! | `retention.rs` | who still needs which segment |
