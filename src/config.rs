@@ -252,6 +252,7 @@ impl Config {
             table.clone().try_into().map_err(|error: toml::de::Error| refused(error.message().to_owned()))?;
         venue.exchange.check().map_err(refused)?;
         venue.log_dir = self.beside(&venue.log_dir);
+        venue.listen.iter_mut().for_each(|address| *address = self.address_beside(address));
         if let Some(capture) = &mut venue.capture {
             capture.paths.iter_mut().for_each(|path| *path = self.beside(path));
         }
@@ -275,6 +276,28 @@ impl Config {
             let value = self.value_at(&path).map(ToString::to_string);
             self.places.error(Code::Secret, &path, value, problem, secret::ALLOWED)
         })
+    }
+
+    /// Checks what depends on the host: a client may read this file elsewhere.
+    ///
+    /// # Errors
+    /// The key, and what is allowed.
+    pub fn check_host(&self) -> Result<(), ConfigError> {
+        let Some(cpu) = self.core.cpu else { return Ok(()) };
+        let usable = crate::affinity::usable();
+        if usable.contains(&cpu) {
+            return Ok(());
+        }
+        Err(self.not_allowed("core.cpu", "this process may not use that CPU", format!("one of {usable:?}")))
+    }
+
+    /// An address that the file names: the path of a unix socket is relative to the file itself.
+    #[must_use]
+    pub fn address_beside(&self, address: &str) -> String {
+        match address.strip_prefix("unix:") {
+            Some(path) => format!("unix:{}", self.beside(Path::new(path)).display()),
+            None => address.to_owned(),
+        }
     }
 
     /// A path that the file names, relative to the file itself.

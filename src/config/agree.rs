@@ -1,6 +1,8 @@
 //! What single values cannot tell: that they agree with each other.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
 
 use super::Config;
 use super::error::ConfigError;
@@ -14,7 +16,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_bounds(config)?;
     check_broker(config)?;
     if config.venue.is_some() {
-        config.venue()?;
+        check_venue_listen(config)?;
     }
     let instruments = &config.instruments;
     unique(config, "instruments", "id", instruments.iter().map(|entry| entry.id.to_string()))?;
@@ -59,22 +61,45 @@ fn check_listen(config: &Config) -> Result<(), ConfigError> {
             "nobody can connect",
             "an address, or \"\" when listen.unix is a path",
         )),
-        Some(_) | None => check_socket_path(config),
+        Some(_) | None => {
+            listen.unix.as_ref().map_or(Ok(()), |path| check_socket_path(config, "listen.unix", &config.beside(path)))
+        }
     }
 }
 
 /// Longest path of a unix socket that the system takes, bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-fn check_socket_path(config: &Config) -> Result<(), ConfigError> {
-    let path = config.listen.unix.as_ref().map(|path| config.beside(path));
-    match path.map_or(0, |path| path.as_os_str().len()) {
+fn check_socket_path(config: &Config, key: &str, path: &Path) -> Result<(), ConfigError> {
+    match path.as_os_str().len() {
         0..=SOCKET_PATH_BYTES_MAX => Ok(()),
         bytes => {
             let problem = format!("with the directory of the file it has {bytes} bytes");
-            Err(config.disagreement("listen.unix", problem, format!("at most {SOCKET_PATH_BYTES_MAX} bytes")))
+            Err(config.disagreement(key, problem, format!("at most {SOCKET_PATH_BYTES_MAX} bytes")))
         }
     }
+}
+
+/// The venue takes orders from whoever connects.
+fn check_venue_listen(config: &Config) -> Result<(), ConfigError> {
+    let venue = config.venue()?;
+    venue.listen.iter().try_for_each(|address| {
+        if let Some(path) = address.strip_prefix("unix:") {
+            return check_socket_path(config, "venue.listen", Path::new(path));
+        }
+        match address.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() || venue.i_accept_anyone_on_a_network => Ok(()),
+            Ok(_) => Err(config.disagreement(
+                "venue.listen",
+                "whoever reaches it can trade and see every order: the venue knows no keys",
+                "loopback addresses and \"unix:/path\"; any other with venue.i_accept_anyone_on_a_network = true",
+            )),
+            Err(_) => {
+                let allowed = "a list of \"ip:port\" and \"unix:/path\"";
+                Err(config.not_allowed("venue.listen", format!("{address:?} is no address"), allowed))
+            }
+        }
+    })
 }
 
 /// Bounds of which one is the other's least.
@@ -101,9 +126,11 @@ fn check_broker(config: &Config) -> Result<(), ConfigError> {
     match config.broker.kind {
         BrokerKind::Venue => {
             let address = &config.broker.address;
-            let is_path = address.strip_prefix("unix:").is_some_and(|path| !path.is_empty());
+            if let Some(path) = address.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+                return check_socket_path(config, "broker.address", &config.beside(Path::new(path)));
+            }
             let is_port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
-            if is_path || address.rsplit_once(':').is_some_and(is_port) {
+            if address.rsplit_once(':').is_some_and(is_port) {
                 return Ok(());
             }
             let problem = "broker.kind = \"venue\" needs the address of a venue";

@@ -19,7 +19,7 @@ const ORIGIN_COLUMN: usize = 48;
 /// # Errors
 /// As `Config::load`.
 pub fn check_command(file: &Path, json: bool, out: &mut impl Write) -> Result<(), ConfigError> {
-    let checked = Config::load(file, environment()).map(|_| ());
+    let checked = Config::load(file, environment()).and_then(|config| config.check_host());
     let line = match (&checked, json) {
         (Ok(()), false) => "ok".to_owned(),
         (Ok(()), true) => json!({"ok": true}).to_string(),

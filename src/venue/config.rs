@@ -10,8 +10,11 @@ use tradecore_protocol::fields::{Px, Qty};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VenueConfig {
-    /// Where to listen: `host:port` (port 0: any free one) or `unix:/path`.
+    /// Where to listen: `ip:port` (port 0: any free one) or `unix:/path`.
     pub listen: Vec<String>,
+    /// Allows TCP addresses that are not loopback.
+    #[serde(default)]
+    pub i_accept_anyone_on_a_network: bool,
     /// Directory of the log; made if missing.
     pub log_dir: PathBuf,
     /// Waits for the disk before each reply. Without it the log survives a crash of the process only.

@@ -114,6 +114,7 @@ impl<S: Write + std::io::Read> Client<S> {
 
 fn config(dir: &Path) -> VenueConfig {
     VenueConfig {
+        i_accept_anyone_on_a_network: false,
         listen: vec!["127.0.0.1:0".to_owned()],
         log_dir: dir.to_path_buf(),
         log_sync: false,

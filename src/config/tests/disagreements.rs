@@ -33,6 +33,41 @@ fn a_socket_path_that_the_system_does_not_take_is_refused() {
 }
 
 #[test]
+fn sockets_of_the_venue_are_beside_the_file_and_as_short_as_the_system_wants() {
+    let with_path = |path: &str| {
+        let text = with("listen = []", &format!("listen = [\"unix:{path}\"]"));
+        let text = text.replace("kind = \"paper\"", &format!("kind = \"venue\"\naddress = \"unix:{path}\""));
+        Config::parse(Path::new("/etc/tradecore/gateway.toml"), &text, std::iter::empty())
+    };
+    let config = with_path("v.sock").expect("accepted");
+    assert_eq!(config.venue().expect("there").listen, ["unix:/etc/tradecore/v.sock"]);
+    assert_eq!(config.address_beside(&config.broker.address), "unix:/etc/tradecore/v.sock");
+    assert!(with_path(&"s".repeat(107 - 14)).is_err_and(|error| error.to_string().contains("has 108 bytes")));
+    let long = with("listen = []", &format!("listen = [\"unix:/{}\"]", "s".repeat(107)));
+    let error = parse(&long).expect_err("refused").to_string();
+    assert!(error.contains("venue.listen = ") && error.contains("has 108 bytes"), "{error}");
+}
+
+#[test]
+fn a_venue_on_a_network_needs_the_flag() {
+    let text = with("listen = []", "listen = [\"127.0.0.1:0\", \"0.0.0.0:9000\"]");
+    check_refused(
+        &text,
+        Code::Disagreement,
+        "gateway.toml:10: venue.listen = [\"127.0.0.1:0\", \"0.0.0.0:9000\"]: whoever reaches it can trade and see \
+         every order: the venue knows no keys; allowed: loopback addresses and \"unix:/path\"; any other with \
+         venue.i_accept_anyone_on_a_network = true",
+    );
+    assert!(parse(&text.replace("log_dir", "i_accept_anyone_on_a_network = true\nlog_dir")).is_ok());
+    check_refused(
+        &with("listen = []", "listen = [\"localhost:9000\"]"),
+        Code::NotAllowed,
+        "gateway.toml:10: venue.listen = [\"localhost:9000\"]: \"localhost:9000\" is no address; allowed: a list of \
+         \"ip:port\" and \"unix:/path\"",
+    );
+}
+
+#[test]
 fn a_bound_below_the_one_that_it_holds_is_refused() {
     check_refused(
         &format!("{TEXT}[listen]\nheartbeat_max_ms = 50\n"),

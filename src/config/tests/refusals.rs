@@ -16,7 +16,7 @@ fn a_key_in_the_wrong_section_names_the_right_one() {
         &with("log_dir = \"venue\"\n", "log_dir = \"venue\"\nthrottle_rate = 5\n"),
         Code::UnknownKey,
         "gateway.toml:12: venue.throttle_rate = 5: no such key; throttle_rate belongs to [session]; allowed: listen, \
-         log_dir, log_sync, connections_max, exchange, faults, capture",
+         i_accept_anyone_on_a_network, log_dir, log_sync, connections_max, exchange, faults, capture",
     );
 }
 
