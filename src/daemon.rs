@@ -30,6 +30,7 @@ use crate::egress::replay::{ReplayLink, Replayer, Source};
 use crate::exit::Exit;
 use crate::gateway::{Gateway, Parts, Settings};
 use crate::outbox::Outbox;
+use crate::recovery::ReplayError;
 use crate::session::directory::{Directory, Entry};
 use crate::session::lockout::{LockoutBounds, Lockouts};
 use crate::session::socket::Listener;
@@ -63,7 +64,7 @@ pub enum DaemonError {
     Journal(#[from] tradecore_journal::OpenError),
     /// The replay.
     #[error(transparent)]
-    Replay(#[from] crate::recovery::ReplayError),
+    Replay(#[from] ReplayError),
     /// The journal's reader.
     #[error(transparent)]
     Read(#[from] tradecore_journal::ReadError),
@@ -100,8 +101,9 @@ impl DaemonError {
             Self::Definition { reason: tradecore_protocol::Reason::JournalFull, .. } => Exit::JournalNoSpace,
             Self::Config(_) | Self::Definition { .. } => Exit::Config,
             Self::Journal(error) => Exit::from(error),
-            Self::Replay(crate::recovery::ReplayError::Shortened { .. }) => Exit::JournalShortened,
-            Self::Replay(_) | Self::Read(_) => Exit::JournalDamaged,
+            Self::Replay(ReplayError::Shortened { .. }) => Exit::JournalShortened,
+            Self::Replay(ReplayError::Decode { source, .. }) => Exit::from(source),
+            Self::Replay(ReplayError::Read(error)) | Self::Read(error) => Exit::from(error),
             Self::Venue(_) | Self::Listen { .. } => Exit::Unavailable,
             Self::Io(_) => Exit::Io,
         }
@@ -168,6 +170,7 @@ impl Side {
 pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     let started = Instant::now();
     let notifier = Notifier::from_env();
+    config.check_host()?;
     if let Some(cpu) = config.core.cpu {
         crate::affinity::leave(cpu)?;
     }
@@ -184,7 +187,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     }
     let mut state = State::new(limits);
     let events = crate::recovery::replay(&dir, &mut state, &mut |events| {
-        notifier.extend_timeout(10_000_000);
+        notifier.start_goes_on();
         notifier.status(&format!("replayed {events} events"));
     })?;
     tracing::info!(events, open_orders = state.open_orders_count(), since_start = ?started.elapsed(), "state replayed");
@@ -248,7 +251,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     side.spawn("replay", move || {
         if let Err(error) = replayer.run() {
             tracing::error!(%error, "the journal cannot be read back; stopping");
-            std::process::exit(i32::from(Exit::JournalDamaged.code()));
+            std::process::exit(i32::from(Exit::from(&error).code()));
         }
     })?;
     let broker = VirtualBroker::new(
@@ -289,7 +292,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
 
 fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> {
     if config.broker.kind == BrokerKind::Venue {
-        return Ok(config.broker.address.clone());
+        return Ok(config.address_beside(&config.broker.address));
     }
     let mut venue = config.venue()?;
     if venue.listen.is_empty() {

@@ -70,12 +70,35 @@ impl From<&tradecore_journal::OpenError> for Exit {
         use tradecore_journal::OpenError as E;
         match error {
             E::Locked { .. } => Self::JournalLocked,
+            E::Damaged(tradecore_journal::Damage::Length { .. }) => Self::JournalTruncated,
             E::Damaged(_) => Self::JournalDamaged,
-            E::FormatTooNew { .. } => Self::JournalTooNew,
+            E::FormatTooNew { .. } | E::EventTooNew { .. } => Self::JournalTooNew,
             E::MissingHotSegment { .. } => Self::HotSegmentMissing,
             E::NoSpace { .. } => Self::JournalNoSpace,
             E::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Self::JournalNoSpace,
             _ => Self::Io,
+        }
+    }
+}
+
+impl From<&tradecore_journal::ReadError> for Exit {
+    fn from(error: &tradecore_journal::ReadError) -> Self {
+        use tradecore_journal::ReadError as E;
+        match error {
+            E::Io { .. } => Self::Io,
+            E::FormatTooNew { .. } => Self::JournalTooNew,
+            E::Truncated { .. } => Self::JournalTruncated,
+            _ => Self::JournalDamaged,
+        }
+    }
+}
+
+impl From<&tradecore_domain::event::DecodeError> for Exit {
+    fn from(error: &tradecore_domain::event::DecodeError) -> Self {
+        use tradecore_domain::event::DecodeError as E;
+        match error {
+            E::Unknown { .. } => Self::JournalTooNew,
+            E::Malformed { .. } => Self::JournalDamaged,
         }
     }
 }

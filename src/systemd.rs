@@ -2,6 +2,10 @@
 
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+/// Longest step of a start, `TimeoutStartSec` of the unit: to read and sync a segment, or to replay some thousand events.
+const START_STEP_MAX: Duration = Duration::from_secs(60);
 
 /// The manager's socket, if a manager started us.
 #[derive(Debug)]
@@ -35,9 +39,9 @@ impl Notifier {
         self.send(&format!("STATUS={status}\n"));
     }
 
-    /// A long replay: so much more time is needed, at most.
-    pub fn extend_timeout(&self, micros: u64) {
-        self.send(&format!("EXTEND_TIMEOUT_USEC={micros}\n"));
+    /// A step of a long start is done: the next one may take its time as well.
+    pub fn start_goes_on(&self) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}\n", START_STEP_MAX.as_micros()));
     }
 
     /// The loop has turned.

@@ -239,11 +239,15 @@ fn every_failure_has_an_exit_code_and_a_reason_of_its_own() {
     by_hand("unix:nobody.sock", "key").failed(69, "Unavailable", "unix:nobody.sock");
     std::fs::set_permissions(gateway.dir.path().join("wrong"), std::fs::Permissions::from_mode(0o644)).expect("set");
     by_hand(&gateway.address(), "wrong").failed(77, "Credential", "chmod 600");
-    let other = Command::new(BINARY)
-        .args(["order", "status", "--all", "--session", "9", "--json", "--config", "gateway.toml"])
-        .current_dir(gateway.dir.path())
-        .output();
-    Run::of(other.expect("ran")).failed(64, "Usage", "allowed: 1");
+    let options: [&[&str]; 3] = [&[], &["--log-format", "json"], &["--log-format=json"]];
+    for options in options {
+        let other = Command::new(BINARY)
+            .args(options)
+            .args(["order", "status", "--all", "--session", "9", "--json", "--config", "gateway.toml"])
+            .current_dir(gateway.dir.path())
+            .output();
+        Run::of(other.expect("ran")).failed(64, "Usage", "allowed: 1");
+    }
 }
 
 /// A `watch` that runs, and its lines.

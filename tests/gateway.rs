@@ -2,6 +2,8 @@
 //! bytes are the matter of `tests/sessions.rs`.
 #![allow(clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 
+#[path = "gateway/journals.rs"]
+mod journals;
 #[path = "gateway/stop.rs"]
 mod stop;
 
@@ -219,6 +221,18 @@ fn a_wrong_configuration_names_the_key_and_what_is_allowed() {
         let (code, message) = exit_of(dir.path());
         assert_eq!(code, 78, "{message}");
         assert!(message.contains(named), "{named}: {message}");
+    }
+    write_config(dir.path(), &config("").replace("idle = ", "cpu = 1023\nidle = "));
+    let check =
+        Command::new(BINARY).args(["config", "check", "--config"]).arg(dir.path().join("gateway.toml")).output();
+    let check = check.expect("ran");
+    let checked = (check.status.code().expect("by itself"), String::from_utf8_lossy(&check.stderr).into_owned());
+    for (code, message) in [exit_of(dir.path()), checked] {
+        assert_eq!(code, 78, "{message}");
+        assert!(
+            message.contains("gateway.toml:8: core.cpu = 1023: this process may not use that CPU; allowed: one of ["),
+            "{message}"
+        );
     }
     write_config(dir.path(), &config(""));
     use std::os::unix::fs::PermissionsExt;

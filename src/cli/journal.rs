@@ -79,10 +79,9 @@ impl Journal {
 }
 
 fn unreadable(error: ReadError) -> Failure {
-    let exit = match error {
-        ReadError::Io { .. } => Exit::Io,
+    let exit = match &error {
         ReadError::Gone { .. } => Exit::Unavailable,
-        _ => Exit::JournalDamaged,
+        error => Exit::from(error),
     };
     Failure::new(exit, error.to_string())
 }
@@ -119,7 +118,12 @@ fn verify(place: &Place) -> Result<(), Failure> {
     let damage = report.finding.as_ref().filter(|finding| finding.flaw != Flaw::Tail);
     let printed = if place.json { print(&report_json(&report, damage.is_none()).to_string()) } else { Ok(true) };
     if let Some(finding) = damage {
-        return Err(Failure::new(Exit::JournalDamaged, finding_text(&report, finding)));
+        let exit = match finding.flaw {
+            Flaw::TooNew(_) => Exit::JournalTooNew,
+            Flaw::Length(_) => Exit::JournalTruncated,
+            _ => Exit::JournalDamaged,
+        };
+        return Err(Failure::new(exit, finding_text(&report, finding)));
     }
     if !place.json {
         let end = match (&report.finding, report.is_sealed) {
@@ -161,6 +165,8 @@ const fn flaw_name(flaw: Flaw) -> &'static str {
     match flaw {
         Flaw::Missing => "missing",
         Flaw::Header => "header",
+        Flaw::TooNew(_) => "too_new",
+        Flaw::Length(_) => "length",
         Flaw::Record => "record",
         Flaw::BehindEnd => "behind_end",
         Flaw::Tail => "tail",
@@ -175,6 +181,14 @@ fn finding_text(report: &VerifyReport, finding: &Finding) -> String {
     let what = match flaw {
         Flaw::Missing => "the segment is missing",
         Flaw::Header => "the header is damaged, or of another segment",
+        Flaw::TooNew(format) => {
+            return format!("{segment}: format {format} is newer than this release reads; start a newer one");
+        }
+        Flaw::Length(bytes) => {
+            return format!(
+                "{segment}: the file has {offset} bytes, and was made with {bytes}: it was truncated or added to"
+            );
+        }
         Flaw::Record => "what stands there is not the expected record",
         Flaw::BehindEnd => "bytes behind the end of the segment",
         Flaw::Tail => "bytes behind the last whole group: torn by a kill, or a writer at work",
@@ -196,29 +210,54 @@ fn dump(place: &Place, from: Option<u64>, to: u64, follow: bool) -> Result<(), F
     };
     let (mut reader, from) = (opened.map_err(unreadable)?, from.unwrap_or(1));
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    // What cannot be decoded hides nothing of what follows, and is no success.
+    let mut failure = None;
     loop {
         while let Some(group) = reader.next_group().map_err(unreadable)? {
             for record in group.records() {
                 if record.seq > to {
-                    return written(out.flush()).map(drop);
+                    written(out.flush())?;
+                    return failure.map_or(Ok(()), Err);
                 }
-                if record.seq >= from && !written(writeln!(out, "{}", line(&record, place.json)))? {
+                if record.seq < from {
+                    continue;
+                }
+                let line = match Event::from_archive(record.kind, record.version, record.payload) {
+                    Ok(event) => line(&record, &event, place.json),
+                    Err(error) => {
+                        let text = error.to_string();
+                        let line = unknown_line(&record, &text, place.json);
+                        failure
+                            .get_or_insert(Failure::new(Exit::from(&error), format!("event {}: {text}", record.seq)));
+                        line
+                    }
+                };
+                if !written(writeln!(out, "{line}"))? {
                     return Ok(());
                 }
             }
         }
-        if !written(out.flush())? || !follow {
+        let is_read = written(out.flush())?;
+        if !follow {
+            return failure.map_or(Ok(()), Err);
+        }
+        if !is_read {
             return Ok(());
         }
         std::thread::park_timeout(std::time::Duration::from_millis(10));
     }
 }
 
-fn line(record: &Record<'_>, json: bool) -> String {
-    let event = match Event::from_archive(record.kind, record.version, record.payload) {
-        Ok(event) => event,
-        Err(error) => return format!("{} {error}", record.seq),
-    };
+fn unknown_line(record: &Record<'_>, error: &str, json: bool) -> String {
+    let Record { seq, ts_ns, kind, version, .. } = record;
+    if json {
+        let (seq, ts_ns) = (seq.to_string(), ts_ns.to_string());
+        return json!({"seq": seq, "ts_ns": ts_ns, "kind": kind, "version": version, "error": error}).to_string();
+    }
+    format!("{seq} {ts_ns} {error}")
+}
+
+fn line(record: &Record<'_>, event: &Event, json: bool) -> String {
     let mut fields = serde_json::Map::new();
     event.visit_fields(&mut |name, value| {
         let value = match value {

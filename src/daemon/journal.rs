@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use tradecore_domain::Limits;
+use tradecore_domain::event::{DecodeError, Event};
 use tradecore_journal::{OpenError, Opened, SyncPolicy};
 use tradecore_protocol::fields::Durability;
 
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::systemd::Notifier;
 
 /// Opens it.
 ///
@@ -24,6 +26,9 @@ pub(super) fn open(config: &Config, dir: &Path, limits: &Limits, durability: Dur
         reserve_bytes,
         sync: sync_policy(durability),
         on_sync_failure: sync_failed,
+        is_known,
+        on_progress: || Notifier::from_env().start_goes_on(),
+        on_prepare: prepared,
         ..tradecore_journal::Config::new(dir)
     })?;
     if (opened.writer.room() as u64) < reserve_bytes {
@@ -37,6 +42,20 @@ fn sync_failed(error: &std::io::Error) {
     // Nothing is durable any more, and nobody may be told that it is.
     tracing::error!(%error, "a sync of the journal failed; stopping");
     std::process::exit(i32::from(Exit::SyncFailed.code()));
+}
+
+/// Types and versions of events that this release can replay.
+fn is_known(kind: u16, version: u8) -> bool {
+    !matches!(Event::from_archive(kind, version, &[]), Err(DecodeError::Unknown { .. }))
+}
+
+fn prepared(error: Option<&OpenError>) {
+    match error {
+        Some(error) => {
+            tracing::error!(%error, "no further segment can be made; when this one is full, new orders are refused");
+        }
+        None => tracing::info!("segments can be made again"),
+    }
 }
 
 /// Where the directory of its hot segments is made, in memory that survives the process: as configured; else the runtime

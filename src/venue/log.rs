@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::order::{Fill, OrderStatus, VenueOrderId};
 use super::record::{Group, LOG_FORMAT, Record};
 use super::text::Name;
+use crate::systemd::Notifier;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
@@ -17,6 +18,9 @@ use tradecore_protocol::fields::{Px, Qty, Side};
 
 /// Longest line, bytes: a decision of tens of thousands of fills.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Groups replayed between two words to the service manager.
+const GROUPS_PER_STEP: u64 = 16_384;
 
 /// Why the log cannot be used; the venue stops, or does not start.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +91,12 @@ impl VenueLog {
         let lock = lock(&dir.join("venue.lock"))?;
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(io_error)?;
         let mut report = LogReport::default();
+        let manager = Notifier::from_env();
         let whole_bytes = for_each_group(&file, &path, |group| {
             report.groups = report.groups.saturating_add(1);
+            if report.groups.is_multiple_of(GROUPS_PER_STEP) {
+                manager.start_goes_on();
+            }
             exchange.apply_group(&group);
         })?;
         report.cut_bytes = file.metadata().map_err(io_error)?.len().saturating_sub(whole_bytes);

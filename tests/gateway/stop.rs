@@ -245,4 +245,8 @@ fn the_service_manager_is_told_of_start_progress_and_stop() {
     told(&socket, "STOPPING=1");
     let status = ended(&mut gateway.child);
     assert!(status.success(), "{status}");
+    // A start that has a journal to look through asks for the time that it takes.
+    gateway.child = spawn_managed(gateway.dir.path());
+    let start = told(&socket, "READY=1");
+    assert!(start.iter().any(|text| text.starts_with("EXTEND_TIMEOUT_USEC=60000000")), "{start:?}");
 }
