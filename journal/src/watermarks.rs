@@ -12,7 +12,9 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
-    pub(crate) const fn new(synced: u64) -> Self {
+    /// A watermark that stands at `synced`.
+    #[must_use]
+    pub const fn new(synced: u64) -> Self {
         Self { synced: CachePadded::new(AtomicU64::new(synced)) }
     }
 
@@ -22,7 +24,8 @@ impl Watermarks {
         self.synced.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_synced(&self, seq: u64) {
+    /// Moves it: the sync thread's to do.
+    pub fn set_synced(&self, seq: u64) {
         self.synced.store(seq, Ordering::Release);
     }
 }

@@ -1,7 +1,5 @@
 //! What a client is told has been synced: the gateway runs in this process, so that the sync can be held back.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -33,9 +31,6 @@ use tradecore_protocol::{Reason, Text};
 
 use super::host::wait_for;
 use super::peer::{Identity, Peer, key, reason};
-
-/// Where the file of watermarks holds what is synced.
-const SYNCED_AT: u64 = 128;
 
 /// A gateway of class `synced` whose loop sees a sync only when this test lets it. It has no broker, and no thread
 /// that reads old reports: a session that has missed one stays in its replay.
@@ -77,12 +72,9 @@ impl Gated {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = tradecore_journal::open(&tradecore_journal::Config::new(dir.path().join("journal"))).unwrap();
-        let (writer, report, journaled, closer) = journal.into_parts();
-        // The loop looks at a file of watermarks that this test writes.
-        let seen = dir.path().join("seen");
-        std::fs::create_dir(&seen).unwrap();
-        let file = File::create(seen.join("watermarks")).unwrap();
-        file.set_len(4096).unwrap();
+        let (writer, report, durable, closer) = journal.into_parts();
+        // The loop looks at a watermark that this test moves.
+        let seen = Arc::new(Watermarks::new(0));
         let limits = Limits { orders_max: 64, ids_max: 1024, ..Limits::default() };
         let link = Arc::new(Link::new(64, 64, 64).unwrap());
         let counters = Arc::new(Counters::default());
@@ -117,7 +109,7 @@ impl Gated {
             state: State::new(limits),
             market: Market::new(limits.instruments_max),
             journal: writer,
-            watermarks: Arc::new(Watermarks::open(&seen).unwrap()),
+            watermarks: Arc::clone(&seen),
             connections: Connections::new(bounds, vec![Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap()])
                 .unwrap(),
             directory: directory(),
@@ -125,7 +117,7 @@ impl Gated {
             gate: Gate::new(1 << 16),
             outbox: Outbox::new(Arc::clone(&link), 1 << 16, 1 << 16),
             link,
-            replay: Arc::new(ReplayLink::new(16, 4)),
+            replay: Arc::new(ReplayLink::new(16, 4).unwrap()),
             counters: Arc::clone(&counters),
             nonce: || [9; 32],
         });
@@ -142,7 +134,7 @@ impl Gated {
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Acquire) {
                 if !held.load(Ordering::Acquire) {
-                    file.write_all_at(&journaled.journaled().to_ne_bytes(), SYNCED_AT).unwrap();
+                    seen.set_synced(durable.synced());
                 }
                 gateway.turn(Duration::ZERO).unwrap();
                 std::thread::yield_now();
