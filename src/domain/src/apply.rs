@@ -260,7 +260,10 @@ fn change(state: &mut State, image: &OrderImage, exec_id: u64, broker_seq: u64, 
     let (after, id_place) = (order.exposure(), order.id_place);
     account_for(state, image, before, after);
     if is_closed(image) {
-        if let Some(entry) = state.ids.get_mut(id_place as usize).filter(|entry| entry.cl_ord_id == image.cl_ord_id) {
+        // Its id may have been forgotten since, and the place be another's: a fill can be late.
+        let is_its_own =
+            |entry: &&mut IdEntry| (entry.session_id, entry.cl_ord_id) == (image.session_id, image.cl_ord_id);
+        if let Some(entry) = state.ids.get_mut(id_place as usize).filter(is_its_own) {
             entry.last = *image;
         }
         if was_open {

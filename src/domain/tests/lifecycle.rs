@@ -343,6 +343,23 @@ fn a_late_fill_moves_money_and_quantity_and_leaves_the_order_closed() {
 }
 
 #[test]
+fn a_late_fill_of_an_order_whose_id_is_forgotten_leaves_what_is_known_of_the_same_id_of_another_session() {
+    let mut bench = stand("Canceled", Side::Buy);
+    let order_id = OrderId(bench.image().order_id);
+    let rejected = |cl_ord_id| Command::PlaceOrder(PlaceOrder { cl_ord_id, ..place(Px(0)) });
+    // The next client epoch frees the places of both ids, and takes the second; the other session gets the first.
+    bench.session(&rejected(ClOrdId::new(1, 2)));
+    bench.session(&rejected(ClOrdId::new(2, 1)));
+    bench.other_session(&rejected(bench::CL_ORD_ID));
+    let known = |bench: &Bench| bench.state.known(bench::OTHER_SESSION, bench::CL_ORD_ID).expect("it is known");
+    let before = known(&bench);
+    assert_eq!(before.reject_reason, Reason::PriceNotPositive);
+    bench.fact_of(order_id, fill(60, ONE));
+    assert_eq!(known(&bench), before);
+    assert_eq!(bench.state.order(order_id).expect("kept").cum_qty, PART.0 + ONE);
+}
+
+#[test]
 fn an_overfill_is_applied_in_full_and_lets_the_account_only_cancel() {
     for side in [Side::Buy, Side::Sell] {
         let mut bench = stand("PartiallyFilled CRD", side);

@@ -23,6 +23,7 @@ pub(crate) const CL_ORD_ID: ClOrdId = ClOrdId::new(1, 1);
 
 pub(crate) const NOW: u64 = 1_700_000_000_000_000_000;
 const SESSION: SessionId = SessionId(1);
+pub(crate) const OTHER_SESSION: SessionId = SessionId(2);
 pub(crate) const ACCOUNT: AccountId = AccountId(1);
 const INSTRUMENT: InstrumentId = InstrumentId(1);
 const CASH: i128 = ONE as i128 * ONE as i128 * 1_000_000;
@@ -49,7 +50,7 @@ impl Bench {
             closed_kept: 2,
             executions_kept: 4,
             ids_max: 8,
-            sessions_max: 1,
+            sessions_max: 2,
             accounts_max: 1,
             instruments_max: 1,
             mass_cancels_max: 2,
@@ -73,12 +74,14 @@ impl Bench {
         bench.system(&Command::StartCore { epoch: 1, core: 1, environment: 3, durability: 1 });
         bench.system(&Command::DefineInstrument(instrument()));
         bench.system(&Command::DefineAccount(account()));
-        bench.system(&Command::DefineSession {
-            session_id: SESSION,
-            session_epoch: 1,
-            role: Role::Trade,
-            cod_mode: CodMode::Disconnect,
-        });
+        for session_id in [SESSION, OTHER_SESSION] {
+            bench.system(&Command::DefineSession {
+                session_id,
+                session_epoch: 1,
+                role: Role::Trade,
+                cod_mode: CodMode::Disconnect,
+            });
+        }
         bench.system(&Command::BrokerStatus { status: BrokerStatus::Ready, connection_no: 1 });
         bench.step();
         bench
@@ -160,6 +163,10 @@ impl Bench {
         }
         self.client_seq += 1;
         self.run(SESSION, self.client_seq, command);
+    }
+
+    pub(crate) fn other_session(&mut self, command: &Command) {
+        self.run(OTHER_SESSION, 1, command);
     }
 
     pub(crate) fn system(&mut self, command: &Command) {
