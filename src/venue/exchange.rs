@@ -228,7 +228,16 @@ impl Exchange {
     /// `UnknownOrder`: the venue has never accepted it.
     pub fn query(&self, client: ClientIndex, client_order_id: &str) -> Result<OrderReport, RequestError> {
         let id = self.clients.get(client.0).and_then(|c| c.orders.get(client_order_id));
-        id.and_then(|id| self.order(*id)).map(Order::report).ok_or(RequestError::UnknownOrder)
+        let mut report = id.and_then(|id| self.order(*id)).map(Order::report).ok_or(RequestError::UnknownOrder)?;
+        report.request_pending |= self.pending.iter().filter(|pending| pending.client == client).any(|pending| {
+            let changed = match &pending.action {
+                Action::Submit(_) => return false,
+                Action::Cancel(request) => &request.client_order_id,
+                Action::Replace(request) => &request.client_order_id,
+            };
+            *changed == report.client_order_id
+        });
+        Ok(report)
     }
 
     /// At most `orders_max` open orders of the client with numbers above `after`, without their fills.

@@ -34,6 +34,8 @@
 //! {"req":9,"ok":{"venue_time_ns":1723161254087891268}}
 //! ```
 //!
+//! An order has `"request_pending":true` while a request for it is on its way to the book: an event will tell of it.
+//!
 //! `hello` names the client: every older connection of it is closed, and what it had sent and was not read is
 //! never executed; this is done before the answer. An `epoch` below one that was seen is refused as `fenced`.
 //! `ping` and `subscribe_quotes` need no `hello`. Error codes are `event::RequestError`.

@@ -153,6 +153,9 @@ pub struct OrderReport {
     pub leaves_qty: Qty,
     /// State.
     pub status: OrderStatus,
+    /// True while a request for it is on its way to the book: an event is still to tell what became of that.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub request_pending: bool,
     /// The last replace that took effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace_request_id: Option<Name>,
@@ -223,6 +226,7 @@ impl Order {
             cum_qty: self.cum_qty,
             leaves_qty: Qty(self.leaves()),
             status: self.status,
+            request_pending: self.status == OrderStatus::PendingNew,
             replace_request_id: self.replace_request_id.clone(),
             fills: Vec::new(),
         }

@@ -33,14 +33,21 @@ impl Drop for Host {
     }
 }
 
-/// What differs between the gateways of the tests: lines of `[listen]` and of `[session]`, further sessions, and
-/// further sections.
-#[derive(Default)]
+/// What differs between the gateways of the tests: lines of `[listen]`, of `[session]` and of `[venue.exchange]`, further
+/// sessions, and further sections.
 pub struct Setup {
     pub listen: &'static str,
     pub session: &'static str,
+    pub exchange: &'static str,
     pub traders_more: u32,
     pub sections: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let exchange = r#"instruments = [{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }]"#;
+        Self { listen: "", session: "", exchange, traders_more: 0, sections: "" }
+    }
 }
 
 fn config(setup: &Setup) -> String {
@@ -78,7 +85,7 @@ log_dir = "venue"
 paths = ["{}/tests/data/btcusdt.gz"]
 loop = true
 [venue.exchange]
-instruments = [{{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }}]
+{}
 
 [[instruments]]
 id = 1
@@ -102,6 +109,7 @@ open_orders_max = 4000
         setup.listen,
         setup.session,
         env!("CARGO_MANIFEST_DIR"),
+        setup.exchange,
     );
     let mut session = |id: u32, role: &str| {
         write!(text, "[[sessions]]\nid = {id}\nkey_id = \"k{id}\"\nsecret_file = \"key\"\nrole = \"{role}\"\n")
@@ -179,6 +187,11 @@ impl Host {
 
     pub fn tcp_address(&self) -> String {
         self.addresses().into_iter().find(|address| !address.contains('/')).expect("a TCP address")
+    }
+
+    /// What the venue has written down.
+    pub fn venue_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("venue/venue.log")).expect("a log")
     }
 
     /// Kills the gateway as a crash would, and starts it again on the same journal.

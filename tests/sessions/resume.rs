@@ -1,14 +1,16 @@
 //! What was missed: replays at logon, resends, what was never applied, and what is too old.
 
+use tradecore_protocol::Reason;
 use tradecore_protocol::codes::{ReplayMode, frame_flags};
+use tradecore_protocol::fields::{ExecType, OrdStatus};
 use tradecore_protocol::frame::HEADER_BYTES;
 use tradecore_protocol::messages::{
-    CancelOrder, GapFill, LogonAck, NotApplied, ReplayComplete, RequestReject, ResendBegin, ResendReject, ResendRequest,
+    CancelOrder, ExecReport, GapFill, LogonAck, NewOrder, NotApplied, ReplayComplete, RequestReject, ResendBegin,
+    ResendReject, ResendRequest,
 };
-use tradecore_protocol::wire::{U32, U64};
-use tradecore_protocol::{Reason, fields::ExecType};
+use tradecore_protocol::wire::{I64, U32, U64};
 
-use super::host::{Host, Setup};
+use super::host::{Host, Setup, wait_for};
 use super::peer::{Identity, Peer, Said, frame_of, reason, rejected, resting};
 
 fn resend(request_id: u64, from_seq: u64, count: u32) -> ResendRequest {
@@ -331,4 +333,28 @@ fn a_session_without_a_past_has_nothing_to_replay() {
     assert_eq!((ack.next_report_seq.get(), ack.oldest_report_seq.get(), ack.last_client_seq.get()), (1, 1, 0));
     let complete = peer.expect::<ReplayComplete>();
     assert_eq!((complete.last_seq.get(), complete.replayed.get(), complete.open_orders.get()), (0, 0, 0));
+}
+
+#[test]
+fn an_order_on_its_way_to_the_book_in_a_crash_is_in_doubt_until_the_venue_has_taken_or_refused_it() {
+    // The venue has another lot: it refuses at the book, two seconds after it has taken the order.
+    let mut host = Host::trading(&Setup {
+        exchange: r#"request_latency_ns = 2000000000
+instruments = [{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00002" }]"#,
+        ..Setup::default()
+    });
+    let identity = Identity::of(1);
+    let mut peer = Peer::live_with(&host, &identity, |_| {});
+    peer.send(1, &NewOrder { qty: I64::new(1_000_010_000), ..resting(1) });
+    peer.expect_report(ExecType::PendingNew);
+    wait_for("the venue to have the order", || host.venue_log().contains("1.00001").then_some(()));
+    host.crash_and_restart();
+    let mut peer = Peer::connect(&host);
+    peer.log_on(&Identity { next_expected_seq: 2, next_client_seq: 2, ..identity });
+    let (told, complete) = peer.read_to::<ReplayComplete>();
+    let statuses: Vec<u8> = told.iter().map(|said| said.read::<ExecReport>().unwrap().ord_status).collect();
+    assert_eq!(statuses, [OrdStatus::InDoubt.raw(), OrdStatus::Rejected.raw()]);
+    assert_eq!(complete.open_orders.get(), 0);
+    peer.send(2, &resting(2));
+    peer.expect_report(ExecType::PendingNew);
 }

@@ -350,6 +350,30 @@ fn latency_delays_requests_and_events_and_nothing_overtakes() {
 }
 
 #[test]
+fn an_order_says_while_a_request_for_it_is_on_its_way_to_the_book() {
+    let mut config = config();
+    config.request_latency_ns = 500;
+    let mut stage = Stage::new(config);
+    let alice = stage.client("alice");
+    let is_pending = |stage: &Stage, name| stage.exchange.query(alice, name).unwrap().request_pending;
+    stage.call("alice A buy limit gtc 1@100");
+    stage.call("alice B buy limit gtc 1@100");
+    assert!(is_pending(&stage, "A") && is_pending(&stage, "B"));
+    stage.call("at 2000");
+    assert!(!is_pending(&stage, "A") && !is_pending(&stage, "B"));
+    for request in ["alice A cancel", "alice B replace R1 1@99"] {
+        let name = request.split(' ').nth(1).unwrap();
+        stage.call(request);
+        assert!(is_pending(&stage, name), "{request}");
+        let other = if name == "A" { "B" } else { "A" };
+        assert!(!is_pending(&stage, other), "{request}");
+        let later = stage.exchange.next_due().unwrap();
+        stage.call(&format!("at {later}"));
+        assert!(!is_pending(&stage, name), "{request}");
+    }
+}
+
+#[test]
 fn one_event_stream_a_client_is_contiguous_and_its_cursor_is_checked() {
     let mut config = config();
     config.events_kept_max = 3;

@@ -8,7 +8,7 @@ mod connection;
 mod translate;
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -73,6 +73,9 @@ pub struct VirtualBroker {
     catch_up_to: Option<u64>,
     ends_queries: Option<u64>,
     queries_out: usize,
+    /// Orders in doubt with a request on its way to the venue's book: asked for again once an event has told of them.
+    changing: BTreeSet<OrderId>,
+    ask_again: Vec<OrderId>,
     waiting: std::collections::VecDeque<Inbound>,
     quotes: Vec<(InstrumentId, String, Option<AgedQuote>)>,
 }
@@ -92,6 +95,8 @@ impl VirtualBroker {
             catch_up_to: None,
             ends_queries: None,
             queries_out: 0,
+            changing: BTreeSet::new(),
+            ask_again: Vec::new(),
             waiting: std::collections::VecDeque::new(),
             quotes,
         }
@@ -149,6 +154,8 @@ impl VirtualBroker {
         self.catch_up_to = None;
         self.ends_queries = None;
         self.queries_out = 0;
+        self.changing.clear();
+        self.ask_again.clear();
         let mut was_ready = false;
         let hello = Hello {
             client: self.config.client.as_str().into(),
@@ -255,6 +262,11 @@ impl VirtualBroker {
     }
 
     fn take_instructions(&mut self, connection: &mut Connection) {
+        while connection.has_room()
+            && let Some(order_id) = self.ask_again.pop()
+        {
+            self.query(connection, order_id);
+        }
         while connection.has_room() {
             let Some(instruction) = self.link.instructions.pop() else { return };
             let kill_epoch = self.link.kill_epoch.load(Ordering::Acquire);
@@ -291,16 +303,18 @@ impl VirtualBroker {
                         request.replace = Some(translate::replace(name, request_id.as_str().into(), px, total_qty));
                     });
                 }
-                Instruction::Query { order_id } => {
-                    let name = self.name_of(order_id);
-                    self.queries_out = self.queries_out.saturating_add(1);
-                    self.send(connection, Purpose::Query(order_id), |request| {
-                        request.query = Some(Query { client_order_id: name, fills_after: 0 });
-                    });
-                }
+                Instruction::Query { order_id } => self.query(connection, order_id),
                 Instruction::EndOfQueries { connection_no } => self.ends_queries = Some(connection_no),
             }
         }
+    }
+
+    fn query(&mut self, connection: &mut Connection, order_id: OrderId) {
+        let name = self.name_of(order_id);
+        self.queries_out = self.queries_out.saturating_add(1);
+        self.send(connection, Purpose::Query(order_id), |request| {
+            request.query = Some(Query { client_order_id: name, fills_after: 0 });
+        });
     }
 
     fn symbol_of(&self, instrument_id: InstrumentId) -> Option<crate::venue::text::Name> {
@@ -319,6 +333,9 @@ impl VirtualBroker {
                 self.cursor = event.event_seq;
                 let order_id = self.order_id_of(event.client_order_id.borrow());
                 self.tell(Inbound::Fact(translate::fact(&event, order_id)));
+                if self.changing.remove(&order_id) {
+                    self.ask_again.push(order_id);
+                }
             }
         } else if let Some(quote) = message.quote {
             self.note_quote(&quote);
@@ -363,7 +380,10 @@ impl VirtualBroker {
             Purpose::Subscribe | Purpose::Effect(..) => {}
             Purpose::Query(order_id) => {
                 self.queries_out = self.queries_out.saturating_sub(1);
-                if let Some(kind) = reply.order.as_ref().and_then(translate::found) {
+                if reply.order.as_ref().is_some_and(|order| order.request_pending) {
+                    // Not the last word: what is under way stays in doubt until the stream has told of it.
+                    self.changing.insert(order_id);
+                } else if let Some(kind) = reply.order.as_ref().and_then(translate::found) {
                     self.tell(Inbound::Fact(without_place(order_id, kind)));
                 }
             }
@@ -420,7 +440,8 @@ impl VirtualBroker {
             self.catch_up_to = None;
             self.tell(Inbound::Status { status: BrokerStatus::Syncing, connection_no: self.connection_no });
         }
-        if self.ends_queries == Some(self.connection_no) && self.queries_out == 0 {
+        let is_all_told = self.queries_out == 0 && self.changing.is_empty() && self.ask_again.is_empty();
+        if self.ends_queries == Some(self.connection_no) && is_all_told {
             self.ends_queries = None;
             tracing::info!(address = self.config.address, cursor = self.cursor, "the broker is ready");
             self.tell(Inbound::Status { status: BrokerStatus::Ready, connection_no: self.connection_no });
@@ -440,64 +461,4 @@ const fn without_place(order_id: OrderId, kind: FactKind) -> BrokerFact {
 }
 
 #[cfg(test)]
-mod tests {
-    use tradecore_protocol::fields::{Px, Qty};
-
-    use super::*;
-
-    #[test]
-    fn a_quote_is_as_old_as_the_venue_says_and_not_as_its_arrival() {
-        const HOUR_NS: u64 = 3_600_000_000_000;
-        let (link, mut broker) = broker();
-        let quote = |ts_ns| QuoteMessage {
-            symbol: "BTCUSDT".into(),
-            bid: Px(1),
-            bid_qty: Qty(1),
-            ask: Px(2),
-            ask_qty: Qty(1),
-            ts_ns,
-        };
-        let now_ns = crate::clock::utc_ns();
-        for (ts_ns, age_min_ns, age_max_ns) in
-            [(now_ns - HOUR_NS, HOUR_NS, 2 * HOUR_NS), (now_ns, 0, HOUR_NS), (now_ns + 2 * HOUR_NS, 0, 0)]
-        {
-            assert!(broker.handle(Message { quote: Some(quote(ts_ns)), ..Message::default() }));
-            broker.hand_over();
-            let age_ns = link.quotes.pop().unwrap().age_ns;
-            assert!((age_min_ns..=age_max_ns).contains(&age_ns), "{age_ns}");
-        }
-    }
-
-    #[test]
-    fn without_a_connection_an_order_is_refused_and_a_cancel_stays_a_wish() {
-        let (link, mut broker) = broker();
-        let order_id = OrderId(1);
-        let replace = Instruction::Replace { order_id, px: Px(1), total_qty: Qty(1), kill_epoch: 0 };
-        for (instruction, expected) in
-            [(replace, EffectFailure::NotSent), (Instruction::Cancel { order_id }, EffectFailure::Unknown)]
-        {
-            link.instructions.push(instruction).unwrap();
-            broker.refuse_instructions();
-            broker.hand_over();
-            let Some(Inbound::Failed { failure, reason, .. }) = link.inbound.pop() else { panic!("an answer") };
-            assert_eq!((failure, reason), (expected, Reason::BrokerNotReady));
-        }
-    }
-
-    fn broker() -> (Arc<Link>, VirtualBroker) {
-        let link = Arc::new(Link::new(4, 4, 4).unwrap());
-        let config = VirtualConfig {
-            address: String::new(),
-            client: "test".to_owned(),
-            environment: Environment::Virtual,
-            core: 1,
-            epoch: 1,
-            cursor: 0,
-            instruments: vec![(InstrumentId(1), "BTCUSDT".to_owned())],
-            backoff_min: Duration::ZERO,
-            backoff_max: Duration::ZERO,
-        };
-        let broker = VirtualBroker::new(config, Arc::clone(&link));
-        (link, broker)
-    }
-}
+mod tests;

@@ -79,9 +79,14 @@ const fn reason_of(reason: RejectReason) -> Reason {
 /// The answer to a query as a fact; `None` when the stream has told, or will tell, more than the answer does.
 pub(super) fn found(order: &OrderReport) -> Option<FactKind> {
     match order.status {
-        OrderStatus::PendingNew | OrderStatus::New | OrderStatus::PartiallyFilled => {
+        OrderStatus::New | OrderStatus::PartiallyFilled => {
             Some(FactKind::FoundLive { cum_qty: order.cum_qty, px: order.px, total_qty: order.qty })
         }
-        OrderStatus::Filled | OrderStatus::Canceled | OrderStatus::Expired | OrderStatus::Rejected => None,
+        // On its way to the book, which may still refuse it; or ended.
+        OrderStatus::PendingNew
+        | OrderStatus::Filled
+        | OrderStatus::Canceled
+        | OrderStatus::Expired
+        | OrderStatus::Rejected => None,
     }
 }
