@@ -45,7 +45,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Time that side threads have to end, once the journal is sealed.
 const JOIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Effects and frames that may wait; what happens beyond is named where they are used.
-const OUTBOX_MAX: usize = 65_536;
+const OUTBOX_MAX: u32 = 65_536;
 const GATE_MAX: usize = 262_144;
 const RING_MAX: usize = 16_384;
 /// Fewer ids than this would wear the 65,535 client epochs of a session out.
@@ -237,7 +237,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
             lockout_ns: config.listen.logon_lockout_ms.saturating_mul(1_000_000),
         }),
         gate: Gate::new(GATE_MAX),
-        outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, OUTBOX_MAX),
+        outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, OUTBOX_MAX as usize),
         link: Arc::clone(&link),
         replay: Arc::clone(&replay),
         counters: Arc::clone(&counters),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tradecore_domain::command::{Command, Origin};
+use tradecore_domain::command::{Command, EffectKind, Origin};
 use tradecore_domain::event::Event;
 use tradecore_domain::market::Market;
 use tradecore_domain::{Decision, State, apply, decide};
@@ -382,11 +382,11 @@ impl Gateway {
             work = work.saturating_add(1);
         }
         let state = &self.state;
-        let is_killed = |order_id: OrderId| state.is_order_killed(order_id);
-        work = work.saturating_add(self.outbox.release(now.utc_ns, durable_seq, is_killed, &mut self.failures));
+        let stopped = |order_id: OrderId, kind: EffectKind| state.stops(order_id, kind);
+        work = work.saturating_add(self.outbox.release(now.utc_ns, durable_seq, stopped, &mut self.failures));
         let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
         while let Some(command) = self.failures.front().copied() {
-            if self.execute(&origin, &command, now).is_err() {
+            if self.gate.room() < FRAMES_PER_READ || self.execute(&origin, &command, now).is_err() {
                 break;
             }
             self.failures.pop_front();
@@ -417,3 +417,6 @@ const FACT_BYTES: usize = FACT_RECORDS * (tradecore_domain::event::EVENT_BYTES_M
 const fn adds_risk(command: &Command) -> bool {
     matches!(command, Command::PlaceOrder(_) | Command::ReplaceOrder(_))
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,11 @@ impl Gateway {
     pub(super) fn step(&mut self, now: Now) -> usize {
         let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
         let mut work: usize = 0;
+        // Without the broker what waits in the outbox fails, for it has not left; only then is it looked for what has,
+        // and has no answer.
+        let has_unsent = self.outbox.has_effects() || !self.failures.is_empty();
         while work < STEPS_PER_TURN
+            && !(has_unsent && self.state.has_doubts_to_note())
             && self.state.has_pending_step(UnixNanos(now.utc_ns))
             && self.gate.room() >= FRAMES_PER_READ
             && self.outbox.has_room_for_cancels(FRAMES_PER_READ)

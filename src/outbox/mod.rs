@@ -1,40 +1,51 @@
 //! Effects on their way out: the only room that feeds `brokers/`.
 //!
-//! Decides whether these bytes may leave *now*: the durability watermark, the kill epoch, valid-until.
-//! Must not know why an order lives. A new order or a replace waits for the core's durability class; a
-//! cancel waits for `journaled` only, but never overtakes its own order.
+//! Decides whether these bytes may leave *now*: the durability watermark, what the state says of the effect,
+//! valid-until. Must not know why an order lives. A new order or a replace waits for the core's durability class; a
+//! cancel waits for `journaled` only, but never overtakes its own order, and neither does a query.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tradecore_domain::command::{Command, EffectFailure, EffectKind};
-use tradecore_protocol::fields::OrderId;
-use tradecore_protocol::reason::Reason;
-
-use tradecore_domain::State;
 use tradecore_domain::event::Event;
-use tradecore_protocol::fields::{InstrumentId, OrdType, Px, Qty, Side, Tif, exec_flags};
+use tradecore_domain::{Index, State};
+use tradecore_protocol::fields::{InstrumentId, OrdType, OrderId, Px, Qty, Side, Tif, exec_flags};
+use tradecore_protocol::reason::Reason;
 
 use crate::brokers::{Instruction, Link, SubmitOrder};
 
-/// Counters of effects that wait, by a hash of the order id: a zero proves that none of this order waits.
-const WAITING_SLOTS: usize = 4096;
+/// Numbers of effects start again behind this one: more than can ever wait, and all are places of an `Index`.
+const NUMBERS: u32 = 1 << 31;
 
+/// A new order or a replace that waits, and what waits behind it.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     journal_seq: u64,
     valid_until_ns: u64,
     instruction: Instruction,
+    order_id: OrderId,
+    kind: EffectKind,
+    cancel_follows: bool,
+    query_follows: bool,
 }
 
 /// Effects that wait for their watermark or for room in the broker's ring.
 #[derive(Debug)]
 pub struct Outbox {
     link: Arc<Link>,
+    /// New orders and replaces, in the order of the journal.
     waiting: VecDeque<Waiting>,
     waiting_max: usize,
+    /// Number of the first that waits; the others have those that follow.
+    first_no: u32,
+    /// Numbers by order id.
+    by_order_id: Index,
+    /// Cancels and queries that wait for nothing but room in the ring.
     cancels: VecDeque<Instruction>,
-    waiting_by_order: Box<[u16; WAITING_SLOTS]>,
+    cancels_max: usize,
+    /// Cancels and queries that wait behind their own order.
+    followers: usize,
     /// Instructions have been put into the ring, and the adapter may be asleep.
     has_fed: bool,
 }
@@ -43,36 +54,45 @@ pub struct Outbox {
 pub type Failures = VecDeque<Command>;
 
 impl Outbox {
-    /// An outbox for at most `waiting_max` effects and `cancels_max` cancels that wait for room.
+    /// An outbox for at most `waiting_max` new orders and replaces, and as many as `cancels_max` cancels and queries.
     #[must_use]
-    pub fn new(link: Arc<Link>, waiting_max: usize, cancels_max: usize) -> Self {
+    pub fn new(link: Arc<Link>, waiting_max: u32, cancels_max: usize) -> Self {
         Self {
             link,
-            waiting: VecDeque::with_capacity(waiting_max),
-            waiting_max,
+            waiting: VecDeque::with_capacity(waiting_max as usize),
+            waiting_max: waiting_max as usize,
+            first_no: 0,
+            by_order_id: Index::new(waiting_max),
             cancels: VecDeque::with_capacity(cancels_max),
-            waiting_by_order: Box::new([0; WAITING_SLOTS]),
+            cancels_max,
+            followers: 0,
             has_fed: false,
         }
     }
 
-    /// True when `effects` more effects fit; new orders are refused otherwise.
+    /// True when `effects` more new orders or replaces fit; they are refused otherwise.
     #[must_use]
     pub fn has_room(&self, effects: usize) -> bool {
         self.waiting.len().saturating_add(effects) <= self.waiting_max
     }
 
-    /// True when another cancel fits; the loop stops taking commands otherwise.
+    /// True when so many more cancels fit; the loop stops taking commands otherwise. New orders and replaces, however
+    /// many wait, take nothing of their room.
     #[must_use]
     pub fn has_room_for_cancels(&self, cancels: usize) -> bool {
-        self.cancels.len().saturating_add(cancels) <= self.cancels.capacity()
-            && self.waiting.len().saturating_add(cancels) <= self.waiting.capacity()
+        self.cancels.len().saturating_add(self.followers).saturating_add(cancels) <= self.cancels_max
+    }
+
+    /// True when a new order or a replace waits: not a byte of it has left.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Effects that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiting.len().saturating_add(self.cancels.len())
+        self.waiting.len().saturating_add(self.followers).saturating_add(self.cancels.len())
     }
 
     /// True when nothing waits.
@@ -83,54 +103,61 @@ impl Outbox {
 
     /// Takes the effect of a journaled event. The caller has asked for room before it decided.
     pub fn offer(&mut self, journal_seq: u64, valid_until_ns: u64, instruction: Instruction) {
-        match instruction {
-            Instruction::Cancel { order_id } if !self.order_waits(order_id) => self.cancels.push_back(instruction),
-            Instruction::Query { .. } | Instruction::EndOfQueries { .. } => self.cancels.push_back(instruction),
-            Instruction::Submit(_) | Instruction::Replace { .. } | Instruction::Cancel { .. } => {
-                self.count(order_of(&instruction), 1);
-                self.waiting.push_back(Waiting { journal_seq, valid_until_ns, instruction });
+        let (order_id, kind) = match instruction {
+            Instruction::Submit(order) => (order.order_id, EffectKind::Submit),
+            Instruction::Replace { order_id, .. } => (order_id, EffectKind::Replace),
+            Instruction::Cancel { order_id } | Instruction::Query { order_id } => {
+                let Some(waiting) = self.effect_of(order_id) else { return self.cancels.push_back(instruction) };
+                let is_cancel = matches!(instruction, Instruction::Cancel { .. });
+                let follows = if is_cancel { &mut waiting.cancel_follows } else { &mut waiting.query_follows };
+                let is_more = !core::mem::replace(follows, true);
+                self.followers = self.followers.saturating_add(usize::from(is_more));
+                return;
             }
-        }
+            Instruction::EndOfQueries { .. } => return self.cancels.push_back(instruction),
+        };
+        let no = self.first_no.wrapping_add(self.waiting.len() as u32) % NUMBERS;
+        self.by_order_id.insert((order_id.0, 0), no);
+        self.waiting.push_back(Waiting {
+            journal_seq,
+            valid_until_ns,
+            instruction,
+            order_id,
+            kind,
+            cancel_follows: false,
+            query_follows: false,
+        });
     }
 
     /// Lets leave what may: everything at or below the durable watermark `released_seq`, and cancels.
     ///
-    /// What must not leave any more goes to `failures`: killed since (`is_killed`), or past valid-until.
+    /// What must not leave any more goes to `failures`, durable or not: what the state stops (`stopped`), and what is
+    /// past valid-until.
     pub fn release(
         &mut self,
         now_ns: u64,
         released_seq: u64,
-        is_killed: impl Fn(OrderId) -> bool,
+        stopped: impl Fn(OrderId, EffectKind) -> Option<Reason>,
         failures: &mut Failures,
     ) -> usize {
-        let mut work: usize = 0;
-        while let Some(instruction) = self.cancels.front() {
-            if self.link.instructions.push(*instruction).is_err() {
-                return work;
-            }
-            self.has_fed = true;
-            self.cancels.pop_front();
-            work = work.saturating_add(1);
-        }
-        while let Some(front) = self.waiting.front() {
-            if front.journal_seq > released_seq || failures.len() == failures.capacity() {
-                break;
-            }
-            let front = *front;
-            let order_id = order_of(&front.instruction);
-            match guard(&front, now_ns, is_killed(order_id)) {
-                Some((kind, reason)) => failures.push_back(Command::EffectFailed {
-                    order_id,
-                    kind,
+        let mut work: usize = self.release_cancels();
+        while let Some(front) = self.waiting.front().copied() {
+            let stale = front.valid_until_ns != 0 && front.valid_until_ns < now_ns;
+            let reason = stopped(front.order_id, front.kind).or(stale.then_some(Reason::StaleRequest));
+            match reason {
+                Some(_) if failures.len() == failures.capacity() => break,
+                Some(reason) => failures.push_back(Command::EffectFailed {
+                    order_id: front.order_id,
+                    kind: front.kind,
                     failure: EffectFailure::NotSent,
                     reason,
                 }),
+                None if front.journal_seq > released_seq || !self.cancels.is_empty() => break,
                 None if self.link.instructions.push(front.instruction).is_err() => break,
                 None => self.has_fed = true,
             }
-            self.waiting.pop_front();
-            self.count(order_id, -1);
-            work = work.saturating_add(1);
+            self.remove_first();
+            work = work.saturating_add(1).saturating_add(self.release_cancels());
         }
         work
     }
@@ -142,14 +169,43 @@ impl Outbox {
         }
     }
 
-    fn order_waits(&self, order_id: OrderId) -> bool {
-        self.waiting_by_order.get(slot_of(order_id)).is_some_and(|count| *count > 0)
+    fn release_cancels(&mut self) -> usize {
+        let mut work: usize = 0;
+        while let Some(instruction) = self.cancels.front() {
+            if self.link.instructions.push(*instruction).is_err() {
+                break;
+            }
+            self.has_fed = true;
+            self.cancels.pop_front();
+            work = work.saturating_add(1);
+        }
+        work
     }
 
-    fn count(&mut self, order_id: OrderId, change: i16) {
-        if let Some(count) = self.waiting_by_order.get_mut(slot_of(order_id)) {
-            *count = count.saturating_add_signed(change);
+    /// The first effect waits no more: what waited behind it goes on.
+    fn remove_first(&mut self) {
+        let Some(first) = self.waiting.pop_front() else { return };
+        let key = (first.order_id.0, 0);
+        if self.by_order_id.get(key) == Some(self.first_no) {
+            self.by_order_id.remove(key);
         }
+        self.first_no = self.first_no.wrapping_add(1) % NUMBERS;
+        let order_id = first.order_id;
+        for (follows, instruction) in [
+            (first.cancel_follows, Instruction::Cancel { order_id }),
+            (first.query_follows, Instruction::Query { order_id }),
+        ] {
+            if follows {
+                self.followers = self.followers.saturating_sub(1);
+                self.cancels.push_back(instruction);
+            }
+        }
+    }
+
+    /// The effect of an order that waits.
+    fn effect_of(&mut self, order_id: OrderId) -> Option<&mut Waiting> {
+        let no = self.by_order_id.get((order_id.0, 0))?;
+        self.waiting.get_mut((no.wrapping_sub(self.first_no) % NUMBERS) as usize)
     }
 }
 
@@ -189,41 +245,9 @@ pub const fn valid_until_ns(event: &Event) -> u64 {
     }
 }
 
-const fn slot_of(order_id: OrderId) -> usize {
-    (order_id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 52) as usize % WAITING_SLOTS
-}
-
-const fn order_of(instruction: &Instruction) -> OrderId {
-    match instruction {
-        Instruction::Submit(order) => order.order_id,
-        Instruction::Cancel { order_id } | Instruction::Replace { order_id, .. } | Instruction::Query { order_id } => {
-            *order_id
-        }
-        Instruction::EndOfQueries { .. } => OrderId::NONE,
-    }
-}
-
-/// Why this effect must not leave any more; `None` when it may.
-fn guard(waiting: &Waiting, now_ns: u64, killed: bool) -> Option<(EffectKind, Reason)> {
-    let kind = match waiting.instruction {
-        Instruction::Submit(_) => EffectKind::Submit,
-        Instruction::Replace { .. } => EffectKind::Replace,
-        // Risk can always be reduced.
-        Instruction::Cancel { .. } | Instruction::Query { .. } | Instruction::EndOfQueries { .. } => return None,
-    };
-    if killed {
-        return Some((kind, Reason::Killed));
-    }
-    let stale = waiting.valid_until_ns != 0 && waiting.valid_until_ns < now_ns;
-    stale.then_some((kind, Reason::StaleRequest))
-}
-
 #[cfg(test)]
 mod tests {
-    use tradecore_protocol::fields::{InstrumentId, OrdType, Px, Qty, Side, Tif};
-
     use super::*;
-    use crate::brokers::SubmitOrder;
 
     fn submit(order: u64) -> Instruction {
         Instruction::Submit(SubmitOrder {
@@ -239,8 +263,17 @@ mod tests {
         })
     }
 
+    fn replace(order: u64) -> Instruction {
+        let order_id = OrderId(order);
+        Instruction::Replace { order_id, px: Px(2), total_qty: Qty(2), kill_epoch: 0 }
+    }
+
     fn cancel(order: u64) -> Instruction {
         Instruction::Cancel { order_id: OrderId(order) }
+    }
+
+    fn query(order: u64) -> Instruction {
+        Instruction::Query { order_id: OrderId(order) }
     }
 
     fn outbox(ring: usize) -> (Outbox, Arc<Link>, Failures) {
@@ -252,13 +285,24 @@ mod tests {
         std::iter::from_fn(|| link.instructions.pop()).collect()
     }
 
+    /// What has failed, as definitely not sent.
+    fn failed(failures: &mut Failures) -> Vec<(u64, EffectKind, Reason)> {
+        let each = |failure| match failure {
+            Command::EffectFailed { order_id, kind, failure: EffectFailure::NotSent, reason } => {
+                (order_id.0, kind, reason)
+            }
+            other => panic!("{other:?}"),
+        };
+        failures.drain(..).map(each).collect()
+    }
+
     #[test]
     fn an_order_leaves_when_its_event_is_durable_and_not_before() {
         let (mut outbox, link, mut failures) = outbox(8);
         outbox.offer(5, 0, submit(1));
-        outbox.release(0, 4, |_| false, &mut failures);
+        outbox.release(0, 4, |_, _| None, &mut failures);
         assert_eq!(left(&link), []);
-        outbox.release(0, 5, |_| false, &mut failures);
+        outbox.release(0, 5, |_, _| None, &mut failures);
         assert_eq!(left(&link), [submit(1)]);
         assert!(outbox.is_empty());
     }
@@ -269,31 +313,73 @@ mod tests {
         outbox.offer(5, 0, submit(1));
         outbox.offer(6, 0, cancel(1));
         outbox.offer(7, 0, cancel(2));
-        outbox.release(0, 0, |_| false, &mut failures);
+        outbox.offer(8, 0, submit(3));
+        outbox.release(0, 0, |_, _| None, &mut failures);
         assert_eq!(left(&link), [cancel(2)]);
-        outbox.release(0, 9, |_| false, &mut failures);
+        outbox.release(0, 5, |_, _| None, &mut failures);
         assert_eq!(left(&link), [submit(1), cancel(1)]);
         outbox.offer(10, 0, cancel(1));
-        outbox.release(0, 0, |_| false, &mut failures);
+        outbox.release(0, 5, |_, _| None, &mut failures);
         assert_eq!(left(&link), [cancel(1)]);
     }
 
     #[test]
-    fn what_was_killed_or_is_stale_never_leaves_and_its_cancel_still_does() {
+    fn a_query_waits_behind_its_own_order_and_no_other() {
+        let (mut outbox, link, mut failures) = outbox(8);
+        outbox.offer(5, 0, replace(1));
+        outbox.offer(0, 0, query(1));
+        outbox.offer(0, 0, query(2));
+        outbox.release(0, 4, |_, _| None, &mut failures);
+        assert_eq!(left(&link), [query(2)]);
+        outbox.release(0, 5, |_, _| None, &mut failures);
+        assert_eq!(left(&link), [replace(1), query(1)]);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn with_every_place_taken_no_cancel_of_another_order_waits_and_all_have_room() {
+        let link = Arc::new(Link::new(8_192, 1, 1).unwrap());
+        let mut outbox = Outbox::new(Arc::clone(&link), 4_096, 4_096);
+        let mut failures = VecDeque::with_capacity(4);
+        // Numbers and order ids go round: what waited before has left no trace.
+        for round in 0..3_u64 {
+            let mine = || round * 10_000 + 1..=round * 10_000 + 4_096;
+            mine().for_each(|order| outbox.offer(order, 0, submit(order)));
+            assert!(!outbox.has_room(1) && outbox.has_room_for_cancels(4_096), "{round}");
+            let others: Vec<_> = (0..2_048).map(|nth| cancel(1_000_000 + nth)).collect();
+            others.iter().for_each(|cancel| outbox.offer(1, 0, *cancel));
+            outbox.release(0, 0, |_, _| None, &mut failures);
+            assert_eq!(left(&link), others, "{round}");
+            mine().for_each(|order| outbox.offer(1, 0, cancel(order)));
+            mine().for_each(|order| outbox.offer(1, 0, cancel(order)));
+            assert!(!outbox.has_room_for_cancels(1), "those that wait behind their orders count, and each once");
+            outbox.release(0, u64::MAX, |_, _| None, &mut failures);
+            let expected: Vec<_> = mine().flat_map(|order| [submit(order), cancel(order)]).collect();
+            assert!(left(&link) == expected, "{round}");
+            assert!(outbox.is_empty() && outbox.has_room_for_cancels(4_096), "{round}");
+        }
+    }
+
+    #[test]
+    fn what_is_stopped_or_stale_never_leaves_durable_or_not_and_its_cancel_still_does() {
         let (mut outbox, link, mut failures) = outbox(8);
         outbox.offer(1, 0, submit(1));
         outbox.offer(2, 100, submit(2));
+        outbox.offer(3, 0, replace(4));
         outbox.offer(3, 0, cancel(1));
-        outbox.release(101, 3, |order| order == OrderId(1), &mut failures);
+        let stopped = |order: OrderId, kind: EffectKind| match (order.0, kind) {
+            (1, EffectKind::Submit) => Some(Reason::Killed),
+            (4, EffectKind::Replace) => Some(Reason::TooLate),
+            _ => None,
+        };
+        outbox.release(101, 0, stopped, &mut failures);
         assert_eq!(left(&link), [cancel(1)]);
-        let reasons: Vec<_> = failures
-            .iter()
-            .map(|failure| match failure {
-                Command::EffectFailed { order_id, reason, .. } => (order_id.0, *reason),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(reasons, [(1, Reason::Killed), (2, Reason::StaleRequest)]);
+        let expected = [
+            (1, EffectKind::Submit, Reason::Killed),
+            (2, EffectKind::Submit, Reason::StaleRequest),
+            (4, EffectKind::Replace, Reason::TooLate),
+        ];
+        assert_eq!(failed(&mut failures), expected);
     }
 
     #[test]
@@ -301,9 +387,12 @@ mod tests {
         let (mut outbox, link, mut failures) = outbox(1);
         outbox.offer(1, 0, submit(1));
         outbox.offer(2, 0, submit(2));
-        outbox.release(0, 9, |_| false, &mut failures);
-        assert_eq!(left(&link), [submit(1)]);
-        outbox.release(0, 9, |_| false, &mut failures);
-        assert_eq!(left(&link), [submit(2)]);
+        outbox.offer(3, 0, cancel(1));
+        outbox.release(0, 9, |_, _| None, &mut failures);
+        for expected in [submit(1), cancel(1), submit(2)] {
+            assert_eq!(left(&link), [expected]);
+            outbox.release(0, 9, |_, _| None, &mut failures);
+        }
+        assert!(outbox.is_empty());
     }
 }

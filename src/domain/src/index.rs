@@ -10,7 +10,7 @@ struct Entry {
 
 /// Open addressing with linear probing; removal shifts back, so that no tombstone slows a lookup.
 #[derive(Clone, Debug)]
-pub(crate) struct Index {
+pub struct Index {
     entries: Box<[Entry]>,
     mask: usize,
     len: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Index {
 impl Index {
     /// A table for at most `capacity` keys; twice as many places keep probes short.
     #[must_use]
-    pub(crate) fn new(capacity: u32) -> Self {
+    pub fn new(capacity: u32) -> Self {
         let places = (capacity as usize).saturating_mul(2).next_power_of_two().max(8);
         Self {
             entries: vec![Entry { key: (0, 0), place: FREE }; places].into_boxed_slice(),
@@ -69,12 +69,12 @@ impl Index {
 
     /// The place of a key.
     #[must_use]
-    pub(crate) fn get(&self, key: (u64, u64)) -> Option<u32> {
+    pub fn get(&self, key: (u64, u64)) -> Option<u32> {
         self.find(key).and_then(|at| self.entries.get(at)).map(|entry| entry.place)
     }
 
     /// Puts a key in, or moves it; false when the table is full.
-    pub(crate) fn insert(&mut self, key: (u64, u64), place: u32) -> bool {
+    pub fn insert(&mut self, key: (u64, u64), place: u32) -> bool {
         if let Some(entry) = self.find(key).and_then(|at| self.entries.get_mut(at)) {
             entry.place = place;
             return true;
@@ -95,7 +95,7 @@ impl Index {
     }
 
     /// Takes a key out: its place.
-    pub(crate) fn remove(&mut self, key: (u64, u64)) -> Option<u32> {
+    pub fn remove(&mut self, key: (u64, u64)) -> Option<u32> {
         let mut hole = self.find(key)?;
         let removed = self.entries.get(hole)?.place;
         let mut at = self.after(hole);

@@ -7,6 +7,7 @@ use tradecore_protocol::fields::{
 use tradecore_protocol::reason::Reason;
 
 use crate::account::{Account, Position};
+use crate::command::EffectKind;
 use crate::event::{InstrumentDefined, OrderImage, order_flags};
 use crate::executions::Executions;
 use crate::index::Index;
@@ -372,11 +373,29 @@ impl State {
         self.sessions.iter().zip(0..).find(|(session, _)| due(session)).map(|(_, id)| id)
     }
 
-    /// True when a kill switch covers the order: it must not be sent, nor made larger.
+    /// Why a new order or a replace that has not left must not leave any more; `None` when it may. Without the
+    /// broker it does not wait for the next connection, which would have to be asked whether it has arrived. A cancel
+    /// may always leave.
     #[must_use]
-    pub fn is_order_killed(&self, order_id: OrderId) -> bool {
-        let account = self.order(order_id).and_then(|order| self.account(AccountId(order.account_id)));
-        self.is_killed || account.is_some_and(|account| account.is_killed)
+    pub fn stops(&self, order_id: OrderId, kind: EffectKind) -> Option<Reason> {
+        let order = self.order(order_id).filter(|order| !crate::order::is_closed(order));
+        let account = order.and_then(|order| self.account(AccountId(order.account_id)));
+        let is_wanted = order.is_some_and(|order| match kind {
+            EffectKind::Submit => order.flags & order_flags::ACKED == 0,
+            EffectKind::Replace => order.flags & order_flags::REPLACE_PENDING != 0,
+            EffectKind::Cancel => true,
+        });
+        if kind == EffectKind::Cancel {
+            None
+        } else if !is_wanted {
+            Some(Reason::TooLate)
+        } else if self.is_killed || account.is_some_and(|account| account.is_killed) {
+            Some(Reason::Killed)
+        } else if self.broker_status() != BrokerStatus::Ready {
+            Some(Reason::BrokerNotReady)
+        } else {
+            None
+        }
     }
 
     pub(crate) const fn id(&self, counter: u64) -> u64 {

@@ -1,0 +1,271 @@
+//! The loop without its threads: what leaves for the broker while a sync stalls, and what becomes of the rest.
+
+#![allow(clippy::arithmetic_side_effects)]
+use tradecore_domain::command::{CancelOrder, PlaceOrder};
+use tradecore_domain::event::{AccountDefined, InstrumentDefined, Meta};
+use tradecore_domain::{Known, Limits, market::Quote};
+use tradecore_journal::{Closer, Config, Opened};
+use tradecore_protocol::fields::{
+    AccountId, BrokerStatus, ClOrdId, CodMode, Environment, InstrumentId, OrdStatus, OrdType, Px, Qty, SessionId, Side, Tif,
+};
+use tradecore_protocol::layout::Text;
+use tradecore_protocol::transcript::MacKey;
+
+use super::*;
+use crate::brokers::{Inbound, Instruction};
+use crate::session::directory::Entry;
+use crate::session::lockout::LockoutBounds;
+use crate::session::{Bounds, LoggedOnAs};
+
+const ONE: i64 = 1_000_000_000;
+const SESSION: SessionId = SessionId(1);
+const TRADER: LoggedOnAs = LoggedOnAs { session_id: SESSION.0, role: Role::Trade, cod_mode: CodMode::None };
+const OUTBOX_MAX: u32 = 4;
+
+/// A gateway of class `synced`, ready to trade, that sees no sync until it is told to.
+struct Core {
+    gateway: Gateway,
+    link: Arc<Link>,
+    synced: Arc<Watermarks>,
+    client_seq: u64,
+    /// The sync thread ends with it.
+    _closer: Closer,
+    _dirs: [tempfile::TempDir; 2],
+}
+
+impl Core {
+    fn new() -> Self {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [opened, stalled]: [Opened; 2] =
+            dirs.each_ref().map(|dir| tradecore_journal::open(&Config::new(dir.path())).unwrap());
+        let (journal, report, synced, closer) = opened.into_parts();
+        // The watermarks of a journal that nobody writes to: nothing is synced.
+        let (_, _, watermarks, _) = stalled.into_parts();
+        let limits = Limits { orders_max: 64, ids_max: 64, ..Limits::default() };
+        let link = Arc::new(Link::new(64, 64, 64).unwrap());
+        let bounds =
+            Bounds { connections_max: 1, outbound_bytes_max: 65_536, pool_chunks: 64, close_linger_ns: 1_000_000 };
+        let mut directory = Directory::default();
+        let entry = Entry {
+            key_id: Text::new("k"),
+            key: MacKey::new(b"a key for these tests").unwrap(),
+            roles: u8::MAX,
+            accounts: Box::new([]),
+            cod_mode: CodMode::None,
+            connection: None,
+        };
+        directory.insert(SESSION.0, entry);
+        let gateway = Gateway::new(Parts {
+            settings: Settings {
+                commands_per_turn_max: 256,
+                replay_window: 1_024,
+                throttle_rate: 0,
+                throttle_burst: 1,
+                throttle_strikes: 1,
+                refusals_max: 1,
+                durability_lag_max: 1_000,
+                durability: Durability::Synced,
+                ids_max: 64,
+            },
+            server: ServerConfig {
+                gateway_id: Text::new("test"),
+                instance_id: 1,
+                environment: Environment::Virtual,
+                core: 1,
+                resend_count_max: 64,
+                logon_timeout_ns: 1_000_000_000,
+                heartbeat_min_ms: 1_000,
+                heartbeat_max_ms: 1_000,
+            },
+            clock: Clock::new(),
+            state: State::new(limits),
+            market: Market::new(1),
+            journal,
+            watermarks,
+            connections: Connections::new(bounds, Vec::new()).unwrap(),
+            directory,
+            lockouts: Lockouts::new(LockoutBounds { failures_max: 1, lockout_ns: 1 }),
+            gate: Gate::new(65_536),
+            outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, 4_096),
+            link: Arc::clone(&link),
+            replay: Arc::new(ReplayLink::new(4, 4)),
+            counters: Arc::new(Counters::default()),
+            nonce: || [0; 32],
+        });
+        let mut core = Self { gateway, link, synced, client_seq: 0, _closer: closer, _dirs: dirs };
+        core.define(report.epoch);
+        core.connect(1);
+        core
+    }
+
+    fn define(&mut self, epoch: u32) {
+        let instrument = InstrumentDefined {
+            meta: Meta::default(),
+            order_notional_max: i128::MAX,
+            order_qty_max: 100 * ONE,
+            tick_size: 1,
+            lot_size: 1,
+            qty_min: 1,
+            collar_ppm: 1_000_000,
+            instrument_id: 1,
+            quote_age_max_ns: u64::MAX,
+            symbol: *b"BTCUSDT\0\0\0\0\0\0\0\0\0",
+            currency: *b"USDT\0\0\0\0",
+            reserved: 0,
+        };
+        let account = AccountDefined {
+            meta: Meta { account_id: 1, ..Meta::default() },
+            initial_cash: i128::from(ONE) * i128::from(ONE) * 1_000_000,
+            position_max: 1_000 * ONE,
+            open_orders_max: 64,
+            rate_max: 0,
+            currency: *b"USDT\0\0\0\0",
+            owner_id: 1,
+        };
+        let session = Command::DefineSession {
+            session_id: SESSION,
+            session_epoch: 1,
+            role: Role::Trade,
+            cod_mode: CodMode::None,
+        };
+        for command in [
+            Command::StartCore { epoch, core: 1, environment: 3, durability: 2 },
+            Command::DefineInstrument(instrument),
+            Command::DefineAccount(account),
+            session,
+        ] {
+            self.gateway.run(&command).unwrap();
+        }
+        let (px, qty) = (Px(100 * ONE), Qty(ONE));
+        let quote = Quote { bid_px: px, bid_qty: qty, ask_px: px, ask_qty: qty, time_ns: 1, md_seq: 0 };
+        self.gateway.market.set(InstrumentId(1), quote);
+    }
+
+    /// The broker's connection of this number comes up; what the loop asks of it until it has no more questions.
+    fn connect(&mut self, connection_no: u64) -> Vec<Instruction> {
+        self.tell(BrokerStatus::Syncing, connection_no);
+        let mut asked = Vec::new();
+        for _ in 0..100 {
+            asked.extend(self.turn());
+            if asked.last() == Some(&Instruction::EndOfQueries { connection_no }) {
+                self.tell(BrokerStatus::Ready, connection_no);
+                asked.extend(self.turn());
+                return asked;
+            }
+        }
+        panic!("the loop never ended its queries: {asked:?}");
+    }
+
+    fn tell(&self, status: BrokerStatus, connection_no: u64) {
+        self.link.inbound.push(Inbound::Status { status, connection_no }).unwrap();
+    }
+
+    /// One turn, and what left for the broker in it.
+    fn turn(&mut self) -> Vec<Instruction> {
+        self.gateway.turn(Duration::ZERO).unwrap();
+        std::iter::from_fn(|| self.link.instructions.pop()).collect()
+    }
+
+    fn order(cl_ord_id: u64) -> PlaceOrder {
+        PlaceOrder {
+            cl_ord_id: ClOrdId::new(1, cl_ord_id),
+            px: Px(100 * ONE),
+            order_qty: Qty(ONE),
+            instrument_id: InstrumentId(1),
+            account_id: AccountId(1),
+            side: Side::Buy.raw(),
+            ord_type: OrdType::Limit.raw(),
+            tif: Tif::Gtc.raw(),
+            ..PlaceOrder::default()
+        }
+    }
+
+    /// A request of the session, as its frame would bring it: its own refusal first.
+    fn request(&mut self, command: &Command) -> Result<(), Reason> {
+        if let Some(reason) = self.gateway.refusal_of(command, TRADER) {
+            return Err(reason);
+        }
+        self.client_seq += 1;
+        let now = self.gateway.clock.read();
+        let origin = Origin { session_id: SESSION, client_seq: self.client_seq, recv_time_ns: now.utc_ns };
+        self.gateway.execute(&origin, command, now)
+    }
+
+    fn place(&mut self, cl_ord_id: u64) -> Result<OrderId, Reason> {
+        self.request(&Command::PlaceOrder(Self::order(cl_ord_id)))?;
+        Ok(OrderId(self.known(cl_ord_id).order.order_id))
+    }
+
+    fn cancel(&mut self, order_id: OrderId) -> Result<(), Reason> {
+        let cl_ord_id = ClOrdId::new(1, 1_000 + self.client_seq);
+        self.request(&Command::CancelOrder(CancelOrder { cl_ord_id, order_id, ..CancelOrder::default() }))
+    }
+
+    fn known(&self, cl_ord_id: u64) -> Known {
+        self.gateway.state.known(SESSION, ClOrdId::new(1, cl_ord_id)).unwrap()
+    }
+
+    fn status(&self, cl_ord_id: u64) -> OrdStatus {
+        OrdStatus::from_raw(self.known(cl_ord_id).order.ord_status).unwrap()
+    }
+
+    /// The sync goes on: all that is journaled is durable, and seen to be.
+    fn sync(&mut self) {
+        self.gateway.watermarks = Arc::clone(&self.synced);
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while self.synced.synced() < self.gateway.journal.last_seq() {
+            assert!(std::time::Instant::now() < deadline, "the sync goes on");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn an_order_that_had_not_left_when_the_broker_went_away_is_in_no_doubt_and_never_leaves() {
+    let mut core = Core::new();
+    core.place(1).unwrap();
+    assert_eq!(core.turn(), [], "it waits for its sync");
+    core.tell(BrokerStatus::Down, 1);
+    let asked = core.connect(2);
+    assert_eq!(asked, [Instruction::EndOfQueries { connection_no: 2 }], "there is nothing to ask for");
+    assert_eq!(core.status(1), OrdStatus::Rejected);
+    let second = core.place(2).unwrap();
+    core.sync();
+    let left = core.turn();
+    assert!(matches!(left[..], [Instruction::Submit(order)] if order.order_id == second), "{left:?}");
+    assert_eq!(core.status(2), OrdStatus::PendingNew);
+}
+
+#[test]
+fn an_order_that_had_left_when_the_broker_went_away_is_in_doubt_and_asked_for() {
+    let mut core = Core::new();
+    core.sync();
+    let order_id = core.place(1).unwrap();
+    core.sync();
+    assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
+    core.tell(BrokerStatus::Down, 1);
+    let asked = core.connect(2);
+    assert_eq!(asked, [Instruction::Query { order_id }, Instruction::EndOfQueries { connection_no: 2 }]);
+    assert_eq!(core.status(1), OrdStatus::InDoubt);
+}
+
+#[test]
+fn when_the_outbox_is_full_new_orders_are_refused_and_cancels_still_leave() {
+    let mut core = Core::new();
+    core.sync();
+    let resting = core.place(100).unwrap();
+    core.sync();
+    assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
+    // From here on nothing is synced.
+    let stalled = tempfile::tempdir().unwrap();
+    let (_, _, watermarks, _) = tradecore_journal::open(&Config::new(stalled.path())).unwrap().into_parts();
+    core.gateway.watermarks = watermarks;
+    for nth in 1..=u64::from(OUTBOX_MAX) {
+        core.place(nth).unwrap();
+    }
+    assert_eq!(core.place(99), Err(Reason::OutboxFull));
+    assert!(core.gateway.outbox.has_room_for_cancels(FRAMES_PER_READ), "sockets are read");
+    assert_eq!(core.turn(), []);
+    core.cancel(resting).unwrap();
+    assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
+}
