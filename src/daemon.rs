@@ -194,7 +194,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
 
     let mut side = Side { stop: Vec::new(), threads: Vec::new() };
     let address = start_venue(&config, &mut side)?;
-    let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX)?);
+    let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX, limits.accounts_max)?);
     let replay = Arc::new(ReplayLink::new(1024, 64)?);
     let counters = Arc::new(Counters::default());
     let mut gateway = Gateway::new(Parts {

@@ -13,7 +13,6 @@ mod sockets;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tradecore_domain::command::{Command, EffectKind, Origin};
@@ -22,7 +21,7 @@ use tradecore_domain::market::Market;
 use tradecore_domain::{Decision, State, apply, decide};
 use tradecore_journal::{Space, Watermarks, Writer};
 use tradecore_protocol::codes::er_flags;
-use tradecore_protocol::fields::{Durability, OrderId, Role, UnixNanos};
+use tradecore_protocol::fields::{AccountId, Durability, OrderId, Role, UnixNanos};
 use tradecore_protocol::frame::Envelope;
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{Now, ServerConfig};
@@ -292,17 +291,17 @@ impl Gateway {
         for (seq, event) in &committed {
             apply(&mut self.state, event);
             self.publish(*seq, event, now);
+            if let Event::KillSwitchChanged(e) = event
+                && e.engaged == 1
+            {
+                self.link.note_kill(AccountId(e.meta.account_id), e.kill_epoch);
+            }
             if let Some(instruction) = outbox::instruction_of(event, &self.state) {
                 let valid_until_ns = outbox::valid_until_ns(event);
                 self.outbox.offer(*seq, valid_until_ns, instruction);
             }
         }
         self.committed = committed;
-        let kill_epoch = self.state.kill_epoch();
-        // The loop is the one writer; a store would take the line away from the adapter that reads it.
-        if self.link.kill_epoch.load(Ordering::Relaxed) != kill_epoch {
-            self.link.kill_epoch.store(kill_epoch, Ordering::Release);
-        }
         Ok(())
     }
 

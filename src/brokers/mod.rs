@@ -8,14 +8,14 @@
 pub mod virtual_venue;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::bell::Bell;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind};
 use tradecore_domain::market::Quote;
-use tradecore_protocol::fields::{BrokerStatus, InstrumentId, OrdType, OrderId, Px, Qty, Side, Tif};
+use tradecore_protocol::fields::{AccountId, BrokerStatus, InstrumentId, OrdType, OrderId, Px, Qty, Side, Tif};
 use tradecore_protocol::reason::Reason;
 
 /// A new order on its way to the broker.
@@ -23,6 +23,8 @@ use tradecore_protocol::reason::Reason;
 pub struct SubmitOrder {
     /// FIX OrderID (37): the client order id at the broker is a pure function of it.
     pub order_id: OrderId,
+    /// Account.
+    pub account_id: AccountId,
     /// Instrument.
     pub instrument_id: InstrumentId,
     /// FIX Side (54).
@@ -37,7 +39,7 @@ pub struct SubmitOrder {
     pub px: Px,
     /// FIX OrderQty (38).
     pub order_qty: Qty,
-    /// Kill epoch of the core at the decision: the adapter reads `Link::kill_epoch` again before the write.
+    /// Kill epoch of the core at the decision: the adapter asks `Link::is_killed_since` before the write.
     pub kill_epoch: u64,
 }
 
@@ -55,6 +57,8 @@ pub enum Instruction {
     Replace {
         /// FIX OrderID (37).
         order_id: OrderId,
+        /// Account.
+        account_id: AccountId,
         /// New price.
         px: Px,
         /// New total quantity.
@@ -121,8 +125,8 @@ pub struct Link {
     pub inbound: ArrayQueue<Inbound>,
     /// Adapter → loop: quotes, conflated by the adapter while it is full.
     pub quotes: ArrayQueue<AgedQuote>,
-    /// Kill epoch in force: an instruction of an older one must not leave.
-    pub kill_epoch: CachePadded<AtomicU64>,
+    /// By account, the core's first: the kill epoch at which its kill switch has last engaged.
+    kill_epochs: Box<[CachePadded<AtomicU64>]>,
     /// Wakes the adapter when instructions have come, or when it should end.
     pub bell: Bell,
     /// The adapter ends when it is set.
@@ -130,18 +134,49 @@ pub struct Link {
 }
 
 impl Link {
-    /// Rings that hold this many entries each.
+    /// Rings that hold this many entries each, for accounts up to `accounts_max`.
     ///
     /// # Errors
     /// When the process has no file descriptor left.
-    pub fn new(instructions_max: usize, inbound_max: usize, quotes_max: usize) -> io::Result<Self> {
+    pub fn new(instructions_max: usize, inbound_max: usize, quotes_max: usize, accounts_max: u32) -> io::Result<Self> {
         Ok(Self {
             instructions: ArrayQueue::new(instructions_max.max(1)),
             inbound: ArrayQueue::new(inbound_max.max(1)),
             quotes: ArrayQueue::new(quotes_max.max(1)),
-            kill_epoch: CachePadded::new(AtomicU64::new(0)),
+            kill_epochs: (0..=accounts_max).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             bell: Bell::new()?,
             stop: AtomicBool::new(false),
         })
+    }
+
+    /// The kill switch of an account, of the core for `NONE`, has engaged: what was decided before must not leave.
+    pub fn note_kill(&self, account_id: AccountId, kill_epoch: u64) {
+        if let Some(place) = self.kill_epochs.get(account_id.0 as usize) {
+            place.store(kill_epoch, Ordering::Release);
+        }
+    }
+
+    /// True when a kill switch that covers the account has engaged since the core was at `kill_epoch`.
+    #[must_use]
+    pub fn is_killed_since(&self, account_id: AccountId, kill_epoch: u64) -> bool {
+        let places = [AccountId::NONE, account_id].map(|account_id| self.kill_epochs.get(account_id.0 as usize));
+        places.into_iter().flatten().any(|place| place.load(Ordering::Acquire) > kill_epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_switch_stops_what_was_decided_before_for_whom_it_covers_and_for_nobody_else() {
+        let link = Link::new(1, 1, 1, 2).unwrap();
+        let [mine, other] = [AccountId(1), AccountId(2)];
+        link.note_kill(mine, 4);
+        assert!(link.is_killed_since(mine, 3) && !link.is_killed_since(mine, 4));
+        assert!(!link.is_killed_since(other, 3), "the kill of one account is not told of another");
+        link.note_kill(AccountId::NONE, 5);
+        assert!([mine, other].iter().all(|account| link.is_killed_since(*account, 4)));
+        assert!([mine, other].iter().all(|account| !link.is_killed_since(*account, 5)));
     }
 }

@@ -6,7 +6,7 @@ use tradecore_domain::event::{AccountDefined, InstrumentDefined, Meta};
 use tradecore_domain::{Known, Limits, market::Quote};
 use tradecore_journal::{Closer, Config, Opened};
 use tradecore_protocol::fields::{
-    AccountId, BrokerStatus, ClOrdId, CodMode, Environment, InstrumentId, OrdStatus, OrdType, Px, Qty, SessionId, Side, Tif,
+    BrokerStatus, ClOrdId, CodMode, Environment, InstrumentId, OrdStatus, OrdType, Px, Qty, SessionId, Side, Tif,
 };
 use tradecore_protocol::layout::Text;
 use tradecore_protocol::transcript::MacKey;
@@ -42,7 +42,7 @@ impl Core {
         // The watermarks of a journal that nobody writes to: nothing is synced.
         let (_, _, watermarks, _) = stalled.into_parts();
         let limits = Limits { orders_max: 64, ids_max: 64, ..Limits::default() };
-        let link = Arc::new(Link::new(64, 64, 64).unwrap());
+        let link = Arc::new(Link::new(64, 64, 64, limits.accounts_max).unwrap());
         let bounds =
             Bounds { connections_max: 1, outbound_bytes_max: 65_536, pool_chunks: 64, close_linger_ns: 1_000_000 };
         let mut directory = Directory::default();

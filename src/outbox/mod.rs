@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tradecore_domain::command::{Command, EffectFailure, EffectKind};
 use tradecore_domain::event::Event;
 use tradecore_domain::{Index, State};
-use tradecore_protocol::fields::{InstrumentId, OrdType, OrderId, Px, Qty, Side, Tif, exec_flags};
+use tradecore_protocol::fields::{AccountId, InstrumentId, OrdType, OrderId, Px, Qty, Side, Tif, exec_flags};
 use tradecore_protocol::reason::Reason;
 
 use crate::brokers::{Instruction, Link, SubmitOrder};
@@ -215,6 +215,7 @@ pub fn instruction_of(event: &Event, state: &State) -> Option<Instruction> {
     match event {
         Event::OrderAccepted(e) => Some(Instruction::Submit(SubmitOrder {
             order_id: OrderId(e.order.order_id),
+            account_id: AccountId(e.order.account_id),
             instrument_id: InstrumentId(e.order.instrument_id),
             side: Side::from_raw(e.order.side)?,
             ord_type: OrdType::from_raw(e.order.ord_type)?,
@@ -227,6 +228,7 @@ pub fn instruction_of(event: &Event, state: &State) -> Option<Instruction> {
         Event::CancelRequested(e) => Some(Instruction::Cancel { order_id: OrderId(e.order.order_id) }),
         Event::ReplaceRequested(e) => Some(Instruction::Replace {
             order_id: OrderId(e.order.order_id),
+            account_id: AccountId(e.order.account_id),
             px: Px(e.new_px),
             total_qty: Qty(e.new_qty),
             kill_epoch: state.kill_epoch(),
@@ -252,6 +254,7 @@ mod tests {
     fn submit(order: u64) -> Instruction {
         Instruction::Submit(SubmitOrder {
             order_id: OrderId(order),
+            account_id: AccountId(1),
             instrument_id: InstrumentId(1),
             side: Side::Buy,
             ord_type: OrdType::Limit,
@@ -264,8 +267,8 @@ mod tests {
     }
 
     fn replace(order: u64) -> Instruction {
-        let order_id = OrderId(order);
-        Instruction::Replace { order_id, px: Px(2), total_qty: Qty(2), kill_epoch: 0 }
+        let (order_id, account_id) = (OrderId(order), AccountId(1));
+        Instruction::Replace { order_id, account_id, px: Px(2), total_qty: Qty(2), kill_epoch: 0 }
     }
 
     fn cancel(order: u64) -> Instruction {
@@ -277,7 +280,7 @@ mod tests {
     }
 
     fn outbox(ring: usize) -> (Outbox, Arc<Link>, Failures) {
-        let link = Arc::new(Link::new(ring, 1, 1).unwrap());
+        let link = Arc::new(Link::new(ring, 1, 1, 1).unwrap());
         (Outbox::new(Arc::clone(&link), 16, 16), link, VecDeque::with_capacity(4))
     }
 
@@ -338,7 +341,7 @@ mod tests {
 
     #[test]
     fn with_every_place_taken_no_cancel_of_another_order_waits_and_all_have_room() {
-        let link = Arc::new(Link::new(8_192, 1, 1).unwrap());
+        let link = Arc::new(Link::new(8_192, 1, 1, 1).unwrap());
         let mut outbox = Outbox::new(Arc::clone(&link), 4_096, 4_096);
         let mut failures = VecDeque::with_capacity(4);
         // Numbers and order ids go round: what waited before has left no trace.

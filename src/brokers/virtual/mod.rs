@@ -269,12 +269,12 @@ impl VirtualBroker {
         }
         while connection.has_room() {
             let Some(instruction) = self.link.instructions.pop() else { return };
-            let kill_epoch = self.link.kill_epoch.load(Ordering::Acquire);
+            let is_killed = |account_id, decided| self.link.is_killed_since(account_id, decided);
             match instruction {
-                Instruction::Submit(order) if order.kill_epoch != kill_epoch => {
+                Instruction::Submit(order) if is_killed(order.account_id, order.kill_epoch) => {
                     self.tell(failed(order.order_id, EffectKind::Submit, EffectFailure::NotSent, Reason::Killed));
                 }
-                Instruction::Replace { order_id, kill_epoch: decided, .. } if decided != kill_epoch => {
+                Instruction::Replace { order_id, account_id, kill_epoch, .. } if is_killed(account_id, kill_epoch) => {
                     self.tell(failed(order_id, EffectKind::Replace, EffectFailure::NotSent, Reason::Killed));
                 }
                 Instruction::Submit(order) => match self.symbol_of(order.instrument_id) {

@@ -1,14 +1,14 @@
 //! What the adapter makes of the venue's answers and of a lost connection.
 
 use serde_json::json;
-use tradecore_protocol::fields::{Px, Qty};
+use tradecore_protocol::fields::{AccountId, Px, Qty};
 
 use super::*;
 
 const ORDER: OrderId = OrderId(1);
 
 fn broker() -> (VirtualBroker, Arc<Link>) {
-    let link = Arc::new(Link::new(4, 4, 4).unwrap());
+    let link = Arc::new(Link::new(4, 4, 4, 1).unwrap());
     let config = VirtualConfig {
         address: String::new(),
         client: "test".to_owned(),
@@ -49,8 +49,8 @@ fn a_quote_is_as_old_as_the_venue_says_and_not_as_its_arrival() {
 #[test]
 fn without_a_connection_an_order_is_refused_and_a_cancel_stays_a_wish() {
     let (mut broker, link) = broker();
-    let order_id = ORDER;
-    let replace = Instruction::Replace { order_id, px: Px(1), total_qty: Qty(1), kill_epoch: 0 };
+    let (order_id, account_id) = (ORDER, AccountId(1));
+    let replace = Instruction::Replace { order_id, account_id, px: Px(1), total_qty: Qty(1), kill_epoch: 0 };
     for (instruction, expected) in
         [(replace, EffectFailure::NotSent), (Instruction::Cancel { order_id }, EffectFailure::Unknown)]
     {
