@@ -18,10 +18,13 @@ struct Entry {
     bytes: u32,
 }
 
-/// Bytes that wait, in journal order. Bounded: the loop reads no more commands while it is nearly full.
+/// Bytes that wait, in journal order. Bounded: new orders are refused while it is half full, and the loop reads no more
+/// commands while it is nearly full.
 #[derive(Debug)]
 pub struct Gate {
     entries: VecDeque<Entry>,
+    /// Number of the first entry; the others have those that follow.
+    first_no: u64,
     entries_max: usize,
 }
 
@@ -29,7 +32,7 @@ impl Gate {
     /// A gate for at most `entries_max` waiting frames.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
-        Self { entries: VecDeque::with_capacity(entries_max), entries_max }
+        Self { entries: VecDeque::with_capacity(entries_max), first_no: 0, entries_max }
     }
 
     /// Frames that still fit.
@@ -38,18 +41,34 @@ impl Gate {
         self.entries_max.saturating_sub(self.entries.len())
     }
 
+    /// True when what adds risk must leave the rest of the room to what reduces it.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        self.room() < self.entries_max / 2
+    }
+
     /// True when no frame waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Holds `bytes` of a connection's queue until `journal_seq` is durable; false when the gate is full.
+    /// Holds `bytes` of a connection's queue until `journal_seq` is durable; false when the gate is full. `newest_no` is
+    /// the connection's own, 0 at first: what it has waiting for the same event takes one place, however often it is
+    /// refused meanwhile.
     #[must_use]
-    pub fn hold(&mut self, journal_seq: u64, connection: ConnectionId, bytes: usize) -> bool {
+    pub fn hold(&mut self, journal_seq: u64, connection: ConnectionId, bytes: usize, newest_no: &mut u64) -> bool {
+        let newest = newest_no.checked_sub(self.first_no).and_then(|index| self.entries.get_mut(index as usize));
+        if let Some(newest) = newest
+            && (newest.connection, newest.journal_seq) == (connection, journal_seq)
+        {
+            newest.bytes = newest.bytes.saturating_add(bytes as u32);
+            return true;
+        }
         if self.room() == 0 {
             return false;
         }
+        *newest_no = self.first_no.saturating_add(self.entries.len() as u64);
         self.entries.push_back(Entry { journal_seq, connection, bytes: bytes as u32 });
         true
     }
@@ -60,6 +79,7 @@ impl Gate {
         if front.journal_seq > durable_seq {
             return None;
         }
+        self.first_no = self.first_no.saturating_add(1);
         self.entries.pop_front().map(|entry| (entry.connection, entry.bytes as usize))
     }
 }
@@ -72,13 +92,36 @@ mod tests {
     fn bytes_leave_in_journal_order_and_not_before_their_event_is_durable() {
         let mut gate = Gate::new(3);
         let [a, b] = [ConnectionId { index: 1, no: 1 }, ConnectionId { index: 2, no: 2 }];
-        assert!(gate.hold(10, a, 100) && gate.hold(10, b, 50) && gate.hold(12, a, 7));
-        assert!(!gate.hold(13, a, 1), "a full gate refuses");
+        let [mut of_a, mut of_b] = [0; 2];
+        assert!(gate.hold(10, a, 100, &mut of_a) && gate.hold(10, b, 50, &mut of_b) && gate.hold(12, a, 7, &mut of_a));
+        assert!(!gate.hold(13, a, 1, &mut of_a), "a full gate refuses");
         assert_eq!(gate.release(9), None);
         assert_eq!(gate.release(11), Some((a, 100)));
         assert_eq!(gate.release(11), Some((b, 50)));
         assert_eq!(gate.release(11), None);
         assert_eq!(gate.release(12), Some((a, 7)));
         assert!(gate.is_empty());
+    }
+
+    #[test]
+    fn what_connections_wait_for_with_one_event_takes_one_place_each() {
+        let mut gate = Gate::new(4);
+        let connections = [ConnectionId { index: 1, no: 1 }, ConnectionId { index: 2, no: 2 }];
+        let mut newest = [0; 2];
+        for round in 1..=3_u32 {
+            for _ in 0..100 {
+                for (connection, newest) in connections.iter().zip(&mut newest) {
+                    assert!(gate.hold(10, *connection, 1, newest), "{round}");
+                }
+            }
+            assert!(gate.hold(11, connections[0], 7, &mut newest[0]), "another event, another place");
+            assert_eq!((gate.room(), gate.is_half_full()), (1, true), "{round}");
+            assert_eq!(gate.release(11), Some((connections[0], 100)), "{round}");
+            assert!(gate.hold(11, connections[1], 5, &mut newest[1]), "what has left takes nothing more");
+            assert_eq!(gate.release(10), Some((connections[1], 100)), "{round}");
+            assert_eq!(gate.release(11), Some((connections[0], 7)), "{round}");
+            assert_eq!(gate.release(11), Some((connections[1], 5)), "{round}");
+            assert!(gate.is_empty() && !gate.is_half_full(), "{round}");
+        }
     }
 }

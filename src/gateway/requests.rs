@@ -81,7 +81,7 @@ impl Gateway {
             Some(Reason::Shutdown)
         } else if !self.outbox.has_room(1) {
             Some(Reason::OutboxFull)
-        } else if lag > self.settings.durability_lag_max {
+        } else if lag > self.settings.durability_lag_max || self.gate.is_half_full() {
             Some(Reason::DurabilityLag)
         } else {
             None

@@ -1,6 +1,6 @@
 //! The loop without its threads: what leaves for the broker while a sync stalls, and what becomes of the rest.
-
 #![allow(clippy::arithmetic_side_effects)]
+
 use tradecore_domain::command::{CancelOrder, PlaceOrder};
 use tradecore_domain::event::{AccountDefined, InstrumentDefined, Meta};
 use tradecore_domain::{Known, Limits, market::Quote};
@@ -266,6 +266,25 @@ fn when_the_outbox_is_full_new_orders_are_refused_and_cancels_still_leave() {
     assert_eq!(core.place(99), Err(Reason::OutboxFull));
     assert!(core.gateway.outbox.has_room_for_cancels(FRAMES_PER_READ), "sockets are read");
     assert_eq!(core.turn(), []);
+    core.cancel(resting).unwrap();
+    assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
+}
+
+#[test]
+fn when_the_gate_is_half_full_new_orders_are_refused_and_cancels_still_leave() {
+    let mut core = Core::new();
+    core.sync();
+    let resting = core.place(1).unwrap();
+    core.sync();
+    assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
+    let client = ConnectionId { index: 0, no: 1 };
+    for journal_seq in 1_000.. {
+        if core.gateway.gate.is_half_full() {
+            break;
+        }
+        assert!(core.gateway.gate.hold(journal_seq, client, 1, &mut 0));
+    }
+    assert_eq!(core.place(2), Err(Reason::DurabilityLag));
     core.cancel(resting).unwrap();
     assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
 }

@@ -90,6 +90,8 @@ pub struct Connection {
     pub open_orders: Option<OpenOrdersCursor>,
     pub(super) stream: Stream,
     pub(super) out: ByteQueue,
+    /// Its newest place at the gate.
+    pub(super) newest_no: u64,
     pub(super) closing: Option<(Reason, u64)>,
     pub(super) readable: bool,
     /// The peer has closed: no further readiness will tell of what is left to read.

@@ -240,6 +240,7 @@ impl Connections {
             open_orders: None,
             stream,
             out: ByteQueue::default(),
+            newest_no: 0,
             closing: None,
             readable: true,
             read_closed: false,
@@ -371,8 +372,8 @@ impl Connections {
             return false;
         }
         match journal_seq {
-            Some(seq) => gate.hold(seq, connection.id, frame.len()),
-            None if behind_others => gate.hold(last_seq, connection.id, frame.len()),
+            Some(seq) => gate.hold(seq, connection.id, frame.len(), &mut connection.newest_no),
+            None if behind_others => gate.hold(last_seq, connection.id, frame.len(), &mut connection.newest_no),
             None => {
                 connection.out.release(frame.len());
                 self.to_write.add(index);
