@@ -35,20 +35,20 @@ struct Core {
 
 impl Core {
     fn new() -> Self {
-        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
         let [opened, stalled]: [Opened; 2] =
-            dirs.each_ref().map(|dir| tradecore_journal::open(&Config::new(dir.path())).unwrap());
+            dirs.each_ref().map(|dir| tradecore_journal::open(&Config::new(dir.path())).expect("a journal"));
         let (journal, report, synced, closer) = opened.into_parts();
         // The watermarks of a journal that nobody writes to: nothing is synced.
         let (_, _, watermarks, _) = stalled.into_parts();
         let limits = Limits { orders_max: 64, ids_max: 64, ..Limits::default() };
-        let link = Arc::new(Link::new(64, 64, 64, limits.accounts_max).unwrap());
+        let link = Arc::new(Link::new(64, 64, 64, limits.accounts_max).expect("a link"));
         let bounds =
             Bounds { connections_max: 1, outbound_bytes_max: 65_536, pool_chunks: 64, close_linger_ns: 1_000_000 };
         let mut directory = Directory::default();
         let entry = Entry {
             key_id: Text::new("k"),
-            key: MacKey::new(b"a key for these tests").unwrap(),
+            key: MacKey::new(b"a key for these tests").expect("a key"),
             roles: u8::MAX,
             accounts: Box::new([]),
             cod_mode: CodMode::None,
@@ -82,7 +82,7 @@ impl Core {
             market: Market::new(1),
             journal,
             watermarks,
-            connections: Connections::new(bounds, Vec::new()).unwrap(),
+            connections: Connections::new(bounds, Vec::new()).expect("no sockets"),
             directory,
             lockouts: Lockouts::new(LockoutBounds { failures_max: 1, lockout_ns: 1 }),
             gate: Gate::new(65_536),
@@ -134,7 +134,7 @@ impl Core {
             Command::DefineAccount(account),
             session,
         ] {
-            self.gateway.run(&command).unwrap();
+            self.gateway.run(&command).expect("a definition");
         }
         let (px, qty) = (Px(100 * ONE), Qty(ONE));
         let quote = Quote { bid_px: px, bid_qty: qty, ask_px: px, ask_qty: qty, time_ns: 1, md_seq: 0 };
@@ -157,12 +157,12 @@ impl Core {
     }
 
     fn tell(&self, status: BrokerStatus, connection_no: u64) {
-        self.link.inbound.push(Inbound::Status { status, connection_no }).unwrap();
+        self.link.inbound.push(Inbound::Status { status, connection_no }).expect("room in the ring");
     }
 
     /// One turn, and what left for the broker in it.
     fn turn(&mut self) -> Vec<Instruction> {
-        self.gateway.turn(Duration::ZERO).unwrap();
+        self.gateway.turn(Duration::ZERO).expect("a turn");
         std::iter::from_fn(|| self.link.instructions.pop()).collect()
     }
 
@@ -202,19 +202,19 @@ impl Core {
     }
 
     fn known(&self, cl_ord_id: u64) -> Known {
-        self.gateway.state.known(SESSION, ClOrdId::new(1, cl_ord_id)).unwrap()
+        self.gateway.state.known(SESSION, ClOrdId::new(1, cl_ord_id)).expect("a known id")
     }
 
     fn status(&self, cl_ord_id: u64) -> OrdStatus {
-        OrdStatus::from_raw(self.known(cl_ord_id).order.ord_status).unwrap()
+        OrdStatus::from_raw(self.known(cl_ord_id).order.ord_status).expect("a status")
     }
 
     /// The sync goes on: all that is journaled is durable, and seen to be.
     fn sync(&mut self) {
         self.gateway.watermarks = Arc::clone(&self.synced);
-        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let deadline_ns = self.gateway.clock.read().mono_ns + 30_000_000_000;
         while self.synced.synced() < self.gateway.journal.last_seq() {
-            assert!(std::time::Instant::now() < deadline, "the sync goes on");
+            assert!(self.gateway.clock.read().mono_ns < deadline_ns, "the sync goes on");
             std::thread::yield_now();
         }
     }
@@ -223,13 +223,13 @@ impl Core {
 #[test]
 fn an_order_that_had_not_left_when_the_broker_went_away_is_in_no_doubt_and_never_leaves() {
     let mut core = Core::new();
-    core.place(1).unwrap();
+    core.place(1).expect("accepted");
     assert_eq!(core.turn(), [], "it waits for its sync");
     core.tell(BrokerStatus::Down, 1);
     let asked = core.connect(2);
     assert_eq!(asked, [Instruction::EndOfQueries { connection_no: 2 }], "there is nothing to ask for");
     assert_eq!(core.status(1), OrdStatus::Rejected);
-    let second = core.place(2).unwrap();
+    let second = core.place(2).expect("accepted");
     core.sync();
     let left = core.turn();
     assert!(matches!(left[..], [Instruction::Submit(order)] if order.order_id == second), "{left:?}");
@@ -240,7 +240,7 @@ fn an_order_that_had_not_left_when_the_broker_went_away_is_in_no_doubt_and_never
 fn an_order_that_had_left_when_the_broker_went_away_is_in_doubt_and_asked_for() {
     let mut core = Core::new();
     core.sync();
-    let order_id = core.place(1).unwrap();
+    let order_id = core.place(1).expect("accepted");
     core.sync();
     assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
     core.tell(BrokerStatus::Down, 1);
@@ -253,20 +253,20 @@ fn an_order_that_had_left_when_the_broker_went_away_is_in_doubt_and_asked_for() 
 fn when_the_outbox_is_full_new_orders_are_refused_and_cancels_still_leave() {
     let mut core = Core::new();
     core.sync();
-    let resting = core.place(100).unwrap();
+    let resting = core.place(100).expect("accepted");
     core.sync();
     assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
     // From here on nothing is synced.
-    let stalled = tempfile::tempdir().unwrap();
-    let (_, _, watermarks, _) = tradecore_journal::open(&Config::new(stalled.path())).unwrap().into_parts();
+    let stalled = tempfile::tempdir().expect("a directory");
+    let (_, _, watermarks, _) = tradecore_journal::open(&Config::new(stalled.path())).expect("a journal").into_parts();
     core.gateway.watermarks = watermarks;
     for nth in 1..=u64::from(OUTBOX_MAX) {
-        core.place(nth).unwrap();
+        core.place(nth).expect("accepted");
     }
     assert_eq!(core.place(99), Err(Reason::OutboxFull));
     assert!(core.gateway.outbox.has_room_for_cancels(FRAMES_PER_READ), "sockets are read");
     assert_eq!(core.turn(), []);
-    core.cancel(resting).unwrap();
+    core.cancel(resting).expect("taken");
     assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
 }
 
@@ -274,7 +274,7 @@ fn when_the_outbox_is_full_new_orders_are_refused_and_cancels_still_leave() {
 fn when_the_gate_is_half_full_new_orders_are_refused_and_cancels_still_leave() {
     let mut core = Core::new();
     core.sync();
-    let resting = core.place(1).unwrap();
+    let resting = core.place(1).expect("accepted");
     core.sync();
     assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
     let client = ConnectionId { index: 0, no: 1 };
@@ -285,6 +285,6 @@ fn when_the_gate_is_half_full_new_orders_are_refused_and_cancels_still_leave() {
         assert!(core.gateway.gate.hold(journal_seq, client, 1, &mut 0));
     }
     assert_eq!(core.place(2), Err(Reason::DurabilityLag));
-    core.cancel(resting).unwrap();
+    core.cancel(resting).expect("taken");
     assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
 }
