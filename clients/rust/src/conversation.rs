@@ -4,6 +4,7 @@
 //! know how bytes travel: every verb takes the time, and appends what has to be sent to the caller's buffer. A caller
 //! sends these bytes also when the conversation is not connected any more afterwards: they are its last words.
 
+mod answers;
 mod logon;
 mod refusal;
 
@@ -14,7 +15,6 @@ use tradecore_protocol::codes::{ReplayMode, TakeoverPolicy};
 use tradecore_protocol::fields::ClOrdId;
 use tradecore_protocol::frame::{Frame, next_frame};
 use tradecore_protocol::layout::Message;
-use tradecore_protocol::messages::SessionReject;
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{ClientAction, ClientSession, Now, REPLY_BYTES_MAX, Step};
 use tradecore_protocol::transcript::MacKey;
@@ -469,32 +469,6 @@ impl Conversation {
             | ClientAction::None
             | ClientAction::Duplicate
             | ClientAction::Gap { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn deliver(&mut self, frame: &Frame<'_>) -> Result<(), ClientError> {
-        let event = Event::of(frame);
-        let named = event.as_ref().map(Event::answers).unwrap_or_default();
-        let answers = named.into_iter().filter(|(id, seq)| self.store.answer(*id, *seq)).map(|(id, _)| id);
-        let answers: Vec<u64> = answers.collect();
-        // No replay brings a refusal again that has no number.
-        if frame.header.seq == 0 && matches!(event, Some(Event::Reject(_))) {
-            answers.iter().try_for_each(|id| self.store.refuse(*id))?;
-        }
-        self.tell_answer(event, answers);
-        Ok(())
-    }
-
-    /// A refused frame is named by its number alone.
-    fn session_rejected(&mut self, reject: SessionReject) -> Result<(), ClientError> {
-        self.tell(Some(Event::SessionReject(reject)));
-        let ref_seq = reject.ref_seq.get();
-        let refused = self.store.unanswered.iter().find(|(_, request)| ref_seq != 0 && request.seq == ref_seq);
-        if let Some(id) = refused.map(|(id, _)| *id) {
-            self.store.answer(id, None);
-            self.store.refuse(id)?;
-            self.tell_answer(Some(Event::NotApplied { cl_ord_id: ClOrdId(id) }), vec![id]);
         }
         Ok(())
     }
