@@ -15,6 +15,7 @@ use super::*;
 use crate::brokers::{Inbound, Instruction};
 use crate::session::directory::Entry;
 use crate::session::lockout::LockoutBounds;
+use crate::session::throttle::Pace;
 use crate::session::{Bounds, LoggedOnAs};
 
 const ONE: i64 = 1_000_000_000;
@@ -52,6 +53,7 @@ impl Core {
             roles: u8::MAX,
             accounts: Box::new([]),
             cod_mode: CodMode::None,
+            pace: Pace::new(0, 0, 1),
             connection: None,
         };
         directory.insert(SESSION.0, entry);
@@ -62,7 +64,6 @@ impl Core {
                 throttle_rate: 0,
                 throttle_burst: 1,
                 throttle_strikes: 1,
-                refusals_max: 1,
                 durability_lag_max: 1_000,
                 durability: Durability::Synced,
                 ids_max: 64,
@@ -88,7 +89,7 @@ impl Core {
             gate: Gate::new(65_536),
             outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, 4_096),
             link: Arc::clone(&link),
-            replay: Arc::new(ReplayLink::new(4, 4)),
+            replay: Arc::new(ReplayLink::new(4, 4).unwrap()),
             counters: Arc::new(Counters::default()),
             nonce: || [0; 32],
         });

@@ -76,7 +76,7 @@ impl Gated {
         // The loop looks at a watermark that this test moves.
         let seen = Arc::new(Watermarks::new(0));
         let limits = Limits { orders_max: 64, ids_max: 1024, ..Limits::default() };
-        let link = Arc::new(Link::new(64, 64, 64).unwrap());
+        let link = Arc::new(Link::new(64, 64, 64, 1).unwrap());
         let counters = Arc::new(Counters::default());
         let bounds = Bounds {
             connections_max: 16,
