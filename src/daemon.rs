@@ -23,16 +23,17 @@ use tradecore_protocol::transcript::MacKey;
 use crate::brokers::Link;
 use crate::brokers::virtual_venue::{VirtualBroker, VirtualConfig};
 use crate::clock::Clock;
-use crate::config::{BrokerKind, Code, Config, ConfigError, Idle, roles_of};
+use crate::config::{BrokerKind, Code, Config, ConfigError, Idle, RoleName, roles_of};
 use crate::counters::Counters;
 use crate::egress::gate::Gate;
 use crate::egress::replay::{ReplayLink, Replayer, Source};
 use crate::exit::Exit;
-use crate::gateway::{Gateway, Parts, Settings};
+use crate::gateway::{Gateway, Parts, Settings, gate_frames_min};
 use crate::outbox::Outbox;
 use crate::recovery::ReplayError;
 use crate::session::directory::{Directory, Entry};
 use crate::session::lockout::{LockoutBounds, Lockouts};
+use crate::session::pool::CHUNK_BYTES;
 use crate::session::socket::Listener;
 use crate::session::throttle::Pace;
 use crate::session::{Bounds, Connections};
@@ -50,7 +51,6 @@ const GATE_MAX: usize = 262_144;
 const RING_MAX: usize = 16_384;
 /// Fewer ids than this would wear the 65,535 client epochs of a session out.
 const IDS_PER_EPOCH_MIN: u32 = 1_024;
-const POOL_CHUNKS: u32 = 4_096;
 
 /// Why a daemon did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,16 @@ fn nonce() -> [u8; 32] {
 fn ids_per_client_epoch(config: &Config) -> u32 {
     let sessions = u32::try_from(config.sessions.len()).unwrap_or(u32::MAX).saturating_mul(2);
     config.core.ids_max.checked_div(sessions).unwrap_or(0).max(IDS_PER_EPOCH_MIN)
+}
+
+fn pool_chunks(pool_mib: u64) -> u32 {
+    u32::try_from((pool_mib << 20) / CHUNK_BYTES as u64).unwrap_or(u32::MAX)
+}
+
+/// A drop copy doubles what one decision makes: there is room for those that the configuration knows.
+fn gate_frames(config: &Config) -> usize {
+    let drop_copies = config.sessions.iter().filter(|session| session.role == RoleName::DropCopy).count();
+    gate_frames_min(drop_copies).max(GATE_MAX)
 }
 
 /// The directory of the journal of a configuration.
@@ -226,7 +236,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
             Bounds {
                 connections_max: config.listen.connections_max,
                 outbound_bytes_max: config.session.outbound_bytes_max,
-                pool_chunks: POOL_CHUNKS,
+                pool_chunks: pool_chunks(config.session.pool_mib),
                 close_linger_ns: config.listen.close_linger_ms.saturating_mul(1_000_000),
             },
             listeners(&config)?,
@@ -236,7 +246,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
             failures_max: config.listen.logon_failures_max,
             lockout_ns: config.listen.logon_lockout_ms.saturating_mul(1_000_000),
         }),
-        gate: Gate::new(GATE_MAX),
+        gate: Gate::new(gate_frames(&config)),
         outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, OUTBOX_MAX as usize),
         link: Arc::clone(&link),
         replay: Arc::clone(&replay),

@@ -46,6 +46,16 @@ const FRAMES_PER_READ: usize = READ_BYTES / 32;
 /// Reports that one decision can make for each stream, at most.
 const REPORTS_PER_FRAME: usize = 4;
 
+/// Decisions whose reports must have room before a fact is taken or a step is made: a step is the longest, with a
+/// report for each order that it changes. The sockets ask for more, so that they wait first.
+const DECISIONS_AHEAD: usize = FRAMES_PER_READ / REPORTS_PER_FRAME;
+
+/// Places that a gate needs when there are `drop_copies` connections that get every report: room for a read, twice.
+#[must_use]
+pub const fn gate_frames_min(drop_copies: usize) -> usize {
+    FRAMES_PER_READ.saturating_mul(REPORTS_PER_FRAME).saturating_mul(drop_copies.saturating_add(1)).saturating_mul(2)
+}
+
 /// Numbers that the loop works by; `docs/config.md` explains those that are configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -199,6 +209,7 @@ impl Gateway {
         work = work.saturating_add(self.let_leave(now));
         work = work.saturating_add(self.take_blocks());
         work = work.saturating_add(self.attend(now));
+        self.end_slow_consumers(now);
         let replay = &self.replay;
         // A block that cannot go home is dropped; its ring was made for all there are.
         work = work.saturating_add(self.connections.flush(now, &mut |block| drop(replay.free.push(block))));
@@ -351,12 +362,12 @@ impl Gateway {
         let mut out = [0; REPORT_BYTES_MAX];
         let len = report.encode(&mut out, connection.session.envelope(now, number, 0)).unwrap_or(0);
         let journal_seq = Some(place.journal_seq);
-        if !self.queue(index, out.get(..len).unwrap_or_default(), journal_seq, now) {
-            return self.slow_consumer(index, now);
-        }
+        self.queue(index, out.get(..len).unwrap_or_default(), journal_seq);
         let next = number.saturating_add(1);
         let oldest = self.oldest_report(next);
-        if let Some(connection) = self.connections.get_mut(index) {
+        if let Some(connection) = self.connections.get_mut(index)
+            && !connection.is_closing()
+        {
             connection.session.sent(now, number);
             connection.session.set_report_window(oldest, next);
         }

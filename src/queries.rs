@@ -54,8 +54,6 @@ pub struct Sources<'a> {
 pub enum Answer {
     /// It is answered, or will be over the next turns.
     Done,
-    /// The connection has no room: a slow consumer.
-    NoRoom,
     /// It is refused.
     Refused(Reason),
     /// It is for the replay thread.
@@ -69,7 +67,6 @@ struct Sender<'a> {
     index: u32,
     place: &'a Place,
     count: u32,
-    has_room: bool,
 }
 
 impl Sender<'_> {
@@ -80,7 +77,7 @@ impl Sender<'_> {
         let len = encode(&mut out, envelope, block).unwrap_or(0);
         let frame = out.get(..len).unwrap_or_default();
         let seq = self.place.journal_seq;
-        self.has_room &= self.connections.queue(self.index, frame, Some(seq), seq, self.gate);
+        self.connections.queue(self.index, frame, Some(seq), seq, self.gate);
         self.count = self.count.saturating_add(1);
     }
 
@@ -92,7 +89,7 @@ impl Sender<'_> {
         block.ref_template.set(ref_template);
         block.reason.set(reason.raw());
         self.send(&block, frame_flags::LAST);
-        if self.has_room { Answer::Done } else { Answer::NoRoom }
+        Answer::Done
     }
 }
 
@@ -110,7 +107,7 @@ pub fn answer(
     let template_id = frame.header.template_id;
     let may_see =
         |account_id: u32| sources.directory.get(logged_on.session_id).is_some_and(|entry| entry.may_use(account_id));
-    let mut sender = Sender { connections, gate, index, place, count: 0, has_room: true };
+    let mut sender = Sender { connections, gate, index, place, count: 0 };
     match template_id {
         wire::OrderStatusRequest::TEMPLATE_ID => {
             let Ok(request) = frame.read::<wire::OrderStatusRequest>() else {
@@ -255,7 +252,7 @@ fn subscribe(sources: Sources<'_>, mut sender: Sender<'_>, request: &wire::Marke
     };
     block.reason.set(reason.raw());
     sender.send(&block, 0);
-    if sender.has_room { Answer::Done } else { Answer::NoRoom }
+    Answer::Done
 }
 
 /// Goes on with a connection's open-orders answer; how many frames were sent.
@@ -272,7 +269,7 @@ pub fn go_on(
     if !connections.has_room(index, ROOM_FOR_TURN) || gate.room() < FRAMES_PER_TURN {
         return 0;
     }
-    let mut sender = Sender { connections, gate, index, place, count: cursor.count, has_room: true };
+    let mut sender = Sender { connections, gate, index, place, count: cursor.count };
     let mut sent: usize = 0;
     while sent < FRAMES_PER_TURN {
         let Some(order) = state.next_open_order(&mut cursor.position, VISITS_PER_TURN) else { break };
@@ -286,7 +283,6 @@ pub fn go_on(
     cursor.count = sender.count;
     let is_done = cursor.position >= state.order_places();
     if is_done {
-        // Room was asked for before.
         let _: Answer = sender.end(cursor.request_id, wire::OpenOrdersRequest::TEMPLATE_ID, Reason::None);
     }
     if let Some(connection) = connections.get_mut(index) {

@@ -9,6 +9,7 @@ use super::error::ConfigError;
 use super::keys::Instrument;
 use super::names::{BrokerKind, RoleName};
 use crate::market_data::decimal::parse_units;
+use crate::session::FLOOR_BYTES_MIN;
 
 /// The first two values that do not agree.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
@@ -119,6 +120,28 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
     pairs.into_iter().find(|(_, upper, _, lower)| upper < lower).map_or(Ok(()), |(path, _, lower_path, lower)| {
         let problem = format!("is below {lower_path} = {lower}");
         Err(config.disagreement(path, problem, format!("{lower} or more")))
+    })?;
+    check_pool(config)
+}
+
+/// Queues that one reader can fill before it is ended are at most half of what is shared: an eighth of the pool, and
+/// as much again that the gate holds.
+const QUEUES_IN_POOL: u64 = 8;
+
+/// Every connection has its floor in half of the pool, and no reader can take the other half alone.
+fn check_pool(config: &Config) -> Result<(), ConfigError> {
+    let connections_max = config.listen.connections_max;
+    let outbound_bytes_max = config.session.outbound_bytes_max;
+    let floors = u64::from(connections_max).saturating_mul(2 * FLOOR_BYTES_MIN);
+    let queues = (outbound_bytes_max as u64).saturating_mul(QUEUES_IN_POOL);
+    let needs = [
+        (floors, format!("listen.connections_max = {connections_max}")),
+        (queues, format!("session.outbound_bytes_max = {outbound_bytes_max}")),
+    ];
+    let pool_bytes = config.session.pool_mib << 20;
+    needs.into_iter().find(|(bytes, _)| *bytes > pool_bytes).map_or(Ok(()), |(bytes, of)| {
+        let allowed = format!("{} or more", bytes.div_ceil(1 << 20));
+        Err(config.disagreement("session.pool_mib", format!("is too little for {of}"), allowed))
     })
 }
 

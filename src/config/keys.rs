@@ -78,8 +78,14 @@ section! {
         /// Reports of a session that can be replayed; older ones are answered by queries.
         replay_window: u64 = [65_536] in Allowed::Integer(1, 16_777_216), "reports";
         /// Bytes that may wait for a slow reader, by default 22,000 reports of 184 bytes; beyond, the session ends
-        /// with `SlowConsumer` and replays at its next logon.
-        outbound_bytes_max: usize = [4 << 20] in Allowed::Integer(65_536, 1_073_741_824), "bytes";
+        /// with `SlowConsumer` and replays at its next logon. What waits for a sync is not counted: with a quarter of
+        /// it held for one session, that session's requests wait in its socket; with half, everybody's do.
+        outbound_bytes_max: usize = [4 << 20] in Allowed::Integer(131_072, 1_073_741_824), "bytes";
+        /// Memory for all that waits for all connections, taken as it is used. Half of it is divided among
+        /// `listen.connections_max` connections, to each its own; the other half is shared. When half of that is gone,
+        /// who leaves more than its own unread for `listen.close_linger_ms` ends with `SlowConsumer`; when three
+        /// quarters are, requests wait in the sockets.
+        pool_mib: u64 = [256] in Allowed::Integer(1, 65_536), "MiB";
         /// Frames a second of a session; 0: no bound. What adds no risk, like cancels, has as many again.
         throttle_rate: u32 = [0] in Allowed::Integer(0, 10_000_000), "frames/s";
         /// Frames at once above the rate.

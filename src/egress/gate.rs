@@ -26,19 +26,29 @@ pub struct Gate {
     /// Number of the first entry; the others have those that follow.
     first_no: u64,
     entries_max: usize,
+    /// While something up to here waits, the gate counts as full.
+    full_to: u64,
 }
 
 impl Gate {
     /// A gate for at most `entries_max` waiting frames.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
-        Self { entries: VecDeque::with_capacity(entries_max), first_no: 0, entries_max }
+        Self { entries: VecDeque::with_capacity(entries_max), first_no: 0, entries_max, full_to: 0 }
     }
 
     /// Frames that still fit.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.entries_max.saturating_sub(self.entries.len())
+        match self.entries.front() {
+            Some(front) if front.journal_seq <= self.full_to => 0,
+            Some(_) | None => self.entries_max.saturating_sub(self.entries.len()),
+        }
+    }
+
+    /// Has no room from now on, until all that waits has left: one connection has its share of what may wait.
+    pub fn fill(&mut self) {
+        self.full_to = self.entries.back().map_or(self.full_to, |back| back.journal_seq);
     }
 
     /// True when what adds risk must leave the rest of the room to what reduces it.
@@ -53,24 +63,25 @@ impl Gate {
         self.entries.is_empty()
     }
 
-    /// Holds `bytes` of a connection's queue until `journal_seq` is durable; false when the gate is full. `newest_no` is
-    /// the connection's own, 0 at first: what it has waiting for the same event takes one place, however often it is
-    /// refused meanwhile.
+    /// True when one more frame can be held.
     #[must_use]
-    pub fn hold(&mut self, journal_seq: u64, connection: ConnectionId, bytes: usize, newest_no: &mut u64) -> bool {
+    pub fn has_place(&self) -> bool {
+        self.entries.len() < self.entries_max
+    }
+
+    /// Holds `bytes` of a connection's queue until `journal_seq` is durable; the caller has seen that there is a place.
+    /// `newest_no` is the connection's own, 0 at first: what it has waiting for the same event takes one place, however
+    /// often it is refused meanwhile, and however many frames an answer has.
+    pub fn hold(&mut self, journal_seq: u64, connection: ConnectionId, bytes: usize, newest_no: &mut u64) {
         let newest = newest_no.checked_sub(self.first_no).and_then(|index| self.entries.get_mut(index as usize));
         if let Some(newest) = newest
             && (newest.connection, newest.journal_seq) == (connection, journal_seq)
         {
             newest.bytes = newest.bytes.saturating_add(bytes as u32);
-            return true;
-        }
-        if self.room() == 0 {
-            return false;
+            return;
         }
         *newest_no = self.first_no.saturating_add(self.entries.len() as u64);
         self.entries.push_back(Entry { journal_seq, connection, bytes: bytes as u32 });
-        true
     }
 
     /// The next bytes that may leave now that `durable_seq` is durable.
@@ -93,8 +104,11 @@ mod tests {
         let mut gate = Gate::new(3);
         let [a, b] = [ConnectionId { index: 1, no: 1 }, ConnectionId { index: 2, no: 2 }];
         let [mut of_a, mut of_b] = [0; 2];
-        assert!(gate.hold(10, a, 100, &mut of_a) && gate.hold(10, b, 50, &mut of_b) && gate.hold(12, a, 7, &mut of_a));
-        assert!(!gate.hold(13, a, 1, &mut of_a), "a full gate refuses");
+        gate.hold(10, a, 100, &mut of_a);
+        gate.hold(10, b, 50, &mut of_b);
+        assert!(gate.has_place());
+        gate.hold(12, a, 7, &mut of_a);
+        assert!(!gate.has_place());
         assert_eq!(gate.release(9), None);
         assert_eq!(gate.release(11), Some((a, 100)));
         assert_eq!(gate.release(11), Some((b, 50)));
@@ -111,17 +125,32 @@ mod tests {
         for round in 1..=3_u32 {
             for _ in 0..100 {
                 for (connection, newest) in connections.iter().zip(&mut newest) {
-                    assert!(gate.hold(10, *connection, 1, newest), "{round}");
+                    gate.hold(10, *connection, 1, newest);
                 }
             }
-            assert!(gate.hold(11, connections[0], 7, &mut newest[0]), "another event, another place");
-            assert_eq!((gate.room(), gate.is_half_full()), (1, true), "{round}");
+            gate.hold(11, connections[0], 7, &mut newest[0]);
+            assert_eq!((gate.room(), gate.is_half_full()), (1, true), "{round}: another event, another place");
             assert_eq!(gate.release(11), Some((connections[0], 100)), "{round}");
-            assert!(gate.hold(11, connections[1], 5, &mut newest[1]), "what has left takes nothing more");
-            assert_eq!(gate.release(10), Some((connections[1], 100)), "{round}");
+            gate.hold(11, connections[1], 5, &mut newest[1]);
+            assert_eq!(gate.release(10), Some((connections[1], 100)), "{round}: what has left takes nothing more");
             assert_eq!(gate.release(11), Some((connections[0], 7)), "{round}");
             assert_eq!(gate.release(11), Some((connections[1], 5)), "{round}");
             assert!(gate.is_empty() && !gate.is_half_full(), "{round}");
         }
+    }
+
+    #[test]
+    fn a_gate_that_counts_as_full_has_room_when_all_that_waited_has_left() {
+        let mut gate = Gate::new(9);
+        let (a, mut newest) = (ConnectionId { index: 1, no: 1 }, 0);
+        gate.hold(10, a, 1, &mut newest);
+        gate.hold(11, a, 1, &mut newest);
+        gate.fill();
+        assert_eq!((gate.room(), gate.has_place()), (0, true), "what follows from earlier reads still has its place");
+        gate.hold(12, a, 1, &mut newest);
+        assert!(gate.release(10).is_some());
+        assert_eq!(gate.room(), 0);
+        assert!(gate.release(11).is_some());
+        assert_eq!(gate.room(), 8);
     }
 }

@@ -4,7 +4,7 @@ use tradecore_domain::command::{Command, Origin};
 use tradecore_protocol::fields::{BrokerStatus, UnixNanos};
 use tradecore_protocol::session::Now;
 
-use super::{FACT_BYTES, FACT_RECORDS, FRAMES_PER_READ, Gateway, STEPS_PER_TURN};
+use super::{DECISIONS_AHEAD, FACT_BYTES, FACT_RECORDS, FRAMES_PER_READ, Gateway, STEPS_PER_TURN};
 use crate::brokers::{AgedQuote, Inbound, Instruction};
 use tradecore_journal::Space;
 
@@ -33,13 +33,14 @@ impl Gateway {
             }
         }
         let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
-        let room = FRAMES_PER_READ;
         for _ in 0..self.settings.commands_per_turn_max {
             if self.link.inbound.is_empty() {
                 break;
             }
             // A fact is taken only when all that follows from it has room: it waits in its ring otherwise.
-            if self.gate.room() < room || !self.journal.can_append(FACT_BYTES, FACT_RECORDS, Space::Reserve) {
+            if !self.has_room_for_reports_of(DECISIONS_AHEAD)
+                || !self.journal.can_append(FACT_BYTES, FACT_RECORDS, Space::Reserve)
+            {
                 break;
             }
             let Some(inbound) = self.link.inbound.pop() else { break };
@@ -72,7 +73,7 @@ impl Gateway {
         while work < STEPS_PER_TURN
             && !(has_unsent && self.state.has_doubts_to_note())
             && self.state.has_pending_step(UnixNanos(now.utc_ns))
-            && self.gate.room() >= FRAMES_PER_READ
+            && self.has_room_for_reports_of(DECISIONS_AHEAD)
             && self.outbox.has_room_for_cancels(FRAMES_PER_READ)
         {
             if self.execute(&origin, &Command::Step, now).is_err() {

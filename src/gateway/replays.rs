@@ -92,9 +92,7 @@ impl Gateway {
         }
         let written = connection.session.replay_complete(now, open_orders, &mut reply).unwrap_or(0);
         let journal_seq = Some(self.journal.last_seq());
-        if !self.queue(index, reply.get(..written).unwrap_or_default(), journal_seq, now) {
-            self.slow_consumer(index, now);
-        }
+        self.queue(index, reply.get(..written).unwrap_or_default(), journal_seq);
     }
 
     /// Gives the blocks that came to their connections.
@@ -161,12 +159,10 @@ impl Gateway {
         }
         let bytes = block.bytes.get(..block.len).unwrap_or_default();
         let last_seq = self.journal.last_seq();
-        let queued = self.connections.queue(index, bytes, None, last_seq, &mut self.gate);
+        self.connections.queue(index, bytes, None, last_seq, &mut self.gate);
         let is_last = block.last;
         drop(self.replay.free.push(block));
-        if !queued {
-            self.slow_consumer(index, now);
-        } else if is_last && is_replay {
+        if is_last && is_replay {
             self.replay_done(index, now);
         }
     }

@@ -96,9 +96,7 @@ impl Gateway {
         block.recv_time_ns.set(now.utc_ns);
         let Some(connection) = self.connections.get(index) else { return };
         let len = encode(&mut out, connection.session.envelope(now, 0, 0), &block).unwrap_or(0);
-        if !self.queue(index, out.get(..len).unwrap_or_default(), None, now) {
-            self.slow_consumer(index, now);
-        }
+        self.queue(index, out.get(..len).unwrap_or_default(), None);
     }
 
     /// A repeated request is answered with what is known, flagged.
@@ -126,9 +124,7 @@ impl Gateway {
         };
         // What is known may not be durable yet.
         let journal_seq = Some(self.journal.last_seq());
-        if !self.queue(index, out.get(..len.unwrap_or(0)).unwrap_or_default(), journal_seq, now) {
-            self.slow_consumer(index, now);
-        }
+        self.queue(index, out.get(..len.unwrap_or(0)).unwrap_or_default(), journal_seq);
     }
 
     pub(super) fn query(&mut self, index: u32, frame: &Frame<'_>, logged_on: LoggedOnAs, now: Now) {
@@ -144,7 +140,6 @@ impl Gateway {
         );
         match asked {
             queries::Answer::Done => {}
-            queries::Answer::NoRoom => self.slow_consumer(index, now),
             queries::Answer::Refused(reason) => self.refuse(index, frame, reason, 0, now),
             queries::Answer::Fills(request) => {
                 if !self.ask_fills(index, request, now) {

@@ -21,13 +21,16 @@ impl Gateway {
             self.counters.accepted.add(1);
             work = work.saturating_add(1);
         }
-        let room_needed = FRAMES_PER_READ.saturating_mul(REPORTS_PER_FRAME);
         for _ in 0..self.connections.readable_count() {
             // Named behaviour of a full gate: clients wait in their sockets.
-            if self.gate.room() < room_needed || !self.outbox.has_room_for_cancels(FRAMES_PER_READ) {
+            if !self.has_room_for_reports_of(FRAMES_PER_READ) || !self.outbox.has_room_for_cancels(FRAMES_PER_READ) {
                 break;
             }
             let Some(index) = self.connections.next_readable() else { break };
+            // It comes in line again when the gate lets something of it go.
+            if self.connections.waits_for_gate(index) {
+                continue;
+            }
             work = work.saturating_add(usize::from(self.serve(index, now)));
         }
         work
@@ -86,15 +89,12 @@ impl Gateway {
         now: Now,
     ) {
         let written = reply.get(..step.written).unwrap_or_default();
-        let has_room = match step.action {
-            ServerAction::Close { .. } => {
-                self.queue_goodbye(index, written);
-                true
-            }
+        match step.action {
+            ServerAction::Close { .. } => self.queue_goodbye(index, written),
             // It tells where the session stands: the client forgets what it hears was processed.
-            ServerAction::LoggedOn(_) => self.queue(index, written, Some(self.journal.last_seq()), now),
-            _ => self.queue(index, written, None, now),
-        };
+            ServerAction::LoggedOn(_) => self.queue(index, written, Some(self.journal.last_seq())),
+            _ => self.queue(index, written, None),
+        }
         match step.action {
             ServerAction::None | ServerAction::Duplicate => {}
             ServerAction::Refused(reason) => self.refused(index, reason, now),
@@ -107,9 +107,6 @@ impl Gateway {
             }
             ServerAction::Resend { from_seq, count } => self.resend(index, from_seq, count, now),
             ServerAction::Close { reason, .. } => self.lose(index, reason, now),
-        }
-        if !has_room {
-            self.slow_consumer(index, now);
         }
     }
 
@@ -133,6 +130,7 @@ impl Gateway {
         let mut reply = [0; REPLY_BYTES_MAX];
         for _ in 0..self.connections.len().min(DEADLINES_PER_TURN) {
             let Some(index) = self.connections.next_to_sweep() else { break };
+            self.connections.look_for_hoarding(index, now);
             let Some(connection) = self.connections.get_mut(index) else { continue };
             let is_due = connection.session.poll_timeout().is_some_and(|deadline_ns| deadline_ns <= now.mono_ns);
             if is_due && !connection.is_closing() {
@@ -157,7 +155,7 @@ impl Gateway {
             if let Some(quote) = queries::quote(&self.market, instrument_id)
                 && let Ok(len) = encode(&mut frame, envelope, &quote)
             {
-                let _ = self.queue(index, frame.get(..len).unwrap_or_default(), None, now);
+                self.queue(index, frame.get(..len).unwrap_or_default(), None);
                 work = work.saturating_add(1);
             }
         }
@@ -167,9 +165,6 @@ impl Gateway {
     /// The session rules or the peer have ended the connection.
     pub(super) fn lose(&mut self, index: u32, reason: Reason, now: Now) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        if connection.is_closing() {
-            return;
-        }
         let (id, logged_on) = (connection.id, connection.logged_on.take());
         self.drop_copies.retain(|copy| *copy != id);
         self.connections.close(index, reason, now);
@@ -194,11 +189,20 @@ impl Gateway {
         self.lose(index, reason, now);
     }
 
-    pub(super) fn slow_consumer(&mut self, index: u32, now: Now) {
-        if self.connections.get(index).is_some_and(|connection| !connection.is_closing()) {
+    /// Ends the connections that were noted as slow, now that whole groups are applied: the end of a session is a
+    /// decision of its own.
+    pub(super) fn end_slow_consumers(&mut self, now: Now) {
+        while let Some(index) = self.connections.next_slow() {
             self.counters.slow_consumers.add(1);
             self.end_connection(index, Reason::SlowConsumer, "read faster; reports are replayed at logon", now);
         }
+    }
+
+    /// Room for the reports of this many decisions, in every stream that gets them.
+    pub(super) fn has_room_for_reports_of(&self, decisions: usize) -> bool {
+        let streams = self.drop_copies.len().saturating_add(1);
+        let reports = decisions.saturating_mul(REPORTS_PER_FRAME).saturating_mul(streams);
+        self.gate.room() >= reports && !self.connections.is_crowded()
     }
 
     /// The session rules have refused a message: a session that goes on like that is ended.
@@ -219,11 +223,11 @@ impl Gateway {
         self.connections.queue_goodbye(index, frame, last_seq, &mut self.gate);
     }
 
-    pub(super) fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>, _now: Now) -> bool {
+    pub(super) fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>) {
         let last_seq = self.journal.last_seq();
         // Every header acknowledges: no frame leaves before what its `ack_seq` says is durable.
         let ack_at = self.connections.get(index).map_or(0, |connection| connection.ack_journal_seq);
         let journal_seq = journal_seq.or((ack_at > self.durable_seq()).then_some(ack_at));
-        self.connections.queue(index, frame, journal_seq, last_seq, &mut self.gate)
+        self.connections.queue(index, frame, journal_seq, last_seq, &mut self.gate);
     }
 }

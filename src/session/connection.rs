@@ -92,6 +92,10 @@ pub struct Connection {
     pub(super) out: ByteQueue,
     /// Its newest place at the gate.
     pub(super) newest_no: u64,
+    /// When it last left no more than its floor unread.
+    pub(super) above_floor_since_ns: u64,
+    /// It has to be sent away: something did not fit.
+    pub(super) is_slow: bool,
     pub(super) closing: Option<(Reason, u64)>,
     pub(super) readable: bool,
     /// The peer has closed: no further readiness will tell of what is left to read.
@@ -147,7 +151,7 @@ impl Connection {
     /// True once the connection is on its way out: nothing more is read or queued.
     #[must_use]
     pub const fn is_closing(&self) -> bool {
-        self.closing.is_some()
+        self.is_slow || self.closing.is_some()
     }
 
     /// Bytes that wait to be written.

@@ -9,6 +9,8 @@ pub mod lockout;
 pub mod places;
 pub mod pool;
 pub mod socket;
+#[cfg(test)]
+mod tests;
 pub mod throttle;
 
 use std::io;
@@ -34,6 +36,9 @@ pub const SUBSCRIPTIONS_MAX: u32 = 256;
 /// When a connection that found no room may try again, ms.
 const RETRY_AFTER_MS: u32 = 1_000;
 
+/// Least floor of a connection in the pool: what one read of it can be answered with.
+pub const FLOOR_BYTES_MIN: u64 = 64 * 1024;
+
 /// Bytes read from a socket at once.
 pub const READ_BYTES: usize = 16 * 1024;
 
@@ -51,6 +56,8 @@ pub struct Connections {
     to_write: Places,
     /// Those that `Connection::needs_attention`.
     to_attend: Places,
+    /// Those that have to be sent away since they do not read.
+    slow: Places,
     /// Where the search for passed deadlines goes on.
     sweep_at: usize,
     pool: Pool,
@@ -66,9 +73,9 @@ pub struct Connections {
 pub struct Bounds {
     /// Connections at once.
     pub connections_max: u32,
-    /// Bytes that may wait for one connection.
+    /// Bytes that one connection may leave unread.
     pub outbound_bytes_max: usize,
-    /// Chunks of 8 KiB that all connections share.
+    /// Chunks of 8 KiB, half of them in equal floors and half shared.
     pub pool_chunks: u32,
     /// Time that a connection which ends has to take its last bytes, ns.
     pub close_linger_ns: u64,
@@ -77,7 +84,7 @@ pub struct Bounds {
 const LISTENER_TOKENS: usize = usize::MAX / 2;
 
 impl Connections {
-    /// A table with its listeners, every page of its pool touched.
+    /// A table with its listeners and its pool.
     ///
     /// # Errors
     /// When the system refuses the poll or a listener's registration.
@@ -100,8 +107,9 @@ impl Connections {
             to_read: Places::new(count),
             to_write: Places::new(count),
             to_attend: Places::new(count),
+            slow: Places::new(count),
             sweep_at: 0,
-            pool: Pool::new(bounds.pool_chunks),
+            pool: Pool::new(bounds.pool_chunks, bounds.connections_max),
             next_no: 1,
             outbound_bytes_max: bounds.outbound_bytes_max,
             close_linger_ns: bounds.close_linger_ns,
@@ -241,6 +249,8 @@ impl Connections {
             stream,
             out: ByteQueue::default(),
             newest_no: 0,
+            above_floor_since_ns: 0,
+            is_slow: false,
             closing: None,
             readable: true,
             read_closed: false,
@@ -296,7 +306,7 @@ impl Connections {
     /// was kept of an earlier read included. It stays in line while there may be more.
     pub fn read(&mut self, index: u32, scratch: &mut [u8]) -> Option<(usize, bool)> {
         let connection = self.slots.get_mut(index as usize)?.as_mut()?;
-        if !connection.readable || connection.closing.is_some() {
+        if !connection.readable || connection.is_closing() {
             return None;
         }
         let kept = connection.partial_len;
@@ -331,70 +341,102 @@ impl Connections {
     }
 
     /// Queues a frame. With `journal_seq` it waits at the gate until that event is durable; without, it waits
-    /// for nothing but what is queued before it. False when there is no room: a slow consumer.
-    pub fn queue(
-        &mut self,
-        index: u32,
-        frame: &[u8],
-        journal_seq: Option<u64>,
-        last_seq: u64,
-        gate: &mut Gate,
-    ) -> bool {
-        let bytes_max = self.outbound_bytes_max;
-        self.queue_up_to(bytes_max, index, frame, journal_seq, last_seq, gate)
+    /// for nothing but what is queued before it. Without room the connection is noted as slow, and takes nothing more.
+    pub fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>, last_seq: u64, gate: &mut Gate) {
+        let Some(Some(connection)) = self.slots.get_mut(index as usize) else { return };
+        if connection.is_closing() || frame.is_empty() {
+            return;
+        }
+        // What the gate holds is not the reader's fault.
+        let is_read = connection.out.released().saturating_add(frame.len()) <= self.outbound_bytes_max;
+        let held_to = held_to(connection, journal_seq, last_seq);
+        let has_place = held_to.is_none() || gate.has_place();
+        if !is_read || !has_place || !self.pool.push(&mut connection.out, frame) {
+            return self.note_slow(index);
+        }
+        hold_or_release(connection, frame.len(), held_to, gate);
+        if connection.out.held() > self.outbound_bytes_max / 2 {
+            gate.fill();
+        }
+        if connection.can_write() {
+            self.to_write.add(index);
+        }
     }
 
     /// Queues the frame that ends a connection behind all others; there is room for it beyond what the others may
     /// take, so that a slow consumer is told why it is sent away. What it says of numbers waits until it is durable.
     pub fn queue_goodbye(&mut self, index: u32, frame: &[u8], last_seq: u64, gate: &mut Gate) {
-        // An empty pool leaves the end of the stream as the only answer.
-        let _ = self.queue_up_to(usize::MAX, index, frame, Some(last_seq), last_seq, gate);
+        let Some(Some(connection)) = self.slots.get_mut(index as usize) else { return };
+        let held_to = held_to(connection, Some(last_seq), last_seq);
+        // A full gate leaves the end of the stream as the only answer.
+        let has_place = held_to.is_none() || gate.has_place();
+        if connection.closing.is_none() && has_place && self.pool.push_last(&mut connection.out, frame) {
+            hold_or_release(connection, frame.len(), held_to, gate);
+            self.to_write.add(index);
+        }
     }
 
-    fn queue_up_to(
-        &mut self,
-        bytes_max: usize,
-        index: u32,
-        frame: &[u8],
-        journal_seq: Option<u64>,
-        last_seq: u64,
-        gate: &mut Gate,
-    ) -> bool {
-        let Some(Some(connection)) = self.slots.get_mut(index as usize) else { return true };
-        if connection.closing.is_some() || frame.is_empty() {
-            return true;
+    fn note_slow(&mut self, index: u32) {
+        if let Some(connection) = self.get_mut(index) {
+            connection.is_slow = true;
+            self.slow.add(index);
         }
-        if connection.out.len().saturating_add(frame.len()) > bytes_max {
-            return false;
-        }
-        let behind_others = !connection.out.is_fully_released();
-        if !self.pool.push(&mut connection.out, frame) {
-            return false;
-        }
-        match journal_seq {
-            Some(seq) => gate.hold(seq, connection.id, frame.len(), &mut connection.newest_no),
-            None if behind_others => gate.hold(last_seq, connection.id, frame.len(), &mut connection.newest_no),
-            None => {
-                connection.out.release(frame.len());
-                self.to_write.add(index);
-                true
+    }
+
+    /// The next connection that has to be sent away since it does not read.
+    pub fn next_slow(&mut self) -> Option<u32> {
+        loop {
+            let index = self.slow.take()?;
+            if self.get(index).is_some_and(|connection| connection.is_slow && connection.closing.is_none()) {
+                return Some(index);
             }
         }
+    }
+
+    /// Notes a connection as slow that has left more than its floor unread for `close_linger_ns`, when half of what is
+    /// shared is gone: others shall find room.
+    pub fn look_for_hoarding(&mut self, index: u32, now: Now) {
+        let floor_bytes = self.pool.floor_bytes();
+        let is_short = self.pool.has_less_than_one_in(2);
+        let linger_ns = self.close_linger_ns;
+        let Some(connection) = self.get_mut(index) else { return };
+        if connection.out.released() <= floor_bytes {
+            connection.above_floor_since_ns = now.mono_ns;
+        } else if is_short && now.mono_ns.saturating_sub(connection.above_floor_since_ns) > linger_ns {
+            self.note_slow(index);
+        }
+    }
+
+    /// True when so little of what is shared is left that nothing may be begun that makes reports.
+    #[must_use]
+    pub const fn is_crowded(&self) -> bool {
+        self.pool.has_less_than_one_in(4)
+    }
+
+    /// True while so much of a connection is held at the gate that its requests wait in its socket.
+    #[must_use]
+    pub fn waits_for_gate(&self, index: u32) -> bool {
+        self.get(index).is_some_and(|connection| connection.out.held() > self.outbound_bytes_max / 4)
     }
 
     /// Lets bytes leave that the gate has let go.
     pub fn release(&mut self, id: ConnectionId, bytes: usize) {
         if let Some(connection) = self.find_mut(id) {
             connection.out.release(bytes);
+            let is_readable = connection.readable;
             self.to_write.add(id.index);
+            if is_readable {
+                self.to_read.add(id.index);
+            }
         }
     }
 
-    /// Room for `bytes` more in the connection's queue.
+    /// Room for `bytes` more of a long answer: it stays within the connection's floor, so that what is shared is left
+    /// to live reports.
     #[must_use]
     pub fn has_room(&self, index: u32, bytes: usize) -> bool {
-        self.get(index).is_some_and(|connection| connection.out.len().saturating_add(bytes) <= self.outbound_bytes_max)
-            && (self.pool.free_chunks() as usize).saturating_mul(pool::CHUNK_BYTES) > bytes
+        let bytes_max = self.pool.floor_bytes().min(self.outbound_bytes_max / 4);
+        self.get(index).is_some_and(|connection| connection.out.len().saturating_add(bytes) <= bytes_max)
     }
 
     /// Ends a connection once what is queued and durable has been written, at the latest after `close_linger_ns`.
@@ -459,6 +501,21 @@ impl Connections {
             }
         }
         work
+    }
+}
+
+/// The event that a new frame waits for: its own, or the last, when frames before it wait.
+const fn held_to(connection: &Connection, journal_seq: Option<u64>, last_seq: u64) -> Option<u64> {
+    match journal_seq {
+        None if connection.out.held() > 0 => Some(last_seq),
+        own => own,
+    }
+}
+
+fn hold_or_release(connection: &mut Connection, bytes: usize, held_to: Option<u64>, gate: &mut Gate) {
+    match held_to {
+        Some(seq) => gate.hold(seq, connection.id, bytes, &mut connection.newest_no),
+        None => connection.out.release(bytes),
     }
 }
 

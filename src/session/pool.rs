@@ -1,6 +1,8 @@
 //! Byte queues of all connections, cut from one pool that is allocated at start.
 //!
-//! An idle connection holds no chunk. Knows nothing of frames or sockets.
+//! An idle connection holds no chunk, and yet has its floor: chunks that no other can take. What is beyond the floors
+//! is shared, and behind it one chunk a queue is set aside for its last frame. Floors are an account of free chunks,
+//! not chunks of their own. Knows nothing of frames or sockets.
 
 /// Bytes of one chunk.
 pub const CHUNK_BYTES: usize = 8 * 1024;
@@ -14,6 +16,10 @@ pub struct Pool {
     next: Box<[u32]>,
     free: u32,
     free_count: u32,
+    floor: u32,
+    shared: i64,
+    /// Below zero while last frames take what is set aside for them.
+    shared_left: i64,
 }
 
 /// A queue of bytes in chunks of a pool; the first `released` bytes may be written to the socket.
@@ -23,13 +29,14 @@ pub struct ByteQueue {
     tail: u32,
     head_offset: u32,
     tail_len: u32,
+    chunks: u32,
     len: usize,
     released: usize,
 }
 
 impl Default for ByteQueue {
     fn default() -> Self {
-        Self { head: NIL, tail: NIL, head_offset: 0, tail_len: 0, len: 0, released: 0 }
+        Self { head: NIL, tail: NIL, head_offset: 0, tail_len: 0, chunks: 0, len: 0, released: 0 }
     }
 }
 
@@ -52,10 +59,10 @@ impl ByteQueue {
         self.released
     }
 
-    /// True when every byte may leave.
+    /// Bytes that may not leave yet.
     #[must_use]
-    pub const fn is_fully_released(&self) -> bool {
-        self.released == self.len
+    pub const fn held(&self) -> usize {
+        self.len.saturating_sub(self.released)
     }
 
     /// Lets `bytes` more bytes leave.
@@ -65,10 +72,13 @@ impl ByteQueue {
 }
 
 impl Pool {
-    /// A pool of `chunks` chunks, every page touched.
+    /// A pool of `chunks` chunks for at most `queues` queues: half of it is theirs in equal floors, the other half is
+    /// shared. The system gives a page when it is first used.
     #[must_use]
-    pub fn new(chunks: u32) -> Self {
+    pub fn new(chunks: u32, queues: u32) -> Self {
         let count = chunks as usize;
+        let own = (chunks / 2).checked_div(queues).unwrap_or(0);
+        let shared = i64::from(chunks).saturating_sub(i64::from(own).saturating_mul(i64::from(queues)));
         let mut next: Box<[u32]> = (1..=chunks).collect();
         if let Some(last) = next.last_mut() {
             *last = NIL;
@@ -78,7 +88,22 @@ impl Pool {
             next,
             free: if chunks == 0 { NIL } else { 0 },
             free_count: chunks,
+            floor: own.saturating_sub(1),
+            shared,
+            shared_left: shared,
         }
+    }
+
+    /// Bytes that fit the floor of a queue, wherever in a chunk they begin.
+    #[must_use]
+    pub const fn floor_bytes(&self) -> usize {
+        (self.floor.saturating_sub(1) as usize).saturating_mul(CHUNK_BYTES)
+    }
+
+    /// True when less than one in `parts` of what is shared is left.
+    #[must_use]
+    pub const fn has_less_than_one_in(&self, parts: i64) -> bool {
+        self.shared_left.saturating_mul(parts) < self.shared
     }
 
     /// Chunks that no queue owns.
@@ -87,20 +112,24 @@ impl Pool {
         self.free_count
     }
 
-    fn take(&mut self) -> Option<u32> {
+    fn take(&mut self, queue: &mut ByteQueue) -> Option<u32> {
         let index = self.free;
         let next = self.next.get_mut(index as usize)?;
         self.free = *next;
         *next = NIL;
         self.free_count = self.free_count.wrapping_sub(1);
+        self.shared_left = self.shared_left.saturating_sub(i64::from(queue.chunks >= self.floor));
+        queue.chunks = queue.chunks.saturating_add(1);
         Some(index)
     }
 
-    fn give_back(&mut self, index: u32) {
+    fn give_back(&mut self, queue: &mut ByteQueue, index: u32) {
         if let Some(next) = self.next.get_mut(index as usize) {
             *next = self.free;
             self.free = index;
             self.free_count = self.free_count.wrapping_add(1);
+            queue.chunks = queue.chunks.saturating_sub(1);
+            self.shared_left = self.shared_left.saturating_add(i64::from(queue.chunks >= self.floor));
         }
     }
 
@@ -114,18 +143,29 @@ impl Pool {
         self.bytes.get_mut(start..start.saturating_add(CHUNK_BYTES)).unwrap_or_default()
     }
 
-    /// Appends `bytes` to `queue`, not released; false, and nothing appended, when the pool is empty.
+    /// Appends `bytes` to `queue`, not released; false, and nothing appended, when they fit neither its floor nor what
+    /// is shared.
     #[must_use]
     pub fn push(&mut self, queue: &mut ByteQueue, bytes: &[u8]) -> bool {
-        let room_in_tail = if queue.tail == NIL { 0 } else { CHUNK_BYTES.saturating_sub(queue.tail_len as usize) };
-        let chunks_needed = bytes.len().saturating_sub(room_in_tail).div_ceil(CHUNK_BYTES);
-        if chunks_needed > self.free_count as usize {
+        let chunks = i64::from(queue.chunks).saturating_add(chunks_needed(queue, bytes) as i64);
+        let floor = i64::from(self.floor);
+        let beyond = chunks.saturating_sub(floor.max(i64::from(queue.chunks)));
+        if beyond > self.shared_left.max(0) {
+            return false;
+        }
+        self.push_last(queue, bytes)
+    }
+
+    /// As `push`, of the frame that ends a queue: a chunk is set aside for it.
+    #[must_use]
+    pub fn push_last(&mut self, queue: &mut ByteQueue, bytes: &[u8]) -> bool {
+        if chunks_needed(queue, bytes) > self.free_count as usize {
             return false;
         }
         let mut rest = bytes;
         while !rest.is_empty() {
             if queue.tail == NIL || queue.tail_len as usize == CHUNK_BYTES {
-                let Some(index) = self.take() else { return false };
+                let Some(index) = self.take(queue) else { return false };
                 if queue.tail == NIL {
                     queue.head = index;
                     queue.head_offset = 0;
@@ -171,7 +211,7 @@ impl Pool {
             let spent = queue.head;
             queue.head = self.next.get(spent as usize).copied().unwrap_or(NIL);
             queue.head_offset = 0;
-            self.give_back(spent);
+            self.give_back(queue, spent);
         }
     }
 
@@ -180,10 +220,16 @@ impl Pool {
         while queue.head != NIL {
             let spent = queue.head;
             queue.head = if spent == queue.tail { NIL } else { self.next.get(spent as usize).copied().unwrap_or(NIL) };
-            self.give_back(spent);
+            self.give_back(queue, spent);
         }
         *queue = ByteQueue::default();
     }
+}
+
+/// Chunks that `bytes` need behind the queue's tail.
+fn chunks_needed(queue: &ByteQueue, bytes: &[u8]) -> usize {
+    let room_in_tail = if queue.tail == NIL { 0 } else { CHUNK_BYTES.saturating_sub(queue.tail_len as usize) };
+    bytes.len().saturating_sub(room_in_tail).div_ceil(CHUNK_BYTES)
 }
 
 #[cfg(test)]
@@ -207,7 +253,7 @@ mod tests {
 
     #[test]
     fn bytes_leave_in_order_and_chunks_come_back() {
-        let mut pool = Pool::new(5);
+        let mut pool = Pool::new(10, 1);
         let mut queue = ByteQueue::default();
         let bytes: Vec<u8> = (0..30_000_u32).map(|i| i as u8).collect();
         for part in bytes.chunks(777) {
@@ -220,12 +266,12 @@ mod tests {
         queue.release(usize::MAX);
         out.extend(drain(&mut pool, &mut queue));
         assert_eq!(out, bytes);
-        assert_eq!(pool.free_chunks(), 5);
+        assert_eq!((pool.free_chunks(), pool.shared_left), (10, 5));
     }
 
     #[test]
     fn an_empty_pool_refuses_whole_and_keeps_what_is_queued() {
-        let mut pool = Pool::new(1);
+        let mut pool = Pool::new(1, 0);
         let mut queue = ByteQueue::default();
         assert!(pool.push(&mut queue, &[1; CHUNK_BYTES - 4]));
         assert!(!pool.push(&mut queue, &[2; 5]));
@@ -233,5 +279,32 @@ mod tests {
         assert!(pool.push(&mut queue, &[2; 4]));
         pool.clear(&mut queue);
         assert_eq!((pool.free_chunks(), queue.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_queue_has_its_floor_and_its_last_frame_whatever_the_others_take() {
+        const QUEUES: u32 = 4;
+        // Of 40 chunks 20 are shared; each queue has a floor of 4 and one for its last frame.
+        let mut pool = Pool::new(40, QUEUES);
+        let chunk = [1; CHUNK_BYTES];
+        let mut queues = [ByteQueue::default(); QUEUES as usize];
+        let [greedy, too_late, prompt, idle] = &mut queues;
+        let fill = |pool: &mut Pool, queue: &mut ByteQueue| (0..).take_while(|_| pool.push(queue, &chunk)).count();
+        assert_eq!(fill(&mut pool, greedy), 24, "its floor and all that is shared");
+        assert!(pool.has_less_than_one_in(20));
+        assert_eq!((fill(&mut pool, too_late), fill(&mut pool, prompt)), (4, 4), "their floors");
+        for queue in [&mut *greedy, too_late, prompt] {
+            assert!(pool.push_last(queue, b"goodbye"));
+        }
+        assert_eq!(fill(&mut pool, idle), 4);
+        assert!(pool.push_last(idle, b"goodbye"));
+        assert_eq!(pool.free_chunks(), 0);
+        // What goes back to the shared part can be taken by any.
+        pool.clear(greedy);
+        assert_eq!(fill(&mut pool, idle), 17, "less what the last frames of three others have taken");
+        for queue in &mut queues {
+            pool.clear(queue);
+        }
+        assert_eq!((pool.free_chunks(), pool.shared_left), (40, 20));
     }
 }

@@ -77,6 +77,22 @@ fn a_bound_below_the_one_that_it_holds_is_refused() {
 }
 
 #[test]
+fn a_pool_that_cannot_hold_every_connection_or_a_few_full_queues_is_refused() {
+    check_refused(
+        &format!("{TEXT}[session]\npool_mib = 127\n"),
+        Code::Disagreement,
+        "gateway.toml:42: session.pool_mib = 127: is too little for listen.connections_max = 1024; allowed: 128 or more",
+    );
+    check_refused(
+        &format!("{TEXT}[session]\npool_mib = 128\noutbound_bytes_max = 16777217\n"),
+        Code::Disagreement,
+        "gateway.toml:42: session.pool_mib = 128: is too little for session.outbound_bytes_max = 16777217; allowed: 129 \
+         or more",
+    );
+    assert!(parse(&format!("{TEXT}[session]\npool_mib = 128\noutbound_bytes_max = 16777216\n")).is_ok());
+}
+
+#[test]
 fn an_order_bound_below_the_smallest_order_is_refused() {
     check_refused(
         &with("order_qty_max = \"10\"", "order_qty_max = \"0.0001\""),

@@ -1,0 +1,185 @@
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
+use tradecore_protocol::fields::Environment;
+
+use super::*;
+
+const FRAME: [u8; 1024] = [7; 1024];
+const CONNECTIONS: u32 = 8;
+/// Half of the pool in 8 floors of 15 chunks and one for the goodbye each; 128 chunks are shared.
+const POOL_CHUNKS: u32 = 256;
+const LINGER_NS: u64 = 1_000;
+
+fn at(mono_ns: u64) -> Now {
+    Now { mono_ns, utc_ns: mono_ns }
+}
+
+struct Bench {
+    connections: Connections,
+    gate: Gate,
+    peers: Vec<UnixStream>,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(outbound_bytes_max: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = Listener::unix(&dir.path().join("socket")).unwrap();
+        let bounds = Bounds {
+            connections_max: CONNECTIONS,
+            outbound_bytes_max,
+            pool_chunks: POOL_CHUNKS,
+            close_linger_ns: LINGER_NS,
+        };
+        let connections = Connections::new(bounds, vec![listener]).unwrap();
+        let mut bench = Self { connections, gate: Gate::new(100_000), peers: vec![], dir };
+        (0..CONNECTIONS).for_each(|_| bench.connect());
+        bench
+    }
+
+    fn connect(&mut self) {
+        let config = ServerConfig {
+            gateway_id: Text::new("tests"),
+            instance_id: 1,
+            environment: Environment::Virtual,
+            core: 1,
+            resend_count_max: 1,
+            logon_timeout_ns: 1,
+            heartbeat_min_ms: 1,
+            heartbeat_max_ms: 1,
+        };
+        self.peers.push(UnixStream::connect(self.dir.path().join("socket")).unwrap());
+        self.connections.accept_ready = true;
+        let index = self.connections.accept(&config, || [0; 32], at(0)).expect("room");
+        assert_eq!(index as usize + 1, self.peers.len());
+    }
+
+    fn queue(&mut self, index: u32, journal_seq: Option<u64>) {
+        self.connections.queue(index, &FRAME, journal_seq, 1, &mut self.gate);
+    }
+
+    fn flush(&mut self) {
+        self.connections.flush(at(0), &mut |block| drop(block));
+    }
+
+    fn is_slow(&self, index: u32) -> bool {
+        self.connections.get(index).is_some_and(|connection| connection.is_slow)
+    }
+
+    fn release(&mut self, durable_seq: u64) {
+        while let Some((id, bytes)) = self.gate.release(durable_seq) {
+            self.connections.release(id, bytes);
+        }
+    }
+
+    /// Queues until nothing more is taken.
+    fn fill(&mut self, index: u32) {
+        while !self.is_slow(index) {
+            self.queue(index, None);
+            self.flush();
+        }
+    }
+}
+
+#[test]
+fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_why_it_goes() {
+    let mut bench = Bench::new(8 << 20);
+    let (prompt, hoarders) = (0, 1..CONNECTIONS);
+    hoarders.clone().for_each(|index| bench.fill(index));
+    assert!(bench.connections.is_crowded());
+    let mut taken = vec![0; 64 * FRAME.len()];
+    for _ in 0..100 {
+        (0..64).for_each(|_| bench.queue(prompt, None));
+        bench.flush();
+        bench.peers[prompt as usize].read_exact(&mut taken).unwrap();
+        bench.connections.get_mut(prompt).unwrap().writable = true;
+        assert!(!bench.is_slow(prompt));
+    }
+    let mut ended = vec![];
+    while let Some(index) = bench.connections.next_slow() {
+        bench.connections.queue_goodbye(index, b"goodbye", 1, &mut bench.gate);
+        bench.connections.close(index, Reason::SlowConsumer, at(0));
+        ended.push(index);
+    }
+    assert_eq!(ended, hoarders.clone().collect::<Vec<_>>());
+    for index in hoarders {
+        let peer = &mut bench.peers[index as usize];
+        peer.set_nonblocking(true).unwrap();
+        let mut told = vec![];
+        while bench.connections.get(index).is_some() {
+            // It ends when all is taken.
+            drop(peer.read_to_end(&mut told));
+            bench.connections.get_mut(index).unwrap().writable = true;
+            bench.connections.to_write.add(index);
+            bench.connections.flush(at(0), &mut |block| drop(block));
+        }
+        drop(peer.read_to_end(&mut told));
+        assert!(told.ends_with(b"goodbye"), "{} bytes", told.len());
+    }
+    assert_eq!(bench.connections.pool.free_chunks(), POOL_CHUNKS);
+}
+
+#[test]
+fn what_the_gate_holds_is_not_the_readers_fault_its_requests_wait_and_then_everybodys() {
+    const BYTES_MAX: usize = 128 * 1024;
+    let mut bench = Bench::new(BYTES_MAX);
+    let mut held = 0;
+    for seq in 1..=200 {
+        assert_eq!(bench.connections.waits_for_gate(0), held > BYTES_MAX / 4);
+        assert_eq!(bench.gate.room() == 0, held > BYTES_MAX / 2);
+        bench.queue(0, Some(seq));
+        held += FRAME.len();
+    }
+    assert!(held > BYTES_MAX && !bench.is_slow(0));
+    while bench.connections.next_readable().is_some() {}
+    bench.release(200);
+    assert!(!bench.connections.waits_for_gate(0) && bench.gate.room() > 0);
+    assert_eq!(bench.connections.next_readable(), Some(0), "its requests are read again");
+    // Now that it may be read it counts.
+    bench.queue(0, None);
+    assert!(bench.is_slow(0));
+}
+
+#[test]
+fn when_memory_is_short_who_leaves_more_than_its_own_unread_for_long_is_ended_and_others_are_not() {
+    let mut bench = Bench::new(8 << 20);
+    let floor_bytes = bench.connections.pool.floor_bytes();
+    let (hoarder, modest) = (0, 1);
+    let look = |bench: &mut Bench, now_ns: u64| {
+        [hoarder, modest].map(|index| {
+            bench.connections.look_for_hoarding(index, at(now_ns));
+            bench.is_slow(index)
+        })
+    };
+    // Nothing leaves: the sockets are full.
+    for index in [hoarder, modest] {
+        bench.connections.get_mut(index).unwrap().writable = false;
+        while bench.connections.get(index).unwrap().queued_bytes() + FRAME.len() <= floor_bytes {
+            bench.queue(index, None);
+        }
+    }
+    assert_eq!(look(&mut bench, 10), [false, false]);
+    (0..64).for_each(|_| bench.queue(hoarder, None));
+    assert_eq!(look(&mut bench, 10 * LINGER_NS), [false, false], "there is memory for all");
+    while !bench.connections.pool.has_less_than_one_in(2) {
+        bench.queue(hoarder, None);
+    }
+    assert_eq!(look(&mut bench, 10 + LINGER_NS), [false, false], "not for long enough");
+    assert_eq!(look(&mut bench, 11 + LINGER_NS), [true, false]);
+}
+
+#[test]
+fn a_long_answer_stays_within_the_floor_of_its_connection() {
+    let mut bench = Bench::new(8 << 20);
+    let floor_bytes = bench.connections.pool.floor_bytes();
+    bench.connections.get_mut(0).unwrap().writable = false;
+    while bench.connections.has_room(0, FRAME.len()) {
+        bench.queue(0, None);
+    }
+    assert_eq!(bench.connections.get(0).unwrap().queued_bytes(), floor_bytes);
+    assert!(!bench.connections.pool.has_less_than_one_in(1), "nothing that is shared was taken");
+    assert!(bench.connections.has_room(1, floor_bytes));
+}
