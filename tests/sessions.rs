@@ -27,3 +27,5 @@ mod logon;
 mod many;
 #[path = "sessions/resume.rs"]
 mod resume;
+#[path = "sessions/synced.rs"]
+mod synced;

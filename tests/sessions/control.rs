@@ -13,7 +13,7 @@ use tradecore_protocol::messages::{
 };
 use tradecore_protocol::wire::{U16, U32, U64};
 
-use super::host::{ADMIN, DROP_COPY, Host, Setup, wait_for};
+use super::host::{ADMIN, CLASSES, DROP_COPY, Host, MARKET_DATA, Setup, wait_for};
 use super::peer::{Identity, Peer, Said, frame_of, reason, rejected, resting};
 
 fn drop_copy(host: &Host) -> Peer {
@@ -246,9 +246,14 @@ fn an_order_with_the_flag_is_canceled_when_the_connection_is_lost_whatever_the_m
 
 #[test]
 fn a_peer_that_does_not_read_is_sent_away_alone_and_reads_its_reports_at_its_next_logon() {
+    CLASSES.into_iter().for_each(check_slow_peer);
+}
+
+fn check_slow_peer(durability: &'static str) {
     let host = Host::start_with(&Setup {
         listen: "close_linger_ms = 60000",
-        session: "outbound_bytes_max = 65536",
+        durability,
+        session: "outbound_bytes_max = 131072",
         ..Setup::default()
     });
     let mut other = Peer::live(&host, 2);
@@ -635,4 +640,38 @@ fn a_drop_copy_sees_every_report_of_every_session_in_one_stream_of_its_own_that_
     let live = copy.next_told();
     assert_eq!(live.header.seq, told.len() as u64 + 1);
     assert_eq!(live.read::<RequestReject>().unwrap().er_flags, er_flags::DROP_COPY);
+}
+
+#[test]
+fn a_drop_copy_that_does_not_read_is_sent_away_and_the_others_miss_nothing() {
+    const SEGMENTS: u64 = 40;
+    const REPORTS: u64 = 100;
+    CLASSES.into_iter().for_each(|durability| {
+        let host = Host::start_with(&Setup {
+            durability,
+            listen: "close_linger_ms = 60000",
+            session: "outbound_bytes_max = 131072",
+            drop_copies_more: 2,
+            ..Setup::default()
+        });
+        let copy = |session_id| Identity { role: Role::DropCopy, ..Identity::of(session_id) };
+        let mut slow = Peer::connect_unix(&host);
+        slow.log_on(&copy(DROP_COPY));
+        // Those behind it in the order of their logons.
+        let mut copies = [1, 2].map(|nth| Peer::live_as(&host, &copy(MARKET_DATA + nth)));
+        let mut peer = Peer::live(&host, 1);
+        for first in (1..=SEGMENTS * REPORTS).step_by(REPORTS as usize) {
+            let seqs = first..first + REPORTS;
+            let segment: Vec<u8> = seqs.clone().flat_map(|seq| frame_of(seq, 0, &rejected(seq))).collect();
+            peer.send_bytes(&segment);
+            for reader in std::iter::once(&mut peer).chain(&mut copies) {
+                let numbers: Vec<u64> = seqs.clone().map(|_| reader.next_told().header.seq).collect();
+                assert_eq!(numbers, seqs.clone().collect::<Vec<_>>(), "{durability}");
+            }
+        }
+        let (said, terminate) = slow.read_to_terminate();
+        assert_eq!(reason(terminate.reason), Reason::SlowConsumer);
+        let seen: Vec<u64> = said.iter().map(|said| said.header.seq).filter(|seq| *seq != 0).collect();
+        assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
+    });
 }

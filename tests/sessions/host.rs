@@ -33,20 +33,26 @@ impl Drop for Host {
     }
 }
 
-/// What differs between the gateways of the tests: lines of `[listen]`, of `[session]` and of `[venue.exchange]`, further
-/// sessions, and further sections.
+/// The durability classes that a gateway can have, the default first.
+pub const CLASSES: [&str; 2] = ["synced", "journaled"];
+
+/// What differs between the gateways of the tests: the durability class, lines of `[listen]`, of `[session]` and of
+/// `[venue.exchange]`, further sessions, and further sections.
 pub struct Setup {
+    pub durability: &'static str,
     pub listen: &'static str,
     pub session: &'static str,
     pub exchange: &'static str,
     pub traders_more: u32,
+    pub drop_copies_more: u32,
     pub sections: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
+        let [durability, _] = CLASSES;
         let exchange = r#"instruments = [{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }]"#;
-        Self { listen: "", session: "", exchange, traders_more: 0, sections: "" }
+        Self { durability, listen: "", session: "", exchange, traders_more: 0, drop_copies_more: 0, sections: "" }
     }
 }
 
@@ -58,7 +64,7 @@ id = 1
 environment = "virtual"
 data_dir = "data"
 hot_dir = "hot"
-durability = "journaled"
+durability = "{}"
 idle = "park"
 orders_max = 4096
 
@@ -106,6 +112,7 @@ initial_cash = "1000000"
 position_max = "100"
 open_orders_max = 4000
 "#,
+        setup.durability,
         setup.listen,
         setup.session,
         env!("CARGO_MANIFEST_DIR"),
@@ -120,6 +127,7 @@ open_orders_max = 4000
     session(DROP_COPY, "drop_copy");
     session(MARKET_DATA, "market_data");
     (0..setup.traders_more).for_each(|nth| session(MARKET_DATA + 1 + nth, "trade"));
+    (0..setup.drop_copies_more).for_each(|nth| session(MARKET_DATA + 1 + setup.traders_more + nth, "drop_copy"));
     text.push_str(setup.sections);
     text
 }
@@ -179,6 +187,12 @@ impl Host {
             let is_ready = ack.broker_status == BrokerStatus::Ready.raw();
             is_ready.then(|| peer.wait_for_quote())
         });
+    }
+
+    /// Follows what of the journal of the gateway survives power loss.
+    pub fn synced(&self) -> tradecore_journal::Reader {
+        let until = tradecore_journal::Until::Synced;
+        tradecore_journal::Reader::open(&self.dir.path().join("data/journal"), 1, until).expect("a live journal")
     }
 
     fn addresses(&self) -> Vec<String> {

@@ -10,7 +10,7 @@ use tradecore_protocol::messages::{
 };
 use tradecore_protocol::wire::{I64, U32, U64};
 
-use super::host::{Host, Setup, wait_for};
+use super::host::{CLASSES, Host, Setup, wait_for};
 use super::peer::{Identity, Peer, Said, frame_of, reason, rejected, resting};
 
 fn resend(request_id: u64, from_seq: u64, count: u32) -> ResendRequest {
@@ -42,7 +42,11 @@ fn content(said: &Said) -> (u64, &[u8]) {
 
 #[test]
 fn after_every_prefix_of_a_conversation_the_rest_comes_once_in_order_and_as_it_was_also_after_a_crash() {
-    let mut host = Host::trading(&Setup::default());
+    CLASSES.into_iter().for_each(check_every_prefix);
+}
+
+fn check_every_prefix(durability: &'static str) {
+    let mut host = Host::trading(&Setup { durability, ..Setup::default() });
     let mut peer = Peer::live(&host, 1);
     let mut seq = 0;
     let mut send = |bytes: &dyn Fn(u64) -> Vec<u8>| {
@@ -85,8 +89,12 @@ fn after_every_prefix_of_a_conversation_the_rest_comes_once_in_order_and_as_it_w
 
 #[test]
 fn reports_that_are_on_their_way_when_the_connection_breaks_come_once_each_afterwards() {
+    CLASSES.into_iter().for_each(check_broken_line);
+}
+
+fn check_broken_line(durability: &'static str) {
     const ROUNDS: u64 = 8;
-    let host = Host::trading(&Setup::default());
+    let host = Host::trading(&Setup { durability, ..Setup::default() });
     let mut seen: Vec<u64> = vec![];
     for round in 1..=ROUNDS + 1 {
         let mut peer = Peer::connect(&host);
@@ -110,8 +118,12 @@ fn reports_that_are_on_their_way_when_the_connection_breaks_come_once_each_after
 
 #[test]
 fn new_orders_wait_for_the_end_of_the_replay_and_cancels_do_not() {
+    CLASSES.into_iter().for_each(check_orders_during_a_replay);
+}
+
+fn check_orders_during_a_replay(durability: &'static str) {
     const REPORTS: u64 = 20_000;
-    let host = Host::trading(&Setup { session: "outbound_bytes_max = 65536", ..Setup::default() });
+    let host = Host::trading(&Setup { durability, session: "outbound_bytes_max = 131072", ..Setup::default() });
     let mut peer = Peer::connect(&host);
     peer.log_on(&Identity::of(1));
     peer.expect::<ReplayComplete>();
@@ -169,7 +181,11 @@ fn a_resend_brings_what_was_asked_for_and_nothing_else_before_live_reports_go_on
 
 #[test]
 fn reports_that_come_up_during_a_resend_follow_it_in_their_order() {
-    let host = Host::start();
+    CLASSES.into_iter().for_each(check_reports_during_a_resend);
+}
+
+fn check_reports_during_a_resend(durability: &'static str) {
+    let host = Host::start_with(&Setup { durability, ..Setup::default() });
     let mut peer = Peer::live(&host, 1);
     make_reports(&mut peer, 10);
     let segment = [frame_of(0, 0, &resend(1, 2, 3)), frame_of(11, 0, &rejected(11)), frame_of(0, 0, &resend(2, 1, 1))];
@@ -294,8 +310,12 @@ fn numbers_out_of_order_end_the_session_with_their_reason() {
 
 #[test]
 fn a_replay_that_is_not_read_holds_no_other_up() {
+    CLASSES.into_iter().for_each(check_unread_replay);
+}
+
+fn check_unread_replay(durability: &'static str) {
     const REPORTS: u64 = 6_000;
-    let host = Host::start_with(&Setup { session: "outbound_bytes_max = 65536", ..Setup::default() });
+    let host = Host::start_with(&Setup { durability, session: "outbound_bytes_max = 131072", ..Setup::default() });
     for session_id in [1, 2, 3] {
         let mut peer = Peer::live(&host, session_id);
         for first in (1..=REPORTS).step_by(200) {
