@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 
 use tradecore::config::Config;
 use tradecore::daemon::{self, Stop};
-use tradecore_client::protocol::fields::{ExecType, Side, Tif};
-use tradecore_client::protocol::messages;
+use tradecore_client::protocol::fields::{ExecType, Role, Side, Tif};
+use tradecore_client::protocol::{Reason, messages};
 use tradecore_client::{Address, Client, Event, NewOrder, Options, px, qty};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-/// Until everything that grows once has grown.
-const WARM_UP: u64 = 2_000;
 const ORDERS: u64 = 100_000;
 /// Orders on their way at once.
 const WINDOW: u64 = 200;
+/// Orders that are replaced.
+const REPLACES: u64 = 500;
+/// Orders of a session whose connection ends before it reads.
+const MISSED: u64 = 200;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls to the allocator by the thread that is watched.
 static CALLS: AtomicU64 = AtomicU64::new(0);
@@ -59,7 +62,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn config() -> String {
+fn config(durability: &str) -> String {
     format!(
         r#"
 [core]
@@ -67,7 +70,7 @@ id = 1
 environment = "virtual"
 data_dir = "data"
 hot_dir = "hot"
-durability = "journaled"
+durability = "{durability}"
 idle = "yield"
 
 [listen]
@@ -76,6 +79,10 @@ tcp = ""
 
 [session]
 throttle_rate = 0
+outbound_bytes_max = 131072
+
+[journal]
+first_segment_mib = 64
 
 [broker]
 kind = "paper"
@@ -85,7 +92,7 @@ listen = []
 log_dir = "venue"
 
 [venue.capture]
-paths = ["{}"]
+paths = ["{capture}"]
 loop = true
 
 [venue.exchange]
@@ -116,8 +123,26 @@ key_id = "k"
 secret_file = "key"
 role = "trade"
 accounts = [1]
+
+[[sessions]]
+id = 2
+key_id = "k"
+secret_file = "key"
+role = "trade"
+
+[[sessions]]
+id = 3
+key_id = "k"
+secret_file = "key"
+role = "drop_copy"
+
+[[sessions]]
+id = 4
+key_id = "k"
+secret_file = "key"
+role = "drop_copy"
 "#,
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/btcusdt.gz").display()
+        capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/btcusdt.gz").display()
     )
 }
 
@@ -162,12 +187,64 @@ fn trade(client: &mut Client, total: u64) -> (u64, u64) {
     (filled, refused)
 }
 
-#[test]
-fn the_loop_allocates_nothing_over_a_hundred_thousand_orders() {
+/// Polls until a report of this type comes.
+fn wait_for(client: &mut Client, exec_type: ExecType) {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match client.poll(PATIENCE).expect("connected") {
+            Some(Event::Exec(report)) if report.exec_type == exec_type.raw() => return,
+            Some(Event::Reject(reject)) => panic!("{exec_type:?} expected: {reject:?}"),
+            _ => {}
+        }
+    }
+    panic!("waited in vain for {exec_type:?}");
+}
+
+/// Polls until the gateway refuses with this reason.
+fn wait_for_refusal(client: &mut Client, reason: Reason) {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(Event::Reject(reject)) = client.poll(PATIENCE).expect("connected") {
+            assert_eq!(reject.reason.get(), reason.raw());
+            return;
+        }
+    }
+    panic!("waited in vain for {reason:?}");
+}
+
+/// What else a session does: it subscribes, asks, replaces, and is refused.
+fn do_everything_else(client: &mut Client) {
+    let size = qty("0.001").expect("exact");
+    let [low, lower] = ["20000", "19000"].map(|text| px(text).expect("exact"));
+    client.subscribe(1).expect("sent");
+    for _ in 0..REPLACES {
+        let id = client.new_order(&NewOrder::limit(1, 1, Side::Buy, size, low)).expect("sent");
+        wait_for(client, ExecType::New);
+        client.replace(id, lower, size).expect("sent");
+        wait_for(client, ExecType::Replaced);
+        client.cancel(id).expect("sent");
+        wait_for(client, ExecType::Canceled);
+    }
+    let asks = [Client::positions, Client::accounts, Client::open_orders, Client::fills, Client::instruments];
+    for ask in asks {
+        ask(client).expect("sent");
+        while !matches!(client.poll(PATIENCE).expect("connected").expect("an answer in time"), Event::QueryEnd(_)) {}
+    }
+    let mut quotes = 0;
+    while quotes < 3 {
+        quotes += u64::from(matches!(client.poll(PATIENCE).expect("connected"), Some(Event::Quote(_))));
+    }
+    client.new_order(&NewOrder::limit(9, 1, Side::Buy, size, low)).expect("sent");
+    wait_for_refusal(client, Reason::InstrumentUnknown);
+    client.cancel(tradecore_client::protocol::fields::ClOrdId(1)).expect("sent");
+    wait_for_refusal(client, Reason::UnknownOrder);
+}
+
+fn watch_a_hundred_thousand_orders(durability: &str, orders: u64) {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir_all(dir.path().join("data")).expect("made");
-    std::fs::write(dir.path().join("gateway.toml"), config()).expect("written");
+    std::fs::write(dir.path().join("gateway.toml"), config(durability)).expect("written");
     std::fs::write(dir.path().join("key"), SECRET).expect("written");
     std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600)).expect("set");
     let config = Config::load(&dir.path().join("gateway.toml"), std::iter::empty()).expect("a configuration");
@@ -185,17 +262,49 @@ fn the_loop_allocates_nothing_over_a_hundred_thousand_orders() {
         std::thread::yield_now();
     }
     let address = Address::Unix(dir.path().join("gateway.sock"));
-    let mut client = Client::connect(Options::new(address.clone(), 1, "k", SECRET)).expect("logs on");
-    trade(&mut client, WARM_UP);
+    let options = |session_id: u32| Options::new(address.clone(), session_id, "k", SECRET);
+    let mut client = Client::connect(options(1)).expect("logs on");
     assert!(CALLS.load(Ordering::Relaxed) > 0, "the start was watched");
     let before = CALLS.load(Ordering::Relaxed);
-    let (filled, refused) = trade(&mut client, ORDERS);
-    assert!(filled > ORDERS / 4 && refused < ORDERS / 10, "{filled} filled, {refused} refused");
-    // A connection that comes and goes costs nothing either.
+    // Two that do not read what they are told, and are sent away in the middle of it.
+    let mut copies = [3, 4]
+        .map(|session_id| Client::connect(Options { role: Role::DropCopy, ..options(session_id) }).expect("logs on"));
+    // Until the broker is ready and the market has a price.
+    while trade(&mut client, 2).0 == 0 {
+        assert!(Instant::now() < deadline, "orders pass");
+    }
+    let (filled, refused) = trade(&mut client, orders);
+    assert!(filled > orders / 4 && refused < orders / 10, "{filled} filled, {refused} refused");
+    for copy in &mut copies {
+        while !matches!(copy.poll(PATIENCE).expect("recovers"), Some(Event::Disconnected { .. })) {}
+    }
+    do_everything_else(&mut client);
+    // A connection that comes and goes costs nothing either, nor does a replay of what it has missed.
     client.logout();
-    let mut client = Client::connect(Options::new(address, 1, "k", SECRET)).expect("logs on again");
+    let mut client = Client::connect(options(1)).expect("logs on again");
     trade(&mut client, 10);
-    assert_eq!(CALLS.load(Ordering::Relaxed) - before, 0, "calls of the allocator on the loop");
+    let kept = || Options { state_path: Some(dir.path().join("algo")), ..options(2) };
+    let mut unread = Client::connect(kept()).expect("logs on");
+    let size = qty("0.001").expect("exact");
+    let order = NewOrder { tif: Tif::Ioc, ..NewOrder::limit(1, 1, Side::Buy, size, px("20000").expect("exact")) };
+    for _ in 0..MISSED {
+        unread.new_order(&order).expect("sent");
+    }
+    drop(unread);
+    let mut again = Client::connect(kept()).expect("logs on again");
+    let mut told = 0;
+    while told < MISSED {
+        let event = again.poll(PATIENCE).expect("connected").expect("a report in time");
+        told += u64::from(matches!(event, Event::Exec(_)));
+    }
+    assert_eq!(CALLS.load(Ordering::Relaxed) - before, 0, "calls of the allocator on the loop, {durability}");
     stop.ask();
     gateway.join().expect("no panic").expect("a clean stop");
+}
+
+// One test: what is counted is counted for the whole process.
+#[test]
+fn the_loop_allocates_nothing_over_a_hundred_thousand_orders_in_any_class() {
+    watch_a_hundred_thousand_orders("journaled", ORDERS);
+    watch_a_hundred_thousand_orders("synced", ORDERS / 10);
 }
