@@ -50,10 +50,15 @@ const REPORTS_PER_FRAME: usize = 4;
 /// report for each order that it changes. The sockets ask for more, so that they wait first.
 const DECISIONS_AHEAD: usize = FRAMES_PER_READ / REPORTS_PER_FRAME;
 
-/// Places that a gate needs when there are `drop_copies` connections that get every report: room for a read, twice.
+/// Reports of this many decisions, for the session of each and for `drop_copies` connections that get every report.
+const fn reports_max(decisions: usize, drop_copies: usize) -> usize {
+    decisions.saturating_mul(REPORTS_PER_FRAME).saturating_mul(drop_copies.saturating_add(1))
+}
+
+/// Places that a gate needs with so many drop copies: room for a read, twice.
 #[must_use]
 pub const fn gate_frames_min(drop_copies: usize) -> usize {
-    FRAMES_PER_READ.saturating_mul(REPORTS_PER_FRAME).saturating_mul(drop_copies.saturating_add(1)).saturating_mul(2)
+    reports_max(FRAMES_PER_READ, drop_copies).saturating_mul(2)
 }
 
 /// Numbers that the loop works by; `docs/config.md` explains those that are configured.

@@ -6,7 +6,7 @@ use tradecore_protocol::frame::{Frame, encode, next_client_frame};
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{Now, REPLY_BYTES_MAX, ServerAction, Step};
 
-use super::{FRAMES_PER_READ, Gateway, REPORTS_PER_FRAME};
+use super::{FRAMES_PER_READ, Gateway, reports_max};
 use crate::egress::report::REPORT_BYTES_MAX;
 use crate::queries;
 use crate::session::Connection;
@@ -200,9 +200,7 @@ impl Gateway {
 
     /// Room for the reports of this many decisions, in every stream that gets them.
     pub(super) fn has_room_for_reports_of(&self, decisions: usize) -> bool {
-        let streams = self.drop_copies.len().saturating_add(1);
-        let reports = decisions.saturating_mul(REPORTS_PER_FRAME).saturating_mul(streams);
-        self.gate.room() >= reports && !self.connections.is_crowded()
+        self.gate.room() >= reports_max(decisions, self.drop_copies.len()) && !self.connections.is_crowded()
     }
 
     /// The session rules have refused a message: a session that goes on like that is ended.

@@ -289,3 +289,12 @@ fn when_the_gate_is_half_full_new_orders_are_refused_and_cancels_still_leave() {
     core.cancel(resting).expect("taken");
     assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
 }
+
+#[test]
+fn a_gate_has_room_for_a_read_and_all_that_is_taken_behind_it_with_any_number_of_drop_copies() {
+    for drop_copies in [0, 1, 8, 1_024] {
+        let read = reports_max(FRAMES_PER_READ, drop_copies);
+        assert_eq!(read, FRAMES_PER_READ * REPORTS_PER_FRAME * (1 + drop_copies));
+        assert!(gate_frames_min(drop_copies) >= read + reports_max(DECISIONS_AHEAD, drop_copies));
+    }
+}

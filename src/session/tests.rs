@@ -93,10 +93,10 @@ fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_w
     let mut taken = vec![0; 64 * FRAME.len()];
     for _ in 0..100 {
         (0..64).for_each(|_| bench.queue(prompt, None));
+        assert!(!bench.is_slow(prompt));
         bench.flush();
         bench.peers[prompt as usize].read_exact(&mut taken).unwrap();
         bench.connections.get_mut(prompt).unwrap().writable = true;
-        assert!(!bench.is_slow(prompt));
     }
     let mut ended = vec![];
     while let Some(index) = bench.connections.next_slow() {
@@ -178,6 +178,7 @@ fn a_long_answer_stays_within_the_floor_of_its_connection() {
     bench.connections.get_mut(0).unwrap().writable = false;
     while bench.connections.has_room(0, FRAME.len()) {
         bench.queue(0, None);
+        assert!(!bench.is_slow(0));
     }
     assert_eq!(bench.connections.get(0).unwrap().queued_bytes(), floor_bytes);
     assert!(!bench.connections.pool.has_less_than_one_in(1), "nothing that is shared was taken");
