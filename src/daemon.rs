@@ -126,7 +126,8 @@ fn ids_per_client_epoch(config: &Config) -> u32 {
 }
 
 fn pool_chunks(pool_mib: u64) -> u32 {
-    u32::try_from((pool_mib << 20) / CHUNK_BYTES as u64).unwrap_or(u32::MAX)
+    const CHUNKS_PER_MIB: u64 = (1 << 20) / CHUNK_BYTES as u64;
+    u32::try_from(pool_mib.saturating_mul(CHUNKS_PER_MIB)).unwrap_or(u32::MAX)
 }
 
 /// A drop copy doubles what one decision makes: there is room for those that the configuration knows.

@@ -1,4 +1,4 @@
-#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used)]
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use tradecore_protocol::fields::Environment;
 
 use super::*;
+use crate::egress::gate::Gate;
 
 const FRAME: [u8; 1024] = [7; 1024];
 const CONNECTIONS: u32 = 8;
@@ -26,15 +27,15 @@ struct Bench {
 
 impl Bench {
     fn new(outbound_bytes_max: usize) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = Listener::unix(&dir.path().join("socket")).unwrap();
+        let dir = tempfile::tempdir().expect("works");
+        let listener = Listener::unix(&dir.path().join("socket")).expect("works");
         let bounds = Bounds {
             connections_max: CONNECTIONS,
             outbound_bytes_max,
             pool_chunks: POOL_CHUNKS,
             close_linger_ns: LINGER_NS,
         };
-        let connections = Connections::new(bounds, vec![listener]).unwrap();
+        let connections = Connections::new(bounds, vec![listener]).expect("works");
         let mut bench = Self { connections, gate: Gate::new(100_000), peers: vec![], dir };
         (0..CONNECTIONS).for_each(|_| bench.connect());
         bench
@@ -51,7 +52,7 @@ impl Bench {
             heartbeat_min_ms: 1,
             heartbeat_max_ms: 1,
         };
-        self.peers.push(UnixStream::connect(self.dir.path().join("socket")).unwrap());
+        self.peers.push(UnixStream::connect(self.dir.path().join("socket")).expect("works"));
         self.connections.accept_ready = true;
         let index = self.connections.accept(&config, || [0; 32], at(0)).expect("room");
         assert_eq!(index as usize + 1, self.peers.len());
@@ -95,8 +96,8 @@ fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_w
         (0..64).for_each(|_| bench.queue(prompt, None));
         assert!(!bench.is_slow(prompt));
         bench.flush();
-        bench.peers[prompt as usize].read_exact(&mut taken).unwrap();
-        bench.connections.get_mut(prompt).unwrap().writable = true;
+        bench.peers[prompt as usize].read_exact(&mut taken).expect("works");
+        bench.connections.get_mut(prompt).expect("works").writable = true;
     }
     let mut ended = vec![];
     while let Some(index) = bench.connections.next_slow() {
@@ -107,12 +108,12 @@ fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_w
     assert_eq!(ended, hoarders.clone().collect::<Vec<_>>());
     for index in hoarders {
         let peer = &mut bench.peers[index as usize];
-        peer.set_nonblocking(true).unwrap();
+        peer.set_nonblocking(true).expect("works");
         let mut told = vec![];
         while bench.connections.get(index).is_some() {
             // It ends when all is taken.
             drop(peer.read_to_end(&mut told));
-            bench.connections.get_mut(index).unwrap().writable = true;
+            bench.connections.get_mut(index).expect("works").writable = true;
             bench.connections.to_write.add(index);
             bench.connections.flush(at(0), &mut |block| drop(block));
         }
@@ -156,8 +157,8 @@ fn when_memory_is_short_who_leaves_more_than_its_own_unread_for_long_is_ended_an
     };
     // Nothing leaves: the sockets are full.
     for index in [hoarder, modest] {
-        bench.connections.get_mut(index).unwrap().writable = false;
-        while bench.connections.get(index).unwrap().queued_bytes() + FRAME.len() <= floor_bytes {
+        bench.connections.get_mut(index).expect("works").writable = false;
+        while bench.connections.get(index).expect("works").queued_bytes() + FRAME.len() <= floor_bytes {
             bench.queue(index, None);
         }
     }
@@ -175,12 +176,12 @@ fn when_memory_is_short_who_leaves_more_than_its_own_unread_for_long_is_ended_an
 fn a_long_answer_stays_within_the_floor_of_its_connection() {
     let mut bench = Bench::new(8 << 20);
     let floor_bytes = bench.connections.pool.floor_bytes();
-    bench.connections.get_mut(0).unwrap().writable = false;
+    bench.connections.get_mut(0).expect("works").writable = false;
     while bench.connections.has_room(0, FRAME.len()) {
         bench.queue(0, None);
         assert!(!bench.is_slow(0));
     }
-    assert_eq!(bench.connections.get(0).unwrap().queued_bytes(), floor_bytes);
+    assert_eq!(bench.connections.get(0).expect("works").queued_bytes(), floor_bytes);
     assert!(!bench.connections.pool.has_less_than_one_in(1), "nothing that is shared was taken");
     assert!(bench.connections.has_room(1, floor_bytes));
 }
