@@ -62,6 +62,20 @@ pub enum DaemonError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] tradecore_journal::OpenError),
+    /// The journal is of another core or environment: an order of it would be asked for under another id, and
+    /// taken for one that never arrived.
+    #[error(
+        "{journal} is of core.id = {}, core.environment = \"{}\", and the configuration says core.id = {}, \
+         core.environment = \"{}\": give each its own core.data_dir", found.0, found.1, configured.0, configured.1
+    )]
+    OtherCore {
+        /// The journal.
+        journal: String,
+        /// Whose it is.
+        found: (u16, String),
+        /// Who starts.
+        configured: (u16, String),
+    },
     /// The replay.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -99,7 +113,7 @@ impl DaemonError {
         match self {
             Self::Config(error) if error.code == Code::Secret => Exit::Credential,
             Self::Definition { reason: tradecore_protocol::Reason::JournalFull, .. } => Exit::JournalNoSpace,
-            Self::Config(_) | Self::Definition { .. } => Exit::Config,
+            Self::Config(_) | Self::Definition { .. } | Self::OtherCore { .. } => Exit::Config,
             Self::Journal(error) => Exit::from(error),
             Self::Replay(ReplayError::Shortened { .. }) => Exit::JournalShortened,
             Self::Replay(ReplayError::Decode { source, .. }) => Exit::from(source),

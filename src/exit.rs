@@ -75,6 +75,7 @@ impl From<&tradecore_journal::OpenError> for Exit {
             E::FormatTooNew { .. } | E::EventTooNew { .. } => Self::JournalTooNew,
             E::MissingHotSegment { .. } => Self::HotSegmentMissing,
             E::NoSpace { .. } => Self::JournalNoSpace,
+            E::OtherCore { .. } => Self::Config,
             E::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Self::JournalNoSpace,
             _ => Self::Io,
         }

@@ -287,6 +287,37 @@ fn a_second_gateway_and_a_damaged_journal_are_refused_with_their_own_codes() {
 }
 
 #[test]
+fn a_journal_of_another_core_or_environment_is_refused_and_not_touched() {
+    let mut gateway = start();
+    gateway.child.kill().expect("killed");
+    gateway.child.wait().expect("gone");
+    let data = gateway.dir.path().join("data/journal");
+    let content = || {
+        let mut files: Vec<_> =
+            std::fs::read_dir(&data).expect("readable").map(|e| e.expect("an entry").path()).collect();
+        files.sort();
+        let files = files.into_iter().filter(|path| path.is_file() && !path.ends_with("LOCK"));
+        files.map(|path| (std::fs::read(&path).expect("readable"), path)).collect::<Vec<_>>()
+    };
+    let before = content();
+    let is_not_touched = || content() == before;
+    for (from, to, named) in [
+        ("id = 1\nenvironment", "id = 2\nenvironment", "core.id = 2"),
+        ("environment = \"virtual\"", "environment = \"paper\"", "core.environment = \"paper\""),
+    ] {
+        write_config(gateway.dir.path(), &config("").replace(from, to));
+        let (code, message) = exit_of(gateway.dir.path());
+        assert_eq!(code, 78, "{message}");
+        assert!(message.contains("is of core.id = 1, core.environment = \"virtual\""), "{message}");
+        assert!(message.contains(named), "{named}: {message}");
+        assert!(is_not_touched(), "{named}: no epoch, no segment, no event");
+    }
+    write_config(gateway.dir.path(), &config(""));
+    gateway.child = spawn(gateway.dir.path());
+    address(&gateway);
+}
+
+#[test]
 fn nothing_is_lost_or_doubled_when_gateway_and_venue_are_killed_under_load() {
     let output = Command::new(BINARY)
         .args(["demo", "--quiet", "--seconds", "8", "--kills", "5", "--venue-kills", "3"])

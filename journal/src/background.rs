@@ -79,6 +79,7 @@ pub(crate) struct Maker<S> {
     pub(crate) dir: PathBuf,
     pub(crate) hot_dir: Option<PathBuf>,
     pub(crate) core: u16,
+    pub(crate) environment: u8,
     pub(crate) epoch: u32,
     pub(crate) next_segno: u64,
     pub(crate) next_bytes: u64,
@@ -97,6 +98,7 @@ impl<S: Storage> Maker<S> {
             segment_bytes: self.next_bytes,
             salt: fresh_salt(),
             created_ns: self.created_ns,
+            environment: self.environment,
         };
         let prepared = segment::prepare(&self.storage, &self.dir, self.hot_dir.as_deref(), header, pace)?;
         self.next_segno = self.next_segno.saturating_add(1);

@@ -105,6 +105,16 @@ pub enum OpenError {
         /// Its version.
         version: u8,
     },
+    /// Written by another core, or by this one in another environment.
+    #[error("{}: the journal of core {core}, environment {environment}", dir.display())]
+    OtherCore {
+        /// The journal.
+        dir: PathBuf,
+        /// Whose it is.
+        core: u16,
+        /// In which environment.
+        environment: u8,
+    },
     /// The hot segment of this boot is gone: what was journaled but not synced would be lost unseen.
     #[error(
         "{}: the hot segment of a journal that was not stopped cleanly is missing; put it back, or remove {} to \

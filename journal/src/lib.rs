@@ -69,6 +69,8 @@ pub struct Config {
     pub hot_dir: Option<PathBuf>,
     /// Core that writes.
     pub core: u16,
+    /// Environment that it writes in, a number of the application's; a journal is of one core in one environment.
+    pub environment: u8,
     /// Length of the first segment, bytes; raised to twice the reserve. Shorter on a full disk.
     pub first_segment_bytes: u64,
     /// Length of the longest segment, bytes.
@@ -95,6 +97,7 @@ impl Config {
             dir: dir.into(),
             hot_dir: None,
             core: 1,
+            environment: 0,
             first_segment_bytes: 4 << 20,
             max_segment_bytes: 64 << 20,
             reserve_bytes: 256 << 10,

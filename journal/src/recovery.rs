@@ -53,6 +53,9 @@ pub(crate) struct Known {
     pub(crate) removed_segno: u64,
     /// Set when a hot copy may be ahead of its segment.
     pub(crate) hot: Option<Marker>,
+    /// Core and environment that start: of another's identities none may be taken for theirs.
+    pub(crate) core: u16,
+    pub(crate) environment: u8,
 }
 
 /// What recovery hands to the start.
@@ -202,6 +205,10 @@ impl<S: Storage> Files<'_, S> {
             Ok(_) | Err(BadHeader::Damaged) => return Err(self.damaged_segment(segno)),
             Err(BadHeader::TooNew(format)) => return Err(OpenError::FormatTooNew { path, format }),
         };
+        let (core, environment) = (header.core, header.environment);
+        if (core, environment) != (self.known.core, self.known.environment) {
+            return Err(OpenError::OtherCore { dir: self.dir.to_owned(), core, environment });
+        }
         Ok(match self.read_hot(segno, &header)? {
             Some(bytes) => Segment { header, bytes, is_hot: true },
             None => Segment { header, bytes, is_hot: false },

@@ -34,7 +34,8 @@ pub const FIELDS: &[(usize, usize, &str, &str)] = &[
     (24, 8, "segment_bytes", "length of the file"),
     (32, 8, "salt", "part of every record's checksum; another for every segment"),
     (40, 8, "created_ns", "when it was made, ns UTC; 0 if unknown"),
-    (48, 8, "", "zero"),
+    (48, 1, "environment", "environment of the core, a number of the application's"),
+    (49, 7, "", "zero"),
     (CRC_AT, 4, "crc", "CRC-32C of the 56 bytes before"),
     (CRC_AT + 4, SEGMENT_HEADER_BYTES - CRC_AT - 4, "", "zero"),
 ];
@@ -56,6 +57,8 @@ pub struct SegmentHeader {
     pub salt: u64,
     /// When it was made, ns UTC; 0 if unknown.
     pub created_ns: u64,
+    /// Environment of the core, a number of the application's.
+    pub environment: u8,
 }
 
 /// Why a header was not accepted.
@@ -88,7 +91,7 @@ impl SegmentHeader {
         put(&self.segment_bytes.to_le_bytes());
         put(&self.salt.to_le_bytes());
         put(&self.created_ns.to_le_bytes());
-        put(&[0; 8]);
+        put(&[self.environment, 0, 0, 0, 0, 0, 0, 0]);
         let crc = crc32c(page.get(..CRC_AT).unwrap_or_default(), &[]);
         if let Some(to) = page.get_mut(CRC_AT..CRC_AT + 4) {
             to.copy_from_slice(&crc.to_le_bytes());
@@ -126,6 +129,7 @@ impl SegmentHeader {
             segment_bytes: u64_at(24),
             salt: u64_at(32),
             created_ns: u64_at(40),
+            environment: u64_at(48) as u8,
         })
     }
 }

@@ -66,6 +66,8 @@ pub(crate) fn start<S: Storage>(
         durable_seq: written_durable.unwrap_or(0),
         removed_segno: Slots::peek(storage, &removed_path(dir)).map_err(io_error)?.unwrap_or(0),
         hot,
+        core: config.core,
+        environment: config.environment,
     };
     let recovered = recovery::recover(storage, config, &known)?;
     let mut report = recovered.report;
@@ -99,6 +101,7 @@ pub(crate) fn start<S: Storage>(
         dir: dir.to_owned(),
         hot_dir: config.hot_dir.clone(),
         core: config.core,
+        environment: config.environment,
         epoch: raised,
         next_segno: recovered.next_segno,
         next_bytes: first_bytes,

@@ -75,6 +75,7 @@ fn golden() -> Vec<u8> {
         segment_bytes: 8192,
         salt: 0x0102_0304_0506_0708,
         created_ns: 1_700_000_000_000_000_000,
+        environment: 3,
     };
     let mut bytes = header.to_bytes().to_vec();
     let records = [

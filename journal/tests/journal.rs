@@ -266,6 +266,18 @@ fn a_durable_watermark_that_is_lost_refuses_the_start_and_touches_nothing() {
 }
 
 #[test]
+fn a_journal_is_of_one_core_in_one_environment() {
+    let place = place();
+    small(&place);
+    let own = config(&place, false);
+    for other in [Config { core: 2, ..own.clone() }, Config { environment: 2, ..own.clone() }] {
+        let error = open(&other).expect_err("refused");
+        assert!(matches!(error, OpenError::OtherCore { core: 1, environment: 0, .. }), "{error}");
+    }
+    assert_eq!(open(&own).expect("opens").report.epoch, 2, "what was refused has raised no epoch");
+}
+
+#[test]
 fn a_newer_format_is_refused() {
     let place = place();
     let (path, _) = small(&place);

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use tradecore_domain::Limits;
 use tradecore_domain::event::{DecodeError, Event};
 use tradecore_journal::{OpenError, Opened, SyncPolicy};
-use tradecore_protocol::fields::Durability;
+use tradecore_protocol::fields::{Durability, Environment};
 
+use super::DaemonError;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::systemd::Notifier;
@@ -15,12 +16,19 @@ use crate::systemd::Notifier;
 ///
 /// # Errors
 /// As the journal says.
-pub(super) fn open(config: &Config, dir: &Path, limits: &Limits, durability: Durability) -> Result<Opened, OpenError> {
+pub(super) fn open(
+    config: &Config,
+    dir: &Path,
+    limits: &Limits,
+    durability: Durability,
+) -> Result<Opened, DaemonError> {
+    let environment = Environment::from(config.core.environment).raw();
     let reserve_bytes = reserve_bytes(limits);
     let max_segment_bytes = (config.journal.max_segment_mib << 20).max(reserve_bytes.saturating_mul(2));
     let opened = tradecore_journal::open(&tradecore_journal::Config {
         hot_dir: hot_root(config, dir, max_segment_bytes),
         core: config.core.id,
+        environment,
         first_segment_bytes: config.journal.first_segment_mib << 20,
         max_segment_bytes,
         reserve_bytes,
@@ -30,12 +38,25 @@ pub(super) fn open(config: &Config, dir: &Path, limits: &Limits, durability: Dur
         on_progress: || Notifier::from_env().start_goes_on(),
         on_prepare: prepared,
         ..tradecore_journal::Config::new(dir)
+    })
+    .map_err(|error| match error {
+        OpenError::OtherCore { dir, core, environment: found } => DaemonError::OtherCore {
+            journal: dir.display().to_string(),
+            found: (core, word_of(found)),
+            configured: (config.core.id, word_of(environment)),
+        },
+        error => error.into(),
     })?;
     if (opened.writer.room() as u64) < reserve_bytes {
         let room = opened.writer.room();
         tracing::warn!(dir = %dir.display(), room, reserve_bytes, "the disk is full: new orders are refused, cancels pass");
     }
     Ok(opened)
+}
+
+/// What the configuration calls an environment.
+fn word_of(environment: u8) -> String {
+    Environment::from_raw(environment).map_or_else(|| environment.to_string(), |known| known.name().to_lowercase())
 }
 
 fn sync_failed(error: &std::io::Error) {
