@@ -49,8 +49,6 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(1);
 const OUTBOX_MAX: u32 = 65_536;
 const GATE_MAX: usize = 262_144;
 const RING_MAX: usize = 16_384;
-/// Fewer ids than this would wear the 65,535 client epochs of a session out.
-const IDS_PER_EPOCH_MIN: u32 = 1_024;
 
 /// Why a daemon did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +112,7 @@ impl DaemonError {
             Self::Config(error) if error.code == Code::Secret => Exit::Credential,
             Self::Definition { reason: tradecore_protocol::Reason::JournalFull, .. } => Exit::JournalNoSpace,
             Self::Config(_) | Self::Definition { .. } | Self::OtherCore { .. } => Exit::Config,
+            Self::Replay(crate::recovery::ReplayError::Limit { .. }) => Exit::Config,
             Self::Journal(error) => Exit::from(error),
             Self::Replay(ReplayError::Shortened { .. }) => Exit::JournalShortened,
             Self::Replay(ReplayError::Decode { source, .. }) => Exit::from(source),
@@ -131,12 +130,6 @@ fn nonce() -> [u8; 32] {
         std::process::abort();
     }
     bytes
-}
-
-/// A session's share of the ids that are remembered, halved: those of its last epoch go as new ones come.
-fn ids_per_client_epoch(config: &Config) -> u32 {
-    let sessions = u32::try_from(config.sessions.len()).unwrap_or(u32::MAX).saturating_mul(2);
-    config.core.ids_max.checked_div(sessions).unwrap_or(0).max(IDS_PER_EPOCH_MIN)
 }
 
 fn pool_chunks(pool_mib: u64) -> u32 {
@@ -231,7 +224,6 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
             throttle_strikes: config.session.throttle_strikes,
             durability_lag_max: config.journal.durability_lag_max,
             durability,
-            ids_max: ids_per_client_epoch(&config),
         },
         server: ServerConfig {
             gateway_id: Text::new(&config.broker.client),

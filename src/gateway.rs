@@ -78,8 +78,6 @@ pub struct Settings {
     pub durability_lag_max: u64,
     /// Class that reports and new orders wait for.
     pub durability: Durability,
-    /// ClOrdIDs after which a client should raise its epoch, told at logon.
-    pub ids_max: u32,
 }
 
 /// Everything the loop owns.

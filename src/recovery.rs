@@ -29,12 +29,25 @@ pub enum ReplayError {
         /// What is wrong with it.
         source: DecodeError,
     },
+    /// It holds more than is configured; nothing of it may be forgotten.
+    #[error("the journal holds {held} {what}, and {key} = {configured}: set {key} to {held} or more")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        held: u64,
+        /// The key of the configuration.
+        key: &'static str,
+        /// Its value.
+        configured: u32,
+    },
 }
 
 /// Folds the whole journal into `state`; how many events there were. `progress` hears of every 65,536th.
 ///
 /// # Errors
-/// The journal cannot be read, or holds an event that this release does not know: the start is refused.
+/// The journal cannot be read, holds an event that this release does not know, or more than the limits of the state
+/// allow: the start is refused.
 pub fn replay(dir: &Path, state: &mut State, progress: &mut dyn FnMut(u64)) -> Result<u64, ReplayError> {
     let mut events: u64 = 0;
     let mut reader = Reader::open(dir, 1, Until::Journaled).map_err(|error| match error {
@@ -52,5 +65,12 @@ pub fn replay(dir: &Path, state: &mut State, progress: &mut dyn FnMut(u64)) -> R
             }
         }
     }
-    Ok(events)
+    let limits = state.limits();
+    [
+        ("open orders", state.open_orders_count().into(), "core.orders_max", limits.orders_max),
+        ("ClOrdIDs", state.ids_count() as u64, "core.ids_max", limits.ids_max),
+    ]
+    .into_iter()
+    .find(|(_, held, _, configured)| *held > u64::from(*configured))
+    .map_or(Ok(events), |(what, held, key, configured)| Err(ReplayError::Limit { what, held, key, configured }))
 }

@@ -114,7 +114,7 @@ wire_enum! {
         StaleRequest = 124,
         /// The client epoch of the ClOrdID is closed.
         ClientEpochClosed = 125,
-        /// The memory for ClOrdIDs of the open client epoch is full.
+        /// The session has used its share of ClOrdIDs of this client epoch: go on in the next one.
         IdsMax = 126,
         /// The replace changes nothing.
         NothingToReplace = 127,

@@ -15,6 +15,7 @@ use crate::session::FLOOR_BYTES_MIN;
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_listen(config)?;
     check_bounds(config)?;
+    check_ids(config)?;
     check_broker(config)?;
     if config.venue.is_some() {
         check_venue_listen(config)?;
@@ -103,11 +104,25 @@ fn check_venue_listen(config: &Config) -> Result<(), ConfigError> {
     })
 }
 
+/// ClOrdIDs of a client epoch of a session, at least: fewer would wear its 65,535 epochs out.
+const IDS_PER_SESSION_MIN: u64 = 128;
+
+/// Every session has its share of ids beside those of open orders.
+fn check_ids(config: &Config) -> Result<(), ConfigError> {
+    let (core, sessions) = (&config.core, config.sessions.len() as u64);
+    let needed = u64::from(core.orders_max).saturating_add(sessions.saturating_mul(IDS_PER_SESSION_MIN));
+    if u64::from(core.ids_max) >= needed {
+        return Ok(());
+    }
+    let problem = format!("is too small for core.orders_max = {} and {sessions} [[sessions]]", core.orders_max);
+    let allowed = format!("{needed} or more: core.orders_max and {IDS_PER_SESSION_MIN} for each session");
+    Err(config.disagreement("core.ids_max", problem, allowed))
+}
+
 /// Bounds of which one is the other's least.
 fn check_bounds(config: &Config) -> Result<(), ConfigError> {
-    let (core, listen, journal, broker) = (&config.core, &config.listen, &config.journal, &config.broker);
+    let (listen, journal, broker) = (&config.listen, &config.journal, &config.broker);
     let pairs = [
-        ("core.ids_max", core.ids_max.into(), "core.orders_max", core.orders_max.into()),
         (
             "listen.heartbeat_max_ms",
             listen.heartbeat_max_ms.into(),

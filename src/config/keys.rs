@@ -36,8 +36,8 @@ section! {
         /// Open orders; further ones are refused with `OrdersMax`. Their memory is taken at start,
         /// and the journal's reserve for them.
         orders_max: u32 = [8_192] in Allowed::Integer(1, 4_194_304), "orders";
-        /// ClOrdIDs of the open client epochs; new orders beyond are refused with `IdsMax`. By default 32 an open
-        /// order, so that ids of closed orders are remembered.
+        /// ClOrdIDs that are remembered: `orders_max`, and of the rest an equal share for each session. New orders
+        /// beyond the share are refused with `IdsMax` until the session opens its next client epoch.
         ids_max: u32 = [262_144] in Allowed::Integer(1, 67_108_864), "ClOrdIDs";
     }
 }

@@ -29,7 +29,7 @@ impl Gateway {
             throttle_rate: self.settings.throttle_rate,
             throttle_burst: self.settings.throttle_burst,
             core_epoch: self.state.epoch(),
-            ids_max: self.settings.ids_max,
+            ids_max: self.state.ids_per_session(),
         };
         let refused = |reason, retry_after_ms| LogonAnswer::Refused { reason, retry_after_ms };
         let answer = if self.draining {

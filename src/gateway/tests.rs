@@ -66,7 +66,6 @@ impl Core {
                 throttle_strikes: 1,
                 durability_lag_max: 1_000,
                 durability: Durability::Synced,
-                ids_max: 64,
             },
             server: ServerConfig {
                 gateway_id: Text::new("test"),

@@ -93,7 +93,6 @@ impl Gated {
                 throttle_strikes: 0,
                 durability_lag_max: 1000,
                 durability: Durability::Synced,
-                ids_max: 100,
             },
             server: ServerConfig {
                 gateway_id: Text::new("tests"),

@@ -88,7 +88,7 @@ layouts! {
         96 throttle_rate: U32, "frames/s", "Sustained rate of client frames; heartbeats and cancels are apart.";
         100 throttle_burst: U32, "frames", "Size of a burst above the rate.";
         104 core_epoch: U32, "epoch", "Start epoch of the core.";
-        108 ids_max: U32, "ids", "ClOrdIDs after which a client should raise its epoch, so that the oldest can be forgotten.";
+        108 ids_max: U32, "ids", "ClOrdIDs of the session in one client epoch: a client goes on in the next one after so many, so that the oldest can be forgotten.";
         112 client_epoch: U16, "epoch", "The client epoch of the session: a ClOrdID of a lower one is refused.";
         114 reserved0: U16, "", "Must be 0.";
         116 reserved1: U32, "", "Must be 0.";

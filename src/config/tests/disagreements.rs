@@ -93,6 +93,16 @@ fn a_pool_that_cannot_hold_every_connection_or_a_few_full_queues_is_refused() {
 }
 
 #[test]
+fn too_few_client_order_ids_for_open_orders_and_sessions_are_refused() {
+    let text = |ids_max: u32| with("[core]\n", &format!("[core]\norders_max = 1000\nids_max = {ids_max}\n"));
+    assert!(parse(&text(1128)).is_ok());
+    let error = parse(&text(1127)).unwrap_err().to_string();
+    let expected = "core.ids_max = 1127: is too small for core.orders_max = 1000 and 1 [[sessions]]; allowed: 1128 or \
+                    more: core.orders_max and 128 for each session";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+#[test]
 fn an_order_bound_below_the_smallest_order_is_refused() {
     check_refused(
         &with("order_qty_max = \"10\"", "order_qty_max = \"0.0001\""),

@@ -16,8 +16,6 @@ pub fn apply(state: &mut State, event: &Event) {
     match event {
         Event::CoreStarted(e) => {
             state.epoch = e.epoch;
-            state.core = e.core;
-            state.environment = e.environment;
             state.next_order = 1;
             state.next_exec = 1;
             state.broker_status = tradecore_protocol::fields::BrokerStatus::Down.raw();
@@ -48,6 +46,7 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::SessionDefined(e) => {
             if let Some(session) = state.sessions.get_mut(meta.session_id as usize) {
                 if !session.is_defined() {
+                    state.sessions_count = state.sessions_count.saturating_add(1);
                     session.ids_head = NIL;
                     session.ids_tail = NIL;
                 }
@@ -228,8 +227,7 @@ fn accept(state: &mut State, meta: &Meta, e: &crate::event::OrderAccepted) {
     state.next_order = counter_of(e.order.order_id).saturating_add(1);
     note_exec(state, e.exec_id);
     count_rate(state, meta);
-    let slot = state.free_orders.pop().unwrap_or(state.slots_used);
-    state.slots_used = state.slots_used.max(slot.saturating_add(1));
+    let slot = state.take_order_place();
     let (session, id) = (meta.session_id, ClOrdId(e.order.cl_ord_id));
     let id_place = remember(state, session, id, e.content_hash, 0, slot, e.order);
     let worst_px = if e.order.px == Px::NONE.0 { e.market_px } else { e.order.px };
@@ -340,7 +338,7 @@ fn remember(
     }
     open_client_epoch(state, session_id, cl_ord_id.epoch());
     reclaim(state);
-    let Some(place) = state.free_ids.pop() else { return NIL };
+    let place = state.take_id_place();
     state.by_cl_ord_id.insert(key, place);
     let entry =
         IdEntry { session_id, next: NIL, content_hash, cl_ord_id: cl_ord_id.0, slot, reason, is_orphan: false, last };
@@ -348,6 +346,7 @@ fn remember(
         *free = entry;
     }
     if let Some(session) = state.sessions.get_mut(session_id as usize) {
+        session.ids = session.ids.saturating_add(1);
         let tail = session.ids_tail;
         session.ids_tail = place;
         match state.ids.get_mut(tail as usize) {
@@ -365,6 +364,7 @@ fn open_client_epoch(state: &mut State, session_id: u32, epoch: u16) {
         return;
     }
     session.client_epoch = epoch;
+    session.ids = 0;
     let (head, tail) = (session.ids_head, session.ids_tail);
     session.ids_head = NIL;
     session.ids_tail = NIL;
@@ -378,8 +378,12 @@ fn open_client_epoch(state: &mut State, session_id: u32, epoch: u16) {
     state.reclaim_tail = tail;
 }
 
+/// A few, and in a full table as many as it takes to free one: each is looked at once in its life.
 fn reclaim(state: &mut State) {
-    for _ in 0..RECLAIMED_PER_ID {
+    for nth in 0.. {
+        if nth >= RECLAIMED_PER_ID && !state.free_ids.is_empty() {
+            return;
+        }
         let place = state.reclaim_head;
         let Some(entry) = state.ids.get_mut(place as usize).filter(|_| place != NIL) else { return };
         state.reclaim_head = entry.next;

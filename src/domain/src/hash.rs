@@ -22,7 +22,25 @@ impl Fnv {
         self.0 = mixed ^ (mixed >> 32);
     }
 
-    pub(crate) fn debug(&mut self, value: &impl core::fmt::Debug) {
+    /// The entries of a table that are not empty, each with its place.
+    pub(crate) fn table<T: Default + PartialEq + core::fmt::Debug>(&mut self, table: &[T]) {
+        let empty = T::default();
+        self.list(table.iter().zip(0_u32..).filter(|(entry, _)| **entry != empty));
+    }
+
+    /// Entries in their order.
+    pub(crate) fn list(&mut self, entries: impl Iterator<Item = impl core::fmt::Debug>) {
+        entries.for_each(|entry| self.debug(&entry));
+        self.number(u64::MAX);
+    }
+
+    /// Places in their order.
+    pub(crate) fn places<'a>(&mut self, places: impl Iterator<Item = &'a u32>) {
+        places.for_each(|place| self.number(u64::from(*place)));
+        self.number(u64::MAX);
+    }
+
+    fn debug(&mut self, value: &impl core::fmt::Debug) {
         let written = core::fmt::write(self, format_args!("{value:?}"));
         debug_assert!(written.is_ok(), "a hash takes everything");
     }

@@ -30,6 +30,15 @@ impl Index {
         }
     }
 
+    /// The same table with room for `capacity` keys.
+    pub(crate) fn grow(&mut self, capacity: u32) {
+        let mut grown = Self::new(capacity);
+        for entry in self.entries.iter().filter(|entry| entry.place != FREE) {
+            grown.insert(entry.key, entry.place);
+        }
+        *self = grown;
+    }
+
     /// Keys in the table.
     #[must_use]
     pub(crate) const fn len(&self) -> usize {

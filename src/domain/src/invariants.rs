@@ -129,6 +129,11 @@ impl State {
         hold("the index holds the ClOrdIDs and nothing else", 0, self.by_cl_ord_id.len() as i128, count)?;
         let free = (self.ids.len() as i128).saturating_sub(count);
         hold("every id is used or free", 0, self.free_ids.len() as i128, free)?;
+        let defined = self.sessions.iter().filter(|session| session.is_defined()).count() as i128;
+        hold("sessions are counted", 0, self.sessions_count, defined)?;
+        for (session, id) in self.sessions.iter().zip(0_u32..).filter(|(session, _)| session.is_defined()) {
+            hold("ids of the open epoch are counted", id.into(), session.ids, self.length_of(session.ids_head))?;
+        }
         let heads = self.sessions.iter().filter(|session| session.is_defined()).map(|session| session.ids_head);
         let listed: i128 = heads.chain([self.reclaim_head]).map(|head| self.length_of(head)).sum();
         let orphans = self.ids.iter().filter(|entry| entry.is_orphan).count() as i128;

@@ -29,6 +29,8 @@ pub struct Session {
     pub is_locked_out: bool,
     /// Open orders.
     pub open_orders: u32,
+    /// ClOrdIDs of the open client epoch.
+    pub(crate) ids: u32,
     pub(crate) ids_head: u32,
     pub(crate) ids_tail: u32,
 }

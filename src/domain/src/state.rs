@@ -99,8 +99,6 @@ pub(crate) struct MassCancelState {
 pub struct State {
     pub(crate) limits: Limits,
     pub(crate) epoch: u32,
-    pub(crate) core: u16,
-    pub(crate) environment: u8,
     pub(crate) next_order: u64,
     pub(crate) next_exec: u64,
     pub(crate) next_report_no: u64,
@@ -118,6 +116,7 @@ pub struct State {
     pub(crate) reclaim_head: u32,
     pub(crate) reclaim_tail: u32,
     pub(crate) sessions: Vec<Session>,
+    pub(crate) sessions_count: u32,
     pub(crate) cod_armed: u32,
     pub(crate) accounts: Vec<Account>,
     pub(crate) positions: Vec<Position>,
@@ -145,8 +144,6 @@ impl State {
         Self {
             limits,
             epoch: 0,
-            core: 0,
-            environment: 0,
             next_order: 1,
             next_exec: 1,
             next_report_no: 1,
@@ -164,6 +161,7 @@ impl State {
             reclaim_head: NIL,
             reclaim_tail: NIL,
             sessions: table(limits.sessions_max),
+            sessions_count: 0,
             cod_armed: 0,
             accounts: table(limits.accounts_max),
             positions: vec![Position::default(); positions as usize],
@@ -179,16 +177,35 @@ impl State {
         }
     }
 
+    /// A free place for an order. A journal may hold more than the limits of now: a replay takes all of it in, and
+    /// the table grows. On the loop `decide` keeps to the limits, and nothing grows.
+    pub(crate) fn take_order_place(&mut self) -> u32 {
+        let slot = self.free_orders.pop().unwrap_or(self.slots_used);
+        self.slots_used = self.slots_used.max(slot.saturating_add(1));
+        if slot as usize >= self.orders.len() {
+            let slots = self.slots_used.saturating_mul(2);
+            self.orders.resize(slots as usize, Order::default());
+            self.by_order_id.grow(slots);
+        }
+        slot
+    }
+
+    /// A free place for a ClOrdID; grows like that of orders.
+    pub(crate) fn take_id_place(&mut self) -> u32 {
+        if self.free_ids.is_empty() {
+            let len = self.ids.len() as u32;
+            let grown = len.saturating_mul(2).max(1);
+            self.ids.resize(grown as usize, IdEntry::default());
+            self.free_ids.extend((len..grown).rev());
+            self.by_cl_ord_id.grow(grown);
+        }
+        self.free_ids.pop().unwrap_or(NIL)
+    }
+
     /// Start epoch; 0 before the first start.
     #[must_use]
     pub const fn epoch(&self) -> u32 {
         self.epoch
-    }
-
-    /// Core and `Environment`, raw, as of the last start.
-    #[must_use]
-    pub const fn identity(&self) -> (u16, u8) {
-        (self.core, self.environment)
     }
 
     /// How much there may be.
@@ -207,6 +224,12 @@ impl State {
     #[must_use]
     pub const fn open_orders_count(&self) -> u32 {
         self.open_orders
+    }
+
+    /// ClOrdIDs that are remembered.
+    #[must_use]
+    pub const fn ids_count(&self) -> usize {
+        self.by_cl_ord_id.len()
     }
 
     /// Kill epoch: raised whenever a kill switch engages.
@@ -315,6 +338,25 @@ impl State {
         }
     }
 
+    /// ClOrdIDs that a session may use of one client epoch: an equal share of those that open orders of closed
+    /// epochs cannot take. With it the table never fills: every id brings more than one of a closed epoch out.
+    #[must_use]
+    pub fn ids_per_session(&self) -> u32 {
+        let shared = self.limits.ids_max.saturating_sub(self.limits.orders_max);
+        shared.checked_div(self.sessions_count).unwrap_or(0).max(1)
+    }
+
+    /// True when an id more of the session can be remembered. One that opens a client epoch can, even in a full
+    /// table (shares shrink when sessions are added), when the epoch that it closes has an id whose order is closed.
+    pub(crate) fn has_room_for_id(&self, session: &Session, cl_ord_id: ClOrdId) -> bool {
+        let is_full = self.by_cl_ord_id.len() >= self.limits.ids_max as usize;
+        if cl_ord_id.epoch() > session.client_epoch {
+            !is_full || session.ids > session.open_orders
+        } else {
+            !is_full && session.ids < self.ids_per_session()
+        }
+    }
+
     /// The next open order at or behind `position` in the order table; `position` moves behind it.
     /// At most `visits` places are looked at: `None` with `position` below the end means "go on later".
     pub fn next_open_order(&self, position: &mut usize, visits: usize) -> Option<&OrderImage> {
@@ -402,44 +444,81 @@ impl State {
         ((self.epoch as u64) << ID_COUNTER_BITS) | counter
     }
 
-    /// A number that two states share only if they are the same: FNV-1a over everything that has a meaning.
+    /// A number that two states share only if they are the same: FNV-1a over everything that has a meaning, each
+    /// entry of a table with its place. A field that is added must be named here to compile.
     #[must_use]
     pub fn hash(&self) -> u64 {
+        let Self {
+            // What may be, not what is.
+            limits: _,
+            epoch,
+            next_order,
+            next_exec,
+            next_report_no,
+            next_mass_cancel,
+            orders,
+            free_orders,
+            slots_used,
+            // Indexes follow from what they lead to.
+            by_order_id: _,
+            closed,
+            executions,
+            open_orders,
+            ids,
+            free_ids,
+            by_cl_ord_id: _,
+            reclaim_head,
+            reclaim_tail,
+            sessions,
+            sessions_count,
+            cod_armed,
+            accounts,
+            positions,
+            instruments,
+            mass_cancels,
+            doubt_search,
+            broker_status,
+            broker_connection_no,
+            broker_cursor,
+            kill_epoch,
+            is_killed,
+            trading_state,
+        } = self;
         let mut hash = crate::hash::Fnv::default();
         for number in [
-            u64::from(self.epoch),
-            u64::from(self.core),
-            self.next_order,
-            self.next_exec,
-            self.next_report_no,
-            self.next_mass_cancel,
-            u64::from(self.open_orders),
-            u64::from(self.slots_used),
-            u64::from(self.cod_armed),
-            u64::from(self.broker_status),
-            self.broker_connection_no,
-            self.broker_cursor,
-            self.kill_epoch,
-            u64::from(self.is_killed),
-            u64::from(self.trading_state),
-            u64::from(self.doubt_search.map_or(NIL, |slot| slot)),
-            u64::from(self.reclaim_head),
-            self.by_cl_ord_id.len() as u64,
+            u64::from(*epoch),
+            *next_order,
+            *next_exec,
+            *next_report_no,
+            *next_mass_cancel,
+            u64::from(*slots_used),
+            u64::from(*open_orders),
+            u64::from(*reclaim_head),
+            u64::from(*reclaim_tail),
+            u64::from(*sessions_count),
+            u64::from(*cod_armed),
+            u64::from(doubt_search.unwrap_or(NIL)),
+            u64::from(*broker_status),
+            *broker_connection_no,
+            *broker_cursor,
+            *kill_epoch,
+            u64::from(*is_killed),
+            u64::from(*trading_state),
         ] {
             hash.number(number);
         }
-        // The rest is hashed by its debug text: slow, exact, and it forgets no field.
-        let used = self.orders.iter().take(self.slots_used as usize);
-        used.for_each(|order| hash.debug(order));
-        self.closed.iter().for_each(|slot| hash.debug(slot));
-        self.free_orders.iter().for_each(|slot| hash.debug(slot));
-        self.executions.iter().for_each(|execution| hash.debug(execution));
-        self.ids.iter().filter(|entry| entry.cl_ord_id != 0).for_each(|entry| hash.debug(entry));
-        self.sessions.iter().filter(|session| session.is_defined()).for_each(|session| hash.debug(session));
-        self.accounts.iter().filter(|account| account.is_defined).for_each(|account| hash.debug(account));
-        self.positions.iter().filter(|position| **position != Position::default()).for_each(|p| hash.debug(p));
-        self.instruments.iter().flatten().for_each(|instrument| hash.debug(instrument));
-        self.mass_cancels.iter().for_each(|mass_cancel| hash.debug(mass_cancel));
+        // Entries are hashed by their debug text: slow, exact, and it forgets no field.
+        hash.table(orders);
+        hash.table(ids);
+        hash.table(sessions);
+        hash.table(accounts);
+        hash.table(positions);
+        hash.table(instruments);
+        hash.places(free_orders.iter());
+        hash.places(free_ids.iter());
+        hash.places(closed.iter());
+        hash.list(executions.iter());
+        hash.list(mass_cancels.iter());
         hash.finish()
     }
 }
@@ -451,4 +530,41 @@ pub struct Known {
     pub order: OrderImage,
     /// Why it was rejected; `None` when it was accepted.
     pub reject_reason: Reason,
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_tells_where_everything_stands() {
+        let base = {
+            let mut state = State::new(Limits { orders_max: 4, ids_max: 8, ..Limits::default() });
+            state.positions[7].qty = 1;
+            state.accounts[1].cash = 5;
+            state.sessions[1].session_epoch = 1;
+            state.ids[0].cl_ord_id = 9;
+            state.closed.extend([1, 23]);
+            state
+        };
+        let changes: &[(&str, fn(&mut State))] = &[
+            ("a position of another instrument", |state| state.positions.swap(7, 8)),
+            ("cash of another account", |state| state.accounts.swap(1, 2)),
+            ("a session of another number", |state| state.sessions.swap(1, 2)),
+            ("an id at another place", |state| state.ids.swap(0, 1)),
+            ("free ids in another order", |state| state.free_ids.swap(0, 1)),
+            ("the end of what is reclaimed", |state| state.reclaim_tail = 0),
+            ("one list of digits cut in two ways", |state| {
+                state.closed.clear();
+                state.closed.extend([12, 3]);
+            }),
+        ];
+        assert_eq!(base.hash(), base.clone().hash());
+        for (what, change) in changes {
+            let mut other = base.clone();
+            change(&mut other);
+            assert_ne!(base.hash(), other.hash(), "{what}");
+        }
+    }
 }

@@ -4,6 +4,8 @@
 
 #[path = "refusals/desk.rs"]
 mod desk;
+#[path = "refusals/ids.rs"]
+mod ids;
 #[path = "refusals/requests.rs"]
 mod requests;
 

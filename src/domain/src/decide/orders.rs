@@ -100,7 +100,7 @@ impl Deciding<'_> {
             }
             return self.reject_order(order, hash, Reason::DuplicateId.into());
         }
-        if self.state.by_cl_ord_id.is_full() {
+        if !self.state.has_room_for_id(session, order.cl_ord_id) {
             return self.refuse(Reason::IdsMax);
         }
         let shaped = match shape(order) {

@@ -45,12 +45,16 @@ impl Desk {
             orders_max,
             closed_kept: 4,
             executions_kept: 4,
-            ids_max: 8,
+            ids_max: 32,
             sessions_max: 2,
             accounts_max: 2,
             instruments_max: 2,
             mass_cancels_max: 1,
         };
+        Self::with(limits, &[SESSION, SessionId(2)])
+    }
+
+    pub(crate) fn with(limits: Limits, sessions: &[SessionId]) -> Self {
         let mut desk = Self {
             state: State::new(limits),
             market: Market::new(2),
@@ -63,14 +67,7 @@ impl Desk {
         };
         desk.system(&Command::StartCore { epoch: 1, core: 1, environment: 3, durability: 1 });
         desk.define();
-        for session_id in [SESSION, SessionId(2)] {
-            desk.system(&Command::DefineSession {
-                session_id,
-                session_epoch: 1,
-                role: Role::Trade,
-                cod_mode: CodMode::None,
-            });
-        }
+        sessions.iter().for_each(|session_id| desk.define_session(*session_id));
         desk.broker(BrokerStatus::Ready);
         desk.quote(100 * ONE, 100 * ONE, NOW);
         desk.step();
@@ -82,6 +79,11 @@ impl Desk {
         let (instrument, account) = (self.instrument, self.account);
         self.system(&Command::DefineInstrument(instrument));
         self.system(&Command::DefineAccount(account));
+    }
+
+    pub(crate) fn define_session(&mut self, session_id: SessionId) {
+        let (role, cod_mode) = (Role::Trade, CodMode::None);
+        self.system(&Command::DefineSession { session_id, session_epoch: 1, role, cod_mode });
     }
 
     pub(crate) fn quote(&mut self, bid_px: i64, ask_px: i64, time_ns: u64) {
