@@ -74,3 +74,6 @@ pub fn replay(dir: &Path, state: &mut State, progress: &mut dyn FnMut(u64)) -> R
     .find(|(_, held, _, configured)| *held > u64::from(*configured))
     .map_or(Ok(events), |(what, held, key, configured)| Err(ReplayError::Limit { what, held, key, configured }))
 }
+
+#[cfg(test)]
+mod tests;
