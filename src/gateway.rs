@@ -284,9 +284,9 @@ impl Gateway {
         let bytes = events
             .iter()
             .fold(0_usize, |sum, event| sum.saturating_add(event.payload_len()).saturating_add(RECORD_OVERHEAD));
-        let space = if adds_risk(command) { Space::Normal } else { Space::Reserve };
+        let (space, otherwise) = space_of(command, events);
         if !self.journal.can_append(bytes, events.len(), space) {
-            return Err(Reason::JournalFull);
+            return Err(otherwise);
         }
         // After this point it must succeed.
         self.committed.clear();
@@ -426,9 +426,59 @@ const STEPS_PER_TURN: usize = 16;
 const FACT_RECORDS: usize = 4;
 const FACT_BYTES: usize = FACT_RECORDS * (tradecore_domain::event::EVENT_BYTES_MAX + RECORD_OVERHEAD);
 
-/// True for commands that a full disk refuses; all others use the reserve.
-const fn adds_risk(command: &Command) -> bool {
-    matches!(command, Command::PlaceOrder(_) | Command::ReplaceOrder(_))
+/// What of the journal's space a decision may use, and what is said when that is full: the reserve is for what takes
+/// risk away and for what has happened. What can be asked for without end must not use it up.
+fn space_of(command: &Command, events: &[Event]) -> (Space, Reason) {
+    match (command, events) {
+        (Command::PlaceOrder(_) | Command::ReplaceOrder(_), _) => (Space::Normal, Reason::JournalFull),
+        // A reject changes nothing: without room it is told all the same, as a refusal.
+        (_, [Event::RequestRejected(event)]) => {
+            (Space::Normal, Reason::from_raw(event.reason).unwrap_or(Reason::JournalFull))
+        }
+        (Command::LogOn { .. }, _) => (Space::HalfReserve, Reason::JournalFull),
+        (_, _) => (Space::Reserve, Reason::JournalFull),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tradecore_domain::command::{CancelOrder, PlaceOrder};
+    use tradecore_domain::event::{CoreStarted, Meta, RequestRejected};
+    use tradecore_protocol::fields::CodMode;
+
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_kept_for_what_takes_risk_away_and_for_what_has_happened() {
+        let reject = Event::from(RequestRejected {
+            meta: Meta::default(),
+            offered: 0,
+            allowed: 0,
+            req_cl_ord_id: 1,
+            orig_cl_ord_id: 2,
+            order_id: 0,
+            reason: Reason::TooLate.raw(),
+            ref_template: 101,
+            ord_status: 0,
+            reserved: [0; 3],
+        });
+        let meta = Meta::default();
+        let some = Event::from(CoreStarted { meta, epoch: 1, core: 1, environment: 3, durability: 1, reserved: 0 });
+        let place = Command::PlaceOrder(PlaceOrder::default());
+        let cancel = Command::CancelOrder(CancelOrder::default());
+        let log_on = Command::LogOn { connection_no: 1, cod_mode: CodMode::None, cod_window_ms: 0 };
+        let end = Command::EndSession { reason: Reason::Logout };
+        for (command, event, expected) in [
+            (place, some, (Space::Normal, Reason::JournalFull)),
+            (cancel, some, (Space::Reserve, Reason::JournalFull)),
+            (cancel, reject, (Space::Normal, Reason::TooLate)),
+            (log_on, some, (Space::HalfReserve, Reason::JournalFull)),
+            (end, some, (Space::Reserve, Reason::JournalFull)),
+            (Command::Step, some, (Space::Reserve, Reason::JournalFull)),
+        ] {
+            assert_eq!(space_of(&command, &[event]), expected, "{command:?}");
+        }
+    }
 }
 
 #[cfg(test)]

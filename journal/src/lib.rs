@@ -75,7 +75,7 @@ pub struct Config {
     pub first_segment_bytes: u64,
     /// Length of the longest segment, bytes.
     pub max_segment_bytes: u64,
-    /// Bytes that only `Space::Reserve` may use.
+    /// Bytes that only `Space::Reserve`, and down to their half `Space::HalfReserve`, may use.
     pub reserve_bytes: u64,
     /// How often the sync thread syncs.
     pub sync: SyncPolicy,

@@ -22,6 +22,8 @@ pub const GROUP_RECORDS_MAX: usize = 256;
 pub enum Space {
     /// Leaves the reserve: what adds risk.
     Normal,
+    /// Uses the reserve down to its half: what may be repeated without end, and costs nobody a risk.
+    HalfReserve,
     /// Uses the reserve: cancels, outcomes, facts of the broker.
     Reserve,
 }
@@ -113,10 +115,12 @@ impl Writer {
             .as_ref()
             .map_or(0, |next| next.map.len().saturating_sub(SEGMENT_HEADER_BYTES).saturating_sub(END_RECORD_BYTES));
         let fits = self.room() >= bytes || next_room >= bytes;
-        match space {
-            Space::Reserve => fits,
-            Space::Normal => fits && self.room().saturating_add(next_room) >= bytes.saturating_add(self.reserve_bytes),
-        }
+        let left = match space {
+            Space::Normal => self.reserve_bytes,
+            Space::HalfReserve => self.reserve_bytes / 2,
+            Space::Reserve => 0,
+        };
+        fits && self.room().saturating_add(next_room) >= bytes.saturating_add(left)
     }
 
     /// Starts a group; its time is never earlier than the last one's.
