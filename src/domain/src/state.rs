@@ -537,6 +537,9 @@ pub struct Known {
 mod tests {
     use super::*;
 
+    /// What is changed, and how.
+    type Change = (&'static str, fn(&mut State));
+
     #[test]
     fn the_hash_tells_where_everything_stands() {
         let base = {
@@ -548,7 +551,7 @@ mod tests {
             state.closed.extend([1, 23]);
             state
         };
-        let changes: &[(&str, fn(&mut State))] = &[
+        let changes: [Change; 7] = [
             ("a position of another instrument", |state| state.positions.swap(7, 8)),
             ("cash of another account", |state| state.accounts.swap(1, 2)),
             ("a session of another number", |state| state.sessions.swap(1, 2)),
