@@ -76,4 +76,5 @@ pub fn replay(dir: &Path, state: &mut State, progress: &mut dyn FnMut(u64)) -> R
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
