@@ -441,45 +441,4 @@ fn space_of(command: &Command, events: &[Event]) -> (Space, Reason) {
 }
 
 #[cfg(test)]
-mod tests {
-    use tradecore_domain::command::{CancelOrder, PlaceOrder};
-    use tradecore_domain::event::{CoreStarted, Meta, RequestRejected};
-    use tradecore_protocol::fields::CodMode;
-
-    use super::*;
-
-    #[test]
-    fn the_reserve_is_kept_for_what_takes_risk_away_and_for_what_has_happened() {
-        let reject = Event::from(RequestRejected {
-            meta: Meta::default(),
-            offered: 0,
-            allowed: 0,
-            req_cl_ord_id: 1,
-            orig_cl_ord_id: 2,
-            order_id: 0,
-            reason: Reason::TooLate.raw(),
-            ref_template: 101,
-            ord_status: 0,
-            reserved: [0; 3],
-        });
-        let meta = Meta::default();
-        let some = Event::from(CoreStarted { meta, epoch: 1, core: 1, environment: 3, durability: 1, reserved: 0 });
-        let place = Command::PlaceOrder(PlaceOrder::default());
-        let cancel = Command::CancelOrder(CancelOrder::default());
-        let log_on = Command::LogOn { connection_no: 1, cod_mode: CodMode::None, cod_window_ms: 0 };
-        let end = Command::EndSession { reason: Reason::Logout };
-        for (command, event, expected) in [
-            (place, some, (Space::Normal, Reason::JournalFull)),
-            (cancel, some, (Space::Reserve, Reason::JournalFull)),
-            (cancel, reject, (Space::Normal, Reason::TooLate)),
-            (log_on, some, (Space::HalfReserve, Reason::JournalFull)),
-            (end, some, (Space::Reserve, Reason::JournalFull)),
-            (Command::Step, some, (Space::Reserve, Reason::JournalFull)),
-        ] {
-            assert_eq!(space_of(&command, &[event]), expected, "{command:?}");
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 #![allow(clippy::arithmetic_side_effects)]
 
 use tradecore_domain::command::{CancelOrder, PlaceOrder};
-use tradecore_domain::event::{AccountDefined, InstrumentDefined, Meta};
+use tradecore_domain::event::{AccountDefined, CoreStarted, InstrumentDefined, Meta, RequestRejected};
 use tradecore_domain::{Known, Limits, market::Quote};
 use tradecore_journal::{Closer, Config, Opened};
 use tradecore_protocol::fields::{
@@ -295,5 +295,37 @@ fn a_gate_has_room_for_a_read_and_all_that_is_taken_behind_it_with_any_number_of
         let read = reports_max(FRAMES_PER_READ, drop_copies);
         assert_eq!(read, FRAMES_PER_READ * REPORTS_PER_FRAME * (1 + drop_copies));
         assert!(gate_frames_min(drop_copies) >= read + reports_max(DECISIONS_AHEAD, drop_copies));
+    }
+}
+
+#[test]
+fn the_reserve_is_kept_for_what_takes_risk_away_and_for_what_has_happened() {
+    let reject = Event::from(RequestRejected {
+        meta: Meta::default(),
+        offered: 0,
+        allowed: 0,
+        req_cl_ord_id: 1,
+        orig_cl_ord_id: 2,
+        order_id: 0,
+        reason: Reason::TooLate.raw(),
+        ref_template: 101,
+        ord_status: 0,
+        reserved: [0; 3],
+    });
+    let meta = Meta::default();
+    let some = Event::from(CoreStarted { meta, epoch: 1, core: 1, environment: 3, durability: 1, reserved: 0 });
+    let place = Command::PlaceOrder(PlaceOrder::default());
+    let cancel = Command::CancelOrder(CancelOrder::default());
+    let log_on = Command::LogOn { connection_no: 1, cod_mode: CodMode::None, cod_window_ms: 0 };
+    let end = Command::EndSession { reason: Reason::Logout };
+    for (command, event, expected) in [
+        (place, some, (Space::Normal, Reason::JournalFull)),
+        (cancel, some, (Space::Reserve, Reason::JournalFull)),
+        (cancel, reject, (Space::Normal, Reason::TooLate)),
+        (log_on, some, (Space::HalfReserve, Reason::JournalFull)),
+        (end, some, (Space::Reserve, Reason::JournalFull)),
+        (Command::Step, some, (Space::Reserve, Reason::JournalFull)),
+    ] {
+        assert_eq!(space_of(&command, &[event]), expected, "{command:?}");
     }
 }
