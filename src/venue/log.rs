@@ -12,7 +12,7 @@ use super::text::Name;
 use crate::systemd::Notifier;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use tradecore_protocol::fields::{Px, Qty, Side};
 
@@ -92,9 +92,10 @@ impl VenueLog {
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(io_error)?;
         let mut report = LogReport::default();
         let manager = Notifier::from_env();
-        let whole_bytes = for_each_group(&file, &path, |group| {
-            report.groups = report.groups.saturating_add(1);
-            if report.groups.is_multiple_of(GROUPS_PER_STEP) {
+        let mut applied: u64 = 0;
+        let whole_bytes = for_each_group(&file, &path, &mut report.groups, |group| {
+            applied = applied.saturating_add(1);
+            if applied.is_multiple_of(GROUPS_PER_STEP) {
                 manager.start_goes_on();
             }
             exchange.apply_group(&group);
@@ -161,10 +162,11 @@ fn lock(path: &Path) -> Result<File, LogError> {
     }
 }
 
-/// Calls `each` with every whole line's group; returns the bytes of whole lines.
-fn for_each_group(file: &File, path: &Path, mut each: impl FnMut(Group)) -> Result<u64, LogError> {
+/// Calls `each` with the group of every whole line from where `file` stands, which is behind line `number`, and
+/// counts on; returns the bytes of these lines.
+fn for_each_group(file: &File, path: &Path, number: &mut u64, mut each: impl FnMut(Group)) -> Result<u64, LogError> {
     let mut input = BufReader::with_capacity(1 << 20, file);
-    let (mut line, mut number, mut whole_bytes) = (Vec::new(), 0_u64, 0_u64);
+    let (mut line, mut whole_bytes) = (Vec::new(), 0_u64);
     loop {
         line.clear();
         let read = input.read_until(b'\n', &mut line);
@@ -172,8 +174,8 @@ fn for_each_group(file: &File, path: &Path, mut each: impl FnMut(Group)) -> Resu
         if line.last() != Some(&b'\n') {
             return Ok(whole_bytes);
         }
-        number = number.saturating_add(1);
-        let damaged = |reason: String| LogError::Damaged { path: path.to_path_buf(), line: number, reason };
+        let nth = number.saturating_add(1);
+        let damaged = |reason: String| LogError::Damaged { path: path.to_path_buf(), line: nth, reason };
         if line.len() > LINE_BYTES_MAX {
             return Err(damaged(format!("longer than {LINE_BYTES_MAX} bytes")));
         }
@@ -183,17 +185,17 @@ fn for_each_group(file: &File, path: &Path, mut each: impl FnMut(Group)) -> Resu
                 return Err(damaged(format!("format {format}, this release reads {LOG_FORMAT}")));
             }
             Some(Record::Start { .. }) => {}
-            Some(_) if number > 1 => {}
+            Some(_) if nth > 1 => {}
             Some(_) | None => return Err(damaged("the first line is not a start".to_owned())),
         }
         whole_bytes = whole_bytes.saturating_add(line.len() as u64);
+        *number = nth;
         each(group);
     }
 }
 
 /// Copies what follows `whole_bytes` to a file of its own, then cuts it.
 fn keep_tail(file: &File, path: &Path, whole_bytes: u64) -> io::Result<PathBuf> {
-    use std::io::{Seek, SeekFrom};
     let kept_at = path.with_extension(format!("log.torn-{whole_bytes}"));
     let mut reader = file;
     reader.seek(SeekFrom::Start(whole_bytes))?;
@@ -233,20 +235,58 @@ pub struct LoggedOrder {
     pub orders_accepted: u32,
 }
 
-/// Every order in the log file at `path`, by client and client order id. Folds the lines by itself, not
-/// through `Exchange`; a torn last line is left out. The venue may be running.
+/// A log file that is read on as it grows. Folds the lines by itself, not through `Exchange`; a torn last line is
+/// left out. The venue may be running.
+#[derive(Debug)]
+pub struct LogReader {
+    path: PathBuf,
+    orders: BTreeMap<(Name, Name), LoggedOrder>,
+    whole_bytes: u64,
+    lines: u64,
+}
+
+impl LogReader {
+    /// A reader of the file at `path` that has read nothing.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path, orders: BTreeMap::new(), whole_bytes: 0, lines: 0 }
+    }
+
+    /// Takes in what was appended since the last call.
+    ///
+    /// # Errors
+    /// `LogError::Io` and `LogError::Damaged`.
+    pub fn read_on(&mut self) -> Result<(), LogError> {
+        let Self { path, orders, whole_bytes, lines } = self;
+        let open = || {
+            let mut file = File::open(&*path)?;
+            file.seek(SeekFrom::Start(*whole_bytes))?;
+            Ok(file)
+        };
+        let file = open().map_err(|source| LogError::Io { path: path.clone(), source })?;
+        let read_bytes = for_each_group(&file, path, lines, |group| {
+            for record in group.records {
+                fold(orders, record);
+            }
+        })?;
+        *whole_bytes = whole_bytes.saturating_add(read_bytes);
+        Ok(())
+    }
+
+    /// Every order read, by client and client order id.
+    pub fn orders(&self) -> impl Iterator<Item = &LoggedOrder> {
+        self.orders.values()
+    }
+}
+
+/// Every order in the log file at `path`, by client and client order id.
 ///
 /// # Errors
-/// `LogError::Io` and `LogError::Damaged`.
+/// As `LogReader::read_on`.
 pub fn read_log(path: &Path) -> Result<Vec<LoggedOrder>, LogError> {
-    let file = File::open(path).map_err(|source| LogError::Io { path: path.to_path_buf(), source })?;
-    let mut orders: BTreeMap<(Name, Name), LoggedOrder> = BTreeMap::new();
-    for_each_group(&file, path, |group| {
-        for record in group.records {
-            fold(&mut orders, record);
-        }
-    })?;
-    Ok(orders.into_values().collect())
+    let mut reader = LogReader::new(path.to_path_buf());
+    reader.read_on()?;
+    Ok(reader.orders.into_values().collect())
 }
 
 fn fold(orders: &mut BTreeMap<(Name, Name), LoggedOrder>, record: Record) {

@@ -5,7 +5,7 @@ use crate::script::{Stage, config, events_of, show};
 use std::fs;
 use std::path::Path;
 use tradecore::venue::exchange::Exchange;
-use tradecore::venue::log::{LogError, LogReport, VenueLog, log_path, read_log, write_line};
+use tradecore::venue::log::{LogError, LogReader, LogReport, VenueLog, log_path, read_log, write_line};
 use tradecore::venue::order::OrderStatus;
 use tradecore::venue::record::Group;
 
@@ -165,4 +165,20 @@ fn the_proof_read_from_the_log_agrees_with_the_exchange_order_by_order() {
     }
     let trades = events_of(&stage.groups).filter(|e| show(e).contains(" trade ")).count();
     assert_eq!(orders.iter().map(|o| o.fills.len()).sum::<usize>(), trades);
+}
+
+#[test]
+fn a_log_that_is_read_as_it_grows_tells_the_same_as_one_that_is_read_at_the_end() {
+    let bytes = bytes_of(&random_run(5, 150).groups);
+    let dir = tempfile::tempdir().unwrap();
+    let path = log_path(dir.path());
+    let mut reader = LogReader::new(path.clone());
+    // Chunks end anywhere in a line.
+    for end in (0..bytes.len()).step_by(997).chain([bytes.len()]) {
+        fs::write(&path, &bytes[..end]).unwrap();
+        reader.read_on().unwrap();
+    }
+    let grown: Vec<_> = reader.orders().cloned().collect();
+    assert!(!grown.is_empty());
+    assert_eq!(grown, read_log(&path).unwrap());
 }
