@@ -63,6 +63,8 @@ exit_codes! {
     StopCutShort = 88,
     /// Segments that a start needs were removed from the journal.
     JournalShortened = 89,
+    /// A signal ended the command before it was done.
+    Interrupted = 90,
 }
 
 impl From<&tradecore_journal::OpenError> for Exit {

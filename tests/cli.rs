@@ -527,3 +527,59 @@ fn a_demo_that_is_killed_takes_venue_and_gateway_with_it() {
         std::fs::remove_dir_all(hot_dir).expect("removed");
     }
 }
+
+#[test]
+fn a_demo_refuses_a_directory_that_is_in_use_and_touches_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("key"), "mine").expect("written");
+    let output = Command::new(BINARY).args(["demo", "--quiet", "--dir"]).arg(dir.path()).output().expect("ran");
+    assert_eq!(output.status.code(), Some(64));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("is not empty"), "{text}");
+    assert_eq!(std::fs::read_to_string(dir.path().join("key")).expect("there"), "mine");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 1);
+}
+
+/// A demo that is sent SIGINT once `file` is there: its exit code, and what it said.
+fn interrupted(file: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let demo = Command::new(BINARY)
+        .args(["demo", "--quiet", "--seconds", "600", "--dir"])
+        .arg(dir.path())
+        // Of another gateway; the demo has a journal of its own.
+        .env("TRADECORE__CORE__DATA_DIR", "/nonexistent/elsewhere")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let started = Instant::now();
+    while !dir.path().join(file).exists() {
+        assert!(started.elapsed() < DEADLINE, "{file} did not come");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().expect("sent").success());
+    let output = demo.wait_with_output().expect("ended");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text)
+}
+
+#[test]
+fn a_demo_that_is_interrupted_says_so_and_never_ends_as_if_it_had_proven_all() {
+    for file in ["gateway.toml", "algo3.state"] {
+        let (code, text) = interrupted(file);
+        assert_eq!(code, Some(87), "{file}: {text}");
+        assert!(text.contains("Interrupted (87): interrupted"), "{file}: {text}");
+    }
+}
+
+#[test]
+fn a_demo_whose_output_cannot_be_written_fails() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("there");
+    let output = Command::new(BINARY)
+        .args(["demo", "--seconds", "1"])
+        .env("TMPDIR", tempfile::tempdir().expect("a directory").path())
+        .stdout(full)
+        .output()
+        .expect("ran");
+    assert_eq!(output.status.code(), Some(74), "{}", String::from_utf8_lossy(&output.stderr));
+}

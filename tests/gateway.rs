@@ -317,13 +317,49 @@ fn a_journal_of_another_core_or_environment_is_refused_and_not_touched() {
     address(&gateway);
 }
 
+/// Runs a demo in a directory of its own: how it ended, what it said, and where it was.
+fn demo(arguments: &[&str]) -> (Option<i32>, String, tempfile::TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output =
+        Command::new(BINARY).args(["demo", "--quiet", "--dir"]).arg(dir.path()).args(arguments).output().expect("ran");
+    let text = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text, dir)
+}
+
 #[test]
 fn nothing_is_lost_or_doubled_when_gateway_and_venue_are_killed_under_load() {
-    let output = Command::new(BINARY)
-        .args(["demo", "--quiet", "--seconds", "8", "--kills", "5", "--venue-kills", "3"])
-        .output()
-        .expect("ran");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let (code, text, _) = demo(&["--seconds", "8", "--kills", "5", "--venue-kills", "4"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("SIGKILLs: 3 to the gateway, 2 to the venue, 2 to both at once"), "{text}");
+    assert!(text.contains("each of 7 SIGKILLs, before the next"), "{text}");
     assert!(text.contains("holds: nothing lost, nothing twice"), "{text}");
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_the_venue_loses_replies() {
+    // Kills would end a connection before its silence is noticed.
+    let faults = ["--lost-reply-ppm", "5000", "--duplicate-event-ppm", "50000"];
+    let (code, text, dir) = demo(&[&["--seconds", "12", "--kills", "0"], &faults[..]].concat());
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("holds: nothing lost, nothing twice"), "{text}");
+    let log = std::fs::read_to_string(dir.path().join("run.log")).expect("a log");
+    assert!(log.contains("has not answered"), "a reply was lost: {log}");
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_the_venue_drops_connections_and_repeats_events() {
+    let faults = ["--drop-ppm", "2000", "--lost-reply-ppm", "2000", "--duplicate-event-ppm", "50000"];
+    let (code, text, dir) = demo(&[&["--seconds", "8", "--kills", "2", "--venue-kills", "2"], &faults[..]].concat());
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("holds: nothing lost, nothing twice"), "{text}");
+    let log = std::fs::read_to_string(dir.path().join("run.log")).expect("a log");
+    // Once each for the start and three strikes; the rest are dropped connections.
+    assert!(log.matches("the broker is ready").count() > 4, "connections were dropped: {log}");
+}
+
+#[test]
+fn a_demo_that_trades_nothing_by_itself_waits_until_something_is_proven() {
+    let (code, text, _) = demo(&["--seconds", "0", "--kills", "0"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains("over 0 orders"), "{text}");
 }

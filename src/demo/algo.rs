@@ -1,6 +1,6 @@
 //! The sample algos, each a client connection of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tradecore_client::protocol::codes::er_flags;
 use tradecore_client::protocol::fields::{ClOrdId, ExecType, OrdStatus, Px, Qty, Side, Tif, exec_flags};
-use tradecore_client::protocol::messages::{ExecReport, Quote};
+use tradecore_client::protocol::messages::{ExecReport, PositionRequest, Quote};
 use tradecore_client::{Address, Client, ClientError, Event, NewOrder, Options};
 
+use super::history::{Balance, Terms};
 use super::progress::Live;
 
 /// What an algo does.
@@ -41,39 +42,90 @@ pub(super) struct SeenFill {
     pub(super) order_id: u64,
     pub(super) px: i64,
     pub(super) qty: i64,
+    pub(super) fee: i128,
 }
 
 /// The last word of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SeenOrder {
-    pub(super) order_id: u64,
+    pub(super) cl_ord_id: u64,
+    pub(super) terms: Terms,
     pub(super) cum_qty: i64,
     pub(super) cum_cost: i128,
     pub(super) status: u8,
     pub(super) version: u32,
 }
 
-/// Everything that an algo saw.
-#[derive(Debug)]
+/// Everything that an algo did and saw.
+#[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) session_id: u32,
     pub(super) kind: Kind,
+    /// Every ClOrdID that was sent, with the terms of new orders.
+    pub(super) sent: BTreeMap<u64, Option<Terms>>,
+    /// By FIX OrderID (37).
     pub(super) orders: BTreeMap<u64, SeenOrder>,
+    /// By FIX ExecID (17).
     pub(super) fills: BTreeMap<u64, SeenFill>,
     pub(super) doubled_fills: u64,
+    /// Decisions against a request: ClOrdID and reason by journal sequence number.
+    pub(super) rejected: BTreeMap<u64, (u64, u16)>,
+    /// ClOrdIDs that were told to have had no effect: refused, or not sent again. NotApplied names no ClOrdID and needs
+    /// none here: this client skips only the numbers of what was refused before.
+    pub(super) refused: BTreeSet<u64>,
+    /// Rejects and refusals.
     pub(super) rejects: u64,
     pub(super) duplicates_answered: u64,
     pub(super) reconnects: u64,
+    /// Reports that were skipped, and frames of ours that the session refused: none.
+    pub(super) irregular: u64,
     pub(super) round_trip_us: Histogram<u64>,
-    pub(super) cash: i128,
-    pub(super) positions: Vec<(u32, i128, i128)>,
+    /// Reports by `Durability` class.
+    pub(super) durability: BTreeMap<u8, u64>,
+    /// Requests whose arrival was not known at the end.
+    pub(super) in_doubt: usize,
+    /// The last answer about the account; none when it never came.
+    pub(super) balance: Option<Balance>,
+}
+
+impl Seen {
+    pub(super) fn new(session_id: u32, kind: Kind) -> Self {
+        // Up to a minute: what is longer is recorded as that.
+        let round_trip_us =
+            Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are in order"));
+        Self {
+            session_id,
+            kind,
+            sent: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            fills: BTreeMap::new(),
+            doubled_fills: 0,
+            rejected: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            rejects: 0,
+            duplicates_answered: 0,
+            reconnects: 0,
+            irregular: 0,
+            round_trip_us,
+            durability: BTreeMap::new(),
+            in_doubt: 0,
+            balance: None,
+        }
+    }
+}
+
+/// An order that the venue has not answered.
+struct Sent {
+    at: Instant,
+    /// Strikes before it was sent.
+    strikes: u64,
 }
 
 pub(super) struct Algo {
     options: Options,
     seen: Seen,
     quotes: BTreeMap<u32, Quote>,
-    sent: BTreeMap<u64, Instant>,
+    unanswered: BTreeMap<u64, Sent>,
     open: BTreeMap<u64, ExecReport>,
     turn: u64,
     /// After a reject an algo waits a little.
@@ -103,26 +155,11 @@ impl Algo {
         options.state_path = Some(state.to_owned());
         options.app_name = kind.name().to_owned();
         options.heartbeat_ms = 500;
-        // Up to a minute: what is longer is recorded as that.
-        let round_trip_us =
-            Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are in order"));
         Self {
             options,
-            seen: Seen {
-                session_id,
-                kind,
-                orders: BTreeMap::new(),
-                fills: BTreeMap::new(),
-                doubled_fills: 0,
-                rejects: 0,
-                duplicates_answered: 0,
-                reconnects: 0,
-                round_trip_us,
-                cash: 0,
-                positions: Vec::new(),
-            },
+            seen: Seen::new(session_id, kind),
             quotes: BTreeMap::new(),
-            sent: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             open: BTreeMap::new(),
             turn: 0,
             resumes_at: Instant::now(),
@@ -147,6 +184,8 @@ impl Algo {
             self.trade(&mut client)?;
         }
         self.finish(&mut client)?;
+        self.seen.in_doubt = client.in_doubt();
+        client.logout();
         Ok(self.seen)
     }
 
@@ -157,53 +196,81 @@ impl Algo {
                 self.live.reconnects.fetch_add(1, Ordering::Relaxed);
             }
             Event::Quote(quote) => drop(self.quotes.insert(quote.instrument_id.get(), *quote)),
-            Event::Reject(_) => {
+            Event::Reject(reject) => {
                 self.seen.rejects = self.seen.rejects.saturating_add(1);
                 self.live.rejects.fetch_add(1, Ordering::Relaxed);
                 // What was refused now will be refused in a moment: the broker is away, or the market is.
                 self.resumes_at = Instant::now().checked_add(AFTER_REJECT).unwrap_or(self.resumes_at);
+                let id = reject.cl_ord_id.get();
+                self.unanswered.remove(&id);
+                match reject.journal_seq.get() {
+                    // A repeated request is told of the reject that the first one got.
+                    0 if reject.er_flags & er_flags::DUPLICATE_REQUEST != 0 => {}
+                    0 => drop(self.seen.refused.insert(id)),
+                    seq => drop(self.seen.rejected.insert(seq, (id, reject.reason.get()))),
+                }
+            }
+            Event::Abandoned { cl_ord_id } => drop(self.seen.refused.insert(cl_ord_id.0)),
+            Event::SessionReject(_) | Event::Resynchronize => {
+                self.seen.irregular = self.seen.irregular.saturating_add(1);
             }
             Event::Exec(report) => self.note(report),
-            Event::Account(account) => self.seen.cash = account.cash.get(),
-            Event::Position(position) => {
-                let row = (position.instrument_id.get(), position.position_qty.get(), position.realized_pnl.get());
-                self.seen.positions.push(row);
-            }
             _ => {}
         }
     }
 
     fn note(&mut self, report: &ExecReport) {
         let cl_ord_id = report.cl_ord_id.get();
+        let reports = self.seen.durability.entry(report.durability).or_default();
+        *reports = reports.saturating_add(1);
         if report.er_flags & er_flags::DUPLICATE_REQUEST != 0 {
             self.seen.duplicates_answered = self.seen.duplicates_answered.saturating_add(1);
             return;
         }
         if report.exec_type == ExecType::PendingNew.raw()
-            && let Some(sent) = self.sent.remove(&cl_ord_id)
+            && let Some(sent) = self.unanswered.get(&cl_ord_id)
         {
-            let us = u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let us = u64::try_from(sent.at.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.seen.round_trip_us.saturating_record(us);
-            self.live.accepted.fetch_add(1, Ordering::Relaxed);
+        }
+        if report.exec_type == ExecType::New.raw()
+            && let Some(sent) = self.unanswered.get(&cl_ord_id)
+            && sent.strikes == self.live.strikes.load(Ordering::Acquire)
+        {
+            self.live.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
         if report.exec_type == ExecType::Trade.raw() {
-            let fill =
-                SeenFill { order_id: report.order_id.get(), px: report.last_px.get(), qty: report.last_qty.get() };
+            let fill = SeenFill {
+                order_id: report.order_id.get(),
+                px: report.last_px.get(),
+                qty: report.last_qty.get(),
+                fee: report.fee.get(),
+            };
             self.live.fills.fetch_add(1, Ordering::Relaxed);
             if self.seen.fills.insert(report.exec_id.get(), fill).is_some() {
                 self.seen.doubled_fills = self.seen.doubled_fills.saturating_add(1);
             }
         }
+        let terms = Terms {
+            instrument_id: report.instrument_id.get(),
+            side: report.side,
+            px: report.px.get(),
+            qty: report.order_qty.get(),
+        };
         let order = SeenOrder {
-            order_id: report.order_id.get(),
+            cl_ord_id,
+            terms,
             cum_qty: report.cum_qty.get(),
             cum_cost: report.cum_cost.get(),
             status: report.ord_status,
             version: report.order_version.get(),
         };
-        let known = self.seen.orders.entry(cl_ord_id).or_insert(order);
+        let known = self.seen.orders.entry(report.order_id.get()).or_insert(order);
         if order.version >= known.version {
             *known = order;
+        }
+        if report.ord_status != OrdStatus::PendingNew.raw() {
+            self.unanswered.remove(&cl_ord_id);
         }
         let is_closed = OrdStatus::from_raw(report.ord_status).is_some_and(OrdStatus::is_closed);
         if is_closed {
@@ -249,9 +316,9 @@ impl Algo {
                     let id = ClOrdId(order.cl_ord_id.get());
                     let away = order.px.get().abs_diff(px);
                     if away > FAR {
-                        allow_not_ready(client.cancel(id).map(drop))?;
+                        self.note_request(client.cancel(id))?;
                     } else if away > AWAY {
-                        allow_not_ready(client.replace(id, Px(px), Qty(order.order_qty.get())).map(drop))?;
+                        self.note_request(client.replace(id, Px(px), Qty(order.order_qty.get())))?;
                     }
                 }
                 Some(_) => {}
@@ -282,45 +349,68 @@ impl Algo {
     }
 
     fn send(&mut self, client: &mut Client, order: &NewOrder) -> Result<Option<ClOrdId>, ClientError> {
-        let sent_at = Instant::now();
-        match client.new_order(order) {
-            Ok(id) => {
-                self.live.orders.fetch_add(1, Ordering::Relaxed);
-                self.sent.insert(id.0, sent_at);
-                Ok(Some(id))
-            }
-            Err(ClientError::NotReady) => Ok(None),
-            Err(error) => Err(error),
+        let sent = Sent { at: Instant::now(), strikes: self.live.strikes.load(Ordering::Acquire) };
+        let id = unless_not_ready(client.new_order(order))?;
+        if let Some(id) = id {
+            self.live.orders.fetch_add(1, Ordering::Relaxed);
+            self.unanswered.insert(id.0, sent);
+            let px = order.px.unwrap_or(Px::NONE).0;
+            let terms = Terms { instrument_id: order.instrument_id, side: order.side.raw(), px, qty: order.qty.0 };
+            self.seen.sent.insert(id.0, Some(terms));
         }
+        Ok(id)
     }
 
-    /// Cancels until nothing is open and nothing is in doubt, then asks for the balance.
+    /// A request on an order.
+    fn note_request(&mut self, sent: Result<ClOrdId, ClientError>) -> Result<(), ClientError> {
+        if let Some(id) = unless_not_ready(sent)? {
+            self.seen.sent.insert(id.0, None);
+        }
+        Ok(())
+    }
+
+    /// Cancels until nothing is open and nothing is in doubt, then asks for the balance; gives up in the end, and what
+    /// is missing shows.
     fn finish(&mut self, client: &mut Client) -> Result<(), ClientError> {
         let deadline = Instant::now().checked_add(Duration::from_secs(20));
         let mut next_cancel = Instant::now();
-        let mut asked = false;
+        let mut asked = None;
         while deadline.is_some_and(|deadline| Instant::now() < deadline) {
+            let is_settled = |algo: &Self, client: &Client| algo.open.is_empty() && client.in_doubt() == 0;
             if let Some(event) = client.poll(Duration::from_millis(20))? {
-                if asked
-                    && let Event::QueryEnd(end) = &event
-                    && end.ref_template.get() == tradecore_client::protocol::messages::PositionRequest::TEMPLATE_ID
-                {
-                    client.logout();
-                    return Ok(());
+                match (&event, &mut asked) {
+                    (Event::Account(account), Some(balance)) => balance.cash = account.cash.get(),
+                    (Event::Position(position), Some(Balance { positions, .. })) => {
+                        let row = (position.position_qty.get(), position.realized_pnl.get());
+                        positions.insert(position.instrument_id.get(), row);
+                    }
+                    // The answer reflects what was told before it; what was told may have opened an order.
+                    (Event::QueryEnd(end), Some(_)) if end.ref_template.get() == PositionRequest::TEMPLATE_ID => {
+                        if is_settled(self, client) {
+                            self.seen.balance = asked;
+                            return Ok(());
+                        }
+                        asked = None;
+                    }
+                    (Event::Disconnected { .. }, _) => asked = None,
+                    _ => {}
                 }
                 self.take(&event);
+                // A market that never rests must not keep an algo from coming to its end.
+                if !matches!(event, Event::Quote(_)) {
+                    continue;
+                }
+            }
+            if !client.is_ready() || asked.is_some() {
                 continue;
             }
-            if !client.is_ready() || asked {
-                continue;
-            }
-            if self.open.is_empty() && client.in_doubt() == 0 {
+            if is_settled(self, client) {
                 allow_not_ready(client.accounts())?;
                 allow_not_ready(client.positions())?;
-                asked = true;
+                asked = Some(Balance::default());
             } else if Instant::now() >= next_cancel {
                 next_cancel = Instant::now().checked_add(Duration::from_millis(500)).unwrap_or(next_cancel);
-                allow_not_ready(client.mass_cancel(false).map(drop))?;
+                self.note_request(client.mass_cancel(false))?;
             }
         }
         Ok(())
@@ -328,9 +418,14 @@ impl Algo {
 }
 
 /// Between connections nothing is sent; the next turn tries again.
-fn allow_not_ready(result: Result<(), ClientError>) -> Result<(), ClientError> {
+fn unless_not_ready<T>(result: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match result {
-        Err(ClientError::NotReady) => Ok(()),
-        other => other,
+        Ok(sent) => Ok(Some(sent)),
+        Err(ClientError::NotReady) => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+fn allow_not_ready(result: Result<(), ClientError>) -> Result<(), ClientError> {
+    unless_not_ready(result).map(drop)
 }

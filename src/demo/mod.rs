@@ -1,16 +1,12 @@
-//! `tradecore demo`: venue, gateway and algos on a real market capture, a kill in the middle, and the proof.
-
-/// Prints a line; a reader that has gone is no failure of the demo.
-macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
-}
+//! `tradecore demo`: venue, gateway and algos on a real market capture, kills on the way, and the proof.
 
 mod algo;
+mod evidence;
+mod history;
 mod progress;
 mod proof;
+mod strikes;
+mod table;
 
 use std::fs;
 use std::io::Write;
@@ -23,8 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::exit::Exit;
-use algo::{Algo, Kind};
+use crate::venue::config::FaultConfig;
+use algo::{Algo, Kind, Seen};
+use evidence::Evidence;
 use progress::{Live, Progress};
+use strikes::Strike;
 
 /// How a demo runs.
 #[derive(Clone, Debug)]
@@ -35,7 +34,9 @@ pub struct DemoOptions {
     pub kills: u32,
     /// How often the venue is killed.
     pub venue_kills: u32,
-    /// Where everything is kept; none: a directory that goes at the end.
+    /// Faults that the venue commits on purpose.
+    pub faults: FaultConfig,
+    /// Where everything is kept, new or empty; none: a directory that goes at the end.
     pub dir: Option<PathBuf>,
     /// No progress lines.
     pub quiet: bool,
@@ -50,19 +51,23 @@ const ALGOS: [(u32, Kind); 3] = [(1, Kind::Maker), (2, Kind::Taker), (3, Kind::R
 /// A child process that does not outlive the demo, even one that is killed: the kernel ends it with the thread that
 /// started it, so that must be the demo's main thread.
 struct Process {
+    command: &'static str,
+    dir: PathBuf,
     child: Child,
 }
 
 impl Process {
-    fn start(command: &str, dir: &Path) -> Result<Self, Failure> {
+    fn start(command: &'static str, dir: &Path) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| (Exit::Io, format!("{command}: {error}"));
+        drop(fs::remove_file(dir.join(listening_of(command))));
         let binary = std::env::current_exe().map_err(failed)?;
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(dir.join(format!("{command}.log")))
-            .map_err(failed)?;
-        let child = Command::new(binary)
+        let log = fs::OpenOptions::new().create(true).append(true).open(log_of(command, dir)).map_err(failed)?;
+        let mut start = Command::new(binary);
+        // What is overridden for a gateway of this user, such as where its journal is, is not meant for the demo's.
+        for (name, _) in crate::config::environment() {
+            start.env_remove(name);
+        }
+        let child = start
             .args([command, "--config"])
             .arg(dir.join("gateway.toml"))
             .args(["--die-with-parent", &std::process::id().to_string()])
@@ -73,7 +78,36 @@ impl Process {
             .stderr(log)
             .spawn()
             .map_err(failed)?;
-        Ok(Self { child })
+        Ok(Self { command, dir: dir.to_owned(), child })
+    }
+
+    /// Waits until it listens.
+    fn wait_for(&mut self, stop: &AtomicBool) -> Result<(), Failure> {
+        let started = Instant::now();
+        while !self.dir.join(listening_of(self.command)).exists() {
+            self.check_alive()?;
+            if stop.load(Ordering::Acquire) {
+                return Err((Exit::Interrupted, format!("interrupted; {}", proof::NOTHING)));
+            }
+            if started.elapsed() > START_MAX {
+                return Err(self.failure(Exit::Unavailable, "does not listen"));
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Nobody but the demo ends it.
+    fn check_alive(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(self.failure(Exit::Unavailable, &format!("ended by itself ({status})"))),
+            Err(error) => Err((Exit::Io, format!("{}: {error}", self.command))),
+        }
+    }
+
+    fn failure(&self, exit: Exit, what: &str) -> Failure {
+        (exit, format!("`tradecore {}` {what}; see {}", self.command, log_of(self.command, &self.dir).display()))
     }
 
     /// SIGKILL: no handler runs, nothing is flushed.
@@ -83,13 +117,17 @@ impl Process {
         drop(self.child.wait());
     }
 
+    /// SIGTERM; true when it ended well within `longest`.
     fn terminate(&mut self, longest: Duration) -> bool {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return status.success();
+        }
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        let deadline = Instant::now().checked_add(longest);
-        while deadline.is_some_and(|deadline| Instant::now() < deadline) {
+        let started = Instant::now();
+        while started.elapsed() < longest {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return status.success();
             }
@@ -101,20 +139,46 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // A gateway that stops leaves nothing in memory; whatever it does, it does not outlive the demo.
+        self.terminate(STOP_MAX);
         self.kill();
+    }
+}
+
+const START_MAX: Duration = Duration::from_secs(20);
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// The file in which a process says where it listens.
+fn listening_of(command: &str) -> &'static str {
+    if command == "venue" { "venue/listening" } else { "data/listening" }
+}
+
+fn log_of(command: &str, dir: &Path) -> PathBuf {
+    dir.join(format!("{command}.log"))
+}
+
+/// Prints a line. A reader that has gone has seen enough; anything else is a failure, for what was asked for is lost.
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err((Exit::Io, format!("stdout: {error}"))),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Runs the demo; `stop` ends it early and cleanly.
 ///
 /// # Errors
-/// `ProofFailed` when algos, journal and venue do not agree; else what could not be started.
+/// `ProofFailed` when algos, journal and venue do not agree, or trading did not go on after a kill; `Interrupted` when
+/// it was stopped and what had happened until then does agree; `Usage` for a directory that is in use; else what could
+/// not be started, read or said.
 pub fn run(options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     let own_dir = std::env::temp_dir().join(format!("tradecore-demo-{}", std::process::id()));
     let dir = options.dir.clone().unwrap_or_else(|| own_dir.clone());
+    check_unused(&dir)?;
     let result = run_in(&dir, options, stop);
     if options.dir.is_none() {
-        if result.is_ok() {
+        if matches!(result, Ok(()) | Err((Exit::Interrupted, _))) {
             drop(fs::remove_dir_all(&own_dir));
         } else {
             eprintln!("everything is kept in {}", own_dir.display());
@@ -123,16 +187,27 @@ pub fn run(options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(), Failure>
     result
 }
 
+/// The proof is of one run: what an earlier one left, or anything else, is neither compared nor overwritten.
+fn check_unused(dir: &Path) -> Result<(), Failure> {
+    let name = dir.display();
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err((Exit::Usage, format!("{name} is not empty: name a new directory, or an empty one"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err((Exit::Io, format!("{name}: {error}"))),
+    }
+}
+
 fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     let io = |error: std::io::Error| (Exit::Io, format!("{}: {error}", dir.display()));
     let address = free_address().map_err(io)?;
-    write_files(dir, &address).map_err(io)?;
+    write_files(dir, &address, options.faults).map_err(io)?;
     let mut progress = Progress::new(options.quiet, options.seconds);
-    progress.say("starting the venue, on a capture of BTCUSDT and ETHUSDT, and the gateway");
+    progress.say("starting the venue, on a capture of BTCUSDT and ETHUSDT, and the gateway")?;
     let mut venue = Process::start("venue", dir)?;
-    wait_for(&dir.join("venue/listening"), stop)?;
+    venue.wait_for(stop)?;
     let mut gateway = Process::start("run", dir)?;
-    wait_for(&dir.join("data/listening"), stop)?;
+    gateway.wait_for(stop)?;
 
     let done = Arc::new(AtomicBool::new(false));
     let live = Arc::new(Live::default());
@@ -152,48 +227,60 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
         })
         .collect();
 
-    let started = Instant::now();
+    let mut evidence = Evidence::new(dir);
     let span = Duration::from_secs(options.seconds);
-    let kills = u64::from(options.kills.max(options.venue_kills)).saturating_add(1);
-    let pause = span.checked_div(u32::try_from(kills).unwrap_or(1)).unwrap_or(span);
-    let (mut killed, mut venue_killed) = (0, 0);
-    let is_over = |killed, venue_killed| {
-        started.elapsed() >= span && killed == options.kills && venue_killed == options.venue_kills
-    };
-    let mut next_kill = pause;
+    let strikes = strikes::schedule(options.kills, options.venue_kills);
+    let pauses = u32::try_from(strikes.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let pause = span.checked_div(pauses).unwrap_or(span);
+    let started = Instant::now();
+    let mut next_strike = pause;
+    let mut waiting = strikes.iter().peekable();
+    let mut struck: Vec<Strike> = Vec::new();
     let mut trade = Trade::since(&live);
-    while !is_over(killed, venue_killed) && !stop.load(Ordering::Acquire) {
+    while !stop.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(2));
+        venue.check_alive()?;
+        gateway.check_alive()?;
         if trade.has_stalled(&live) {
-            let text = format!("no order was accepted for {} s; see the logs in {}", STALL.as_secs(), dir.display());
+            let text =
+                format!("no order got to the venue for {} s; see the logs in {}", STALL.as_secs(), dir.display());
             return Err((Exit::ProofFailed, text));
         }
-        let is_left = killed < options.kills || venue_killed < options.venue_kills;
-        if is_left && started.elapsed() >= next_kill && trade.is_under_way(&live) {
-            trade = Trade::since(&live);
-            next_kill = started.elapsed().max(next_kill).saturating_add(pause);
-            if venue_killed < options.venue_kills {
-                venue_killed = venue_killed.saturating_add(1);
-                progress.say(&format!("{:>5.1?}  SIGKILL to the venue", started.elapsed()));
-                drop(fs::remove_file(dir.join("venue/listening")));
-                venue.kill();
-                venue = Process::start("venue", dir)?;
-            }
-            if killed < options.kills {
-                killed = killed.saturating_add(1);
-                progress.say(&format!(
-                    "{:>5.1?}  SIGKILL to the gateway, orders on their way; starting it again",
-                    started.elapsed()
-                ));
-                drop(fs::remove_file(dir.join("data/listening")));
-                gateway.kill();
-                gateway = Process::start("run", dir)?;
-            }
+        progress.show(started.elapsed(), &live)?;
+        // Neither a kill nor the end counts before trading has gone on after the last kill.
+        if !trade.is_under_way(&live) {
+            continue;
         }
-        progress.show(started.elapsed(), &live);
+        let Some(strike) = waiting.next_if(|_| started.elapsed() >= next_strike) else {
+            if waiting.peek().is_none() && started.elapsed() >= span {
+                break;
+            }
+            continue;
+        };
+        if let Some(last) = struck.last() {
+            refute(&evidence.prove_settled()?, &format!("after strike {} ({})", struck.len(), last.text()))?;
+        }
+        progress.say(&format!("{:>5.1?}  SIGKILL to {}, orders on their way", started.elapsed(), strike.text()))?;
+        if strike.hits_gateway() {
+            gateway.kill();
+        }
+        if strike.hits_venue() {
+            venue.kill();
+        }
+        live.strikes.fetch_add(1, Ordering::Release);
+        if strike.hits_venue() {
+            venue = Process::start("venue", dir)?;
+        }
+        if strike.hits_gateway() {
+            gateway = Process::start("run", dir)?;
+        }
+        struck.push(*strike);
+        trade = Trade::since(&live);
+        next_strike = started.elapsed().max(next_strike).saturating_add(pause);
     }
     progress.finish();
-    progress.say("the algos cancel what is open and finish");
+    let is_interrupted = stop.load(Ordering::Acquire);
+    progress.say("the algos cancel what is open and finish")?;
     done.store(true, Ordering::Release);
     let mut seen = Vec::new();
     for algo in algos {
@@ -203,57 +290,102 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
             Err(_) => return Err((Exit::Internal, "an algo panicked".to_owned())),
         }
     }
-    let clean = gateway.terminate(Duration::from_secs(10));
-    if !clean {
-        return Err((Exit::Internal, "the gateway did not stop cleanly".to_owned()));
+    for process in [&mut gateway, &mut venue] {
+        if !process.terminate(STOP_MAX) {
+            return Err(process.failure(Exit::Internal, "did not stop cleanly"));
+        }
     }
-    venue.terminate(Duration::from_secs(5));
-    proof::prove(dir, &seen, killed, venue_killed)
+    conclude(dir, &mut evidence, &seen, &struck, is_interrupted)
 }
 
-/// Longest time without an accepted order: what was killed must be back by then.
+/// Says what does not agree, and fails if there is anything.
+fn refute(wrong: &[String], when: &str) -> Result<(), Failure> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    say(&format!("  DOES NOT HOLD, {when}:"))?;
+    wrong.iter().take(SHOWN_MAX).try_for_each(|line| say(&format!("    {line}")))?;
+    Err((Exit::ProofFailed, format!("{} differences, {when}", wrong.len())))
+}
+
+/// What does not agree is shown in so many lines at most.
+const SHOWN_MAX: usize = 20;
+
+/// The table, and the proof over everything.
+fn conclude(
+    dir: &Path,
+    evidence: &mut Evidence,
+    seen: &[Seen],
+    struck: &[Strike],
+    is_interrupted: bool,
+) -> Result<(), Failure> {
+    let stat = tradecore_journal::stat(&dir.join("data/journal"))
+        .map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
+    let (mut wrong, events, replayed) = evidence.prove(seen)?;
+    if is_interrupted {
+        wrong.retain(|line| line != proof::NOTHING);
+    }
+    if events != stat.records {
+        let text = format!("replay found {events} events in the journal, verification {}", stat.records);
+        return Err((Exit::JournalDamaged, text));
+    }
+    say("")?;
+    say(&table::of_algos(seen))?;
+    let count = |wanted: Strike| struck.iter().filter(|strike| **strike == wanted).count();
+    let (gateway, venue, both) = (count(Strike::Gateway), count(Strike::Venue), count(Strike::Both));
+    say(&format!("SIGKILLs: {gateway} to the gateway, {venue} to the venue, {both} to both at once"))?;
+    say(&table::durability(seen))?;
+    say(&format!(
+        "journal: {} events, {} KiB of payload, every checksum verified; replayed in {replayed:.1?}",
+        stat.records,
+        stat.payload_bytes / 1024
+    ))?;
+    say("")?;
+    let history = evidence.history();
+    let fills: usize = history.orders.values().map(|order| order.fills.len()).sum();
+    say(&format!("three-way proof over {} orders and {fills} fills:", history.orders.len()))?;
+    if struck.len() > 1 {
+        say(&format!("  each of {} SIGKILLs, before the next: journal = venue in all that was settled", struck.len()))?;
+    }
+    say("  at the end: what each algo sent and saw = what the journal holds = what the venue did")?;
+    refute(&wrong, "at the end")?;
+    if is_interrupted {
+        return Err((Exit::Interrupted, "interrupted; the proof holds for what had happened until then".to_owned()));
+    }
+    say("  holds: nothing lost, nothing twice, no gateway order with two venue orders")
+}
+
+/// Longest time without an order at the venue: what was killed must be back by then.
 const STALL: Duration = Duration::from_secs(30);
-/// Orders accepted since the last kill before the next: it must strike where orders are on their way.
-const ORDERS_BETWEEN_KILLS: u64 = 20;
+/// Orders of after the last kill that the venue acknowledges before the next kill, or the end: it must strike where
+/// orders are on their way.
+const ORDERS_BETWEEN_STRIKES: u64 = 20;
 
 /// What the algos got done since the last kill.
 struct Trade {
-    accepted_before: u64,
-    accepted: u64,
+    acknowledged_before: u64,
+    acknowledged: u64,
     progressed: Instant,
 }
 
 impl Trade {
     fn since(live: &Live) -> Self {
-        let accepted = live.accepted.load(Ordering::Relaxed);
-        Self { accepted_before: accepted, accepted, progressed: Instant::now() }
+        let acknowledged = live.acknowledged.load(Ordering::Relaxed);
+        Self { acknowledged_before: acknowledged, acknowledged, progressed: Instant::now() }
     }
 
     fn is_under_way(&self, live: &Live) -> bool {
-        live.accepted.load(Ordering::Relaxed).saturating_sub(self.accepted_before) >= ORDERS_BETWEEN_KILLS
+        let acknowledged = live.acknowledged.load(Ordering::Relaxed);
+        acknowledged.saturating_sub(self.acknowledged_before) >= ORDERS_BETWEEN_STRIKES
     }
 
     fn has_stalled(&mut self, live: &Live) -> bool {
-        let accepted = live.accepted.load(Ordering::Relaxed);
-        if accepted != self.accepted {
-            (self.accepted, self.progressed) = (accepted, Instant::now());
+        let acknowledged = live.acknowledged.load(Ordering::Relaxed);
+        if acknowledged != self.acknowledged {
+            (self.acknowledged, self.progressed) = (acknowledged, Instant::now());
         }
         self.progressed.elapsed() > STALL
     }
-}
-
-fn wait_for(path: &Path, stop: &AtomicBool) -> Result<(), Failure> {
-    let deadline = Instant::now().checked_add(Duration::from_secs(20));
-    while deadline.is_some_and(|deadline| Instant::now() < deadline) {
-        if path.exists() {
-            return Ok(());
-        }
-        if stop.load(Ordering::Acquire) {
-            return Err((Exit::Ok, "stopped".to_owned()));
-        }
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-    Err((Exit::Unavailable, format!("{} did not appear; see the logs beside it", path.display())))
 }
 
 /// The captures are part of the program: the demo needs no file but itself.
@@ -267,7 +399,7 @@ fn free_address() -> std::io::Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
-fn write_files(dir: &Path, address: &str) -> std::io::Result<()> {
+fn write_files(dir: &Path, address: &str, faults: FaultConfig) -> std::io::Result<()> {
     fs::create_dir_all(dir.join("venue"))?;
     fs::create_dir_all(dir.join("data"))?;
     for (name, bytes) in CAPTURES {
@@ -282,10 +414,11 @@ fn write_files(dir: &Path, address: &str) -> std::io::Result<()> {
         .mode(0o600)
         .open(&key)?
         .write_all(SECRET.as_bytes())?;
-    fs::write(dir.join("gateway.toml"), config(dir, address))
+    fs::write(dir.join("gateway.toml"), config(dir, address, faults))
 }
 
-fn config(dir: &Path, address: &str) -> String {
+fn config(dir: &Path, address: &str, faults: FaultConfig) -> String {
+    let FaultConfig { lost_reply_ppm, drop_before_ppm, drop_after_ppm, duplicate_event_ppm } = faults;
     let sessions: String = ALGOS
         .iter()
         .map(|(id, _)| format!("[[sessions]]\nid = {id}\nkey_id = \"demo\"\nsecret_file = \"key\"\nrole = \"trade\"\naccounts = [{id}]\n\n[[accounts]]\nid = {id}\ncurrency = \"USDT\"\ninitial_cash = \"100000000\"\nposition_max = \"1000\"\nopen_orders_max = 1000\n\n"))
@@ -313,6 +446,12 @@ address = "unix:{dir}/venue.sock"
 listen = ["unix:{dir}/venue.sock"]
 log_dir = "venue"
 log_sync = false
+
+[venue.faults]
+lost_reply_ppm = {lost_reply_ppm}
+drop_before_ppm = {drop_before_ppm}
+drop_after_ppm = {drop_after_ppm}
+duplicate_event_ppm = {duplicate_event_ppm}
 
 [venue.capture]
 paths = ["btcusdt.gz", "ethusdt.gz"]

@@ -1,18 +1,22 @@
 //! What is seen of the demo while it runs: a line that lives on a terminal, plain lines elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Failure;
 
 /// Counted by the algos as they go.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     /// Orders sent.
     pub(super) orders: AtomicU64,
-    /// Orders that the gateway has accepted.
-    pub(super) accepted: AtomicU64,
+    /// Orders that were sent after the last strike and that the venue has acknowledged.
+    pub(super) acknowledged: AtomicU64,
+    /// How often processes were killed: raised once they are gone.
+    pub(super) strikes: AtomicU64,
     /// Fills seen.
     pub(super) fills: AtomicU64,
     /// Rejects and refusals seen.
@@ -52,20 +56,19 @@ impl Progress {
     }
 
     /// Says that something happened.
-    pub(super) fn say(&self, text: &str) {
+    pub(super) fn say(&self, text: &str) -> Result<(), Failure> {
         match self {
-            Self::Quiet => {}
-            Self::Lines { .. } => {
-                say!("{text}");
-                // A pipe that is closed is found by the next line.
-                drop(std::io::stdout().flush());
+            Self::Quiet => Ok(()),
+            Self::Lines { .. } => super::say(text),
+            Self::Bar(bar) => {
+                bar.println(text);
+                Ok(())
             }
-            Self::Bar(bar) => bar.println(text),
         }
     }
 
     /// Shows the counts.
-    pub(super) fn show(&mut self, elapsed: Duration, live: &Live) {
+    pub(super) fn show(&mut self, elapsed: Duration, live: &Live) -> Result<(), Failure> {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = format!(
             "{} orders, {} fills, {} rejects, {} reconnects",
@@ -79,8 +82,7 @@ impl Progress {
             Self::Lines { started, next } => {
                 if started.elapsed() >= *next {
                     *next = next.saturating_add(Duration::from_secs(1));
-                    say!("{:>5.1}s  {counts}", elapsed.as_secs_f32());
-                    drop(std::io::stdout().flush());
+                    super::say(&format!("{:>5.1}s  {counts}", elapsed.as_secs_f32()))?;
                 }
             }
             Self::Bar(bar) => {
@@ -88,6 +90,7 @@ impl Progress {
                 bar.set_message(counts);
             }
         }
+        Ok(())
     }
 
     /// Takes the bar away.

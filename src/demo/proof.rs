@@ -1,225 +1,270 @@
 //! The three-way proof: what each algo saw = what the journal holds = what the venue did.
+//!
+//! Compares, and knows neither files nor processes. Each difference is a line for people; no line: it holds.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tradecore_domain::State;
-use tradecore_domain::event::Event;
-use tradecore_protocol::fields::{Environment, OrdStatus};
+use tradecore_domain::broker_id;
+use tradecore_protocol::fields::{Environment, Money, OrdStatus, Side};
 
-use super::Failure;
 use super::algo::Seen;
-use crate::exit::Exit;
+use super::history::{Balance, History, Order, Terms};
+use crate::venue::log::LoggedOrder;
+use crate::venue::order::OrderStatus;
 
-/// An order in the journal.
-#[derive(Clone, Debug, Default)]
-struct Journaled {
-    session_id: u32,
-    cl_ord_id: u64,
-    cum_qty: i64,
-    cum_cost: i128,
-    status: u8,
-    fills: BTreeMap<u64, (i64, i64)>,
-    broker_execs: Vec<u64>,
+/// The core that the demo configures.
+pub(super) const CORE: u16 = 1;
+
+/// Said where no order got to the venue.
+pub(super) const NOTHING: &str = "nothing was traded: nothing is proven";
+
+/// The venue's orders by the `OrderId` in their client order id.
+pub(super) struct AtVenue<'a> {
+    orders: BTreeMap<u64, &'a LoggedOrder>,
+    /// What was found wrong on the way.
+    wrong: Vec<String>,
 }
 
-/// What does not agree, for people; at most so many lines are shown.
-const SHOWN_MAX: usize = 20;
-
-/// Compares all three, prints the table, and fails when anything was lost, doubled or changed.
-pub(super) fn prove(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> Result<(), Failure> {
-    let mut wrong: Vec<String> = Vec::new();
-    let orders = journaled(&dir.join("data/journal"))?;
-    compare_algos(seen, &orders, &mut wrong);
-    let log = crate::venue::read_log(&crate::venue::log::log_path(&dir.join("venue")))
-        .map_err(|error| (Exit::Io, error.to_string()))?;
-    compare_venue(&log, &orders, &mut wrong);
-    print_table(dir, seen, kills, venue_kills)?;
-    let fills: usize = orders.values().map(|order| order.fills.len()).sum();
-    say!();
-    say!("three-way proof over {} orders and {fills} fills:", orders.len());
-    say!("  what each algo saw = what the journal holds = what the venue did");
-    if wrong.is_empty() {
-        say!("  holds: nothing lost, nothing twice, no gateway order with two venue orders");
-        return Ok(());
-    }
-    say!("  DOES NOT HOLD:");
-    wrong.iter().take(SHOWN_MAX).for_each(|line| say!("    {line}"));
-    Err((Exit::ProofFailed, format!("{} differences", wrong.len())))
-}
-
-fn journaled(dir: &Path) -> Result<BTreeMap<u64, Journaled>, Failure> {
-    let mut orders: BTreeMap<u64, Journaled> = BTreeMap::new();
-    let mut note = |event: &Event| {
-        let (image, fill) = match event {
-            Event::OrderAccepted(e) => (&e.order, None),
-            Event::OrderAcknowledged(e) => (&e.order, None),
-            Event::OrderFilled(e) => (&e.order, Some((e.exec_id, e.last_px, e.last_qty, e.broker_exec_id))),
-            Event::OrderClosed(e) => (&e.order, None),
-            Event::OrderReplaced(e) => (&e.order, None),
-            Event::OrderRestated(e) => (&e.order, None),
-            _ => return,
-        };
-        let order = orders.entry(image.order_id).or_default();
-        order.session_id = image.session_id;
-        order.cl_ord_id = image.cl_ord_id;
-        order.cum_qty = image.cum_qty;
-        order.cum_cost = image.cum_cost;
-        order.status = image.ord_status;
-        if let Some((exec_id, px, qty, broker_exec)) = fill {
-            order.fills.insert(exec_id, (px, qty));
-            order.broker_execs.push(broker_exec);
-        }
-    };
-    let mut reader = tradecore_journal::Reader::open(dir, 1, tradecore_journal::Until::Journaled)
-        .map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
-    while let Some(group) = reader.next_group().map_err(|error| (Exit::JournalDamaged, error.to_string()))? {
-        for record in group.records() {
-            let event = Event::from_archive(record.kind, record.version, record.payload)
-                .map_err(|error| (Exit::JournalDamaged, format!("event {}: {error}", record.seq)))?;
-            note(&event);
-        }
-    }
-    Ok(orders)
-}
-
-fn compare_algos(seen: &[Seen], orders: &BTreeMap<u64, Journaled>, wrong: &mut Vec<String>) {
-    for algo in seen {
-        let name = algo.kind.name();
-        if algo.doubled_fills > 0 {
-            wrong.push(format!("{name}: {} fills were reported twice", algo.doubled_fills));
-        }
-        let journaled: BTreeMap<u64, (&u64, &Journaled)> = orders
-            .iter()
-            .filter(|(_, order)| order.session_id == algo.session_id)
-            .map(|(order_id, order)| (order.cl_ord_id, (order_id, order)))
-            .collect();
-        for (cl_ord_id, order) in &algo.orders {
-            match journaled.get(cl_ord_id) {
-                None => wrong.push(format!("{name}: order {cl_ord_id:x} was reported and is not in the journal")),
-                Some((_, there))
-                    if (there.cum_qty, there.cum_cost, there.status)
-                        != (order.cum_qty, order.cum_cost, order.status) =>
-                {
-                    wrong.push(format!(
-                        "{name}: order {cl_ord_id:x}: the algo saw {order:?}, the journal holds {there:?}"
-                    ));
-                }
-                Some(_) => {}
+impl<'a> AtVenue<'a> {
+    pub(super) fn new(log: impl Iterator<Item = &'a LoggedOrder>) -> Self {
+        let mut this = Self { orders: BTreeMap::new(), wrong: Vec::new() };
+        for order in log {
+            let text = order.client_order_id.as_str();
+            let Some(order_id) = broker_id::order_id_of(Environment::Virtual, CORE, text) else {
+                this.wrong.push(format!("the venue has an order {text} that no gateway names"));
+                continue;
+            };
+            let is_doubled = this.orders.insert(order_id.0, order).is_some();
+            if order.orders_accepted > 1 || order.submissions > 1 || is_doubled {
+                this.wrong.push(format!("order {:x} was sent to the venue more than once", order_id.0));
             }
         }
-        for cl_ord_id in journaled.keys().filter(|id| !algo.orders.contains_key(id)) {
-            wrong.push(format!("{name}: order {cl_ord_id:x} is in the journal and was never reported"));
-        }
-        let mut fills: BTreeMap<u64, (u64, i64, i64)> = BTreeMap::new();
-        for (order_id, order) in journaled.values() {
-            fills.extend(order.fills.iter().map(|(exec_id, (px, qty))| (*exec_id, (**order_id, *px, *qty))));
-        }
-        let reported: BTreeMap<u64, (u64, i64, i64)> =
-            algo.fills.iter().map(|(exec_id, fill)| (*exec_id, (fill.order_id, fill.px, fill.qty))).collect();
-        if fills != reported {
-            wrong.push(format!("{name}: {} fills were reported, {} are in the journal", reported.len(), fills.len()));
-        }
+        this
     }
 }
 
-fn compare_venue(log: &[crate::venue::log::LoggedOrder], orders: &BTreeMap<u64, Journaled>, wrong: &mut Vec<String>) {
-    let mut at_venue: BTreeMap<u64, &crate::venue::log::LoggedOrder> = BTreeMap::new();
-    for order in log {
-        let text = order.client_order_id.to_string();
-        let Some(order_id) = tradecore_domain::broker_id::order_id_of(Environment::Virtual, 1, &text) else {
-            wrong.push(format!("the venue has an order {text} that no gateway names"));
-            continue;
-        };
-        if order.orders_accepted > 1 || order.submissions > 1 || at_venue.insert(order_id.0, order).is_some() {
-            wrong.push(format!("order {:x} was sent to the venue more than once", order_id.0));
-        }
-        let Some(ours) = orders.get(&order_id.0) else {
-            wrong.push(format!(
-                "order {:x} is at the venue and not in the journal: it left before it was journaled",
-                order_id.0
-            ));
-            continue;
-        };
-        let fills: Vec<u64> = order.fills.iter().map(|fill| fill.exec_id).collect();
-        if ours.broker_execs != fills || ours.cum_qty != order.cum_qty.0 {
-            wrong.push(format!(
-                "order {:x}: the venue filled {} ({fills:?}), the journal holds {} ({:?})",
-                order_id.0, order.cum_qty.0, ours.cum_qty, ours.broker_execs
-            ));
-        }
+/// After the end, with everything closed: all three, in everything that two of them know.
+pub(super) fn compare(seen: &[Seen], journal: &History, venue: &AtVenue<'_>) -> Vec<String> {
+    let mut wrong = unjournaled(venue, journal);
+    wrong.extend(unsettled(venue, journal));
+    if !journal.orders.values().any(|order| order.is_acked) {
+        wrong.push(NOTHING.to_owned());
     }
-    for (order_id, order) in orders {
-        let is_closed = OrdStatus::from_raw(order.status).is_some_and(OrdStatus::is_closed);
-        if !is_closed {
+    for (order_id, order) in &journal.orders {
+        if !is_closed(order) {
             wrong.push(format!("order {order_id:x} is still open in the journal: {order:?}"));
         }
-        if order.cum_qty != 0 && !at_venue.contains_key(order_id) {
-            wrong.push(format!("order {order_id:x} has fills, and the venue never had it"));
+        let is_open_there = venue.orders.get(order_id).is_some_and(|there| there.status.is_open());
+        if is_open_there {
+            wrong.push(format!("order {order_id:x} is still open at the venue"));
+        }
+        if !seen.iter().any(|algo| algo.session_id == order.session_id) {
+            wrong.push(format!("order {order_id:x} is in the journal and of no algo"));
         }
     }
-}
-
-fn print_table(dir: &Path, seen: &[Seen], kills: u32, venue_kills: u32) -> Result<(), Failure> {
-    let journal = dir.join("data/journal");
-    let stat = tradecore_journal::stat(&journal).map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
-    let mut state = State::new(tradecore_domain::Limits::default());
-    let started = std::time::Instant::now();
-    let events = crate::recovery::replay(&journal, &mut state, &mut |_| {})
-        .map_err(|error| (Exit::JournalDamaged, error.to_string()))?;
-    let replayed = started.elapsed();
-    say!();
-    say!(
-        "{:<14}{:>8}{:>8}{:>9}{:>12}{:>12}{:>14}{:>10}{:>10}",
-        "algo",
-        "orders",
-        "fills",
-        "rejects",
-        "duplicates",
-        "reconnects",
-        "P&L USDT",
-        "p50 µs",
-        "p99 µs"
-    );
     for algo in seen {
-        let pnl: i128 = algo.positions.iter().map(|(_, _, pnl)| pnl).sum();
-        say!(
-            "{:<14}{:>8}{:>8}{:>9}{:>12}{:>12}{:>14}{:>10}{:>10}",
-            algo.kind.name(),
-            algo.orders.len(),
-            algo.fills.len(),
-            algo.rejects,
-            algo.duplicates_answered,
-            algo.reconnects,
-            money(pnl),
-            algo.round_trip_us.value_at_quantile(0.5),
-            algo.round_trip_us.value_at_quantile(0.99),
-        );
-        for (instrument_id, qty, _) in &algo.positions {
-            let symbol = if *instrument_id == 1 { "BTC" } else { "ETH" };
-            say!("{:<14}{symbol} {}", "", units(*qty));
+        let found = [compare_sent(algo, journal), compare_seen(algo, journal), compare_balance(algo, journal, venue)];
+        wrong.extend(found.into_iter().flatten().map(|line| format!("{}: {line}", algo.kind.name())));
+    }
+    wrong
+}
+
+/// Orders that the venue has and the journal, read later, has not: at any time.
+pub(super) fn unjournaled(venue: &AtVenue<'_>, journal: &History) -> Vec<String> {
+    let unknown = venue.orders.keys().filter(|order_id| !journal.orders.contains_key(order_id));
+    let unknown = unknown.map(|order_id| {
+        format!("order {order_id:x} is at the venue and not in the journal: it left before it was journaled")
+    });
+    venue.wrong.iter().cloned().chain(unknown).collect()
+}
+
+/// What the journal takes for a fact and the venue, read later, does not confirm: at any time.
+pub(super) fn unsettled(venue: &AtVenue<'_>, journal: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if journal.contradictions > 0 {
+        wrong.push(format!("the venue contradicted the journal {} times", journal.contradictions));
+    }
+    let mut ids = BTreeSet::new();
+    for (order_id, ours) in &journal.orders {
+        if !ids.insert((ours.session_id, ours.cl_ord_id)) {
+            wrong.push(format!("order {order_id:x}: its ClOrdID {:x} has another order too", ours.cl_ord_id));
+        }
+        if ours.acceptances != 1 {
+            wrong.push(format!("order {order_id:x} was accepted {} times", ours.acceptances));
+        }
+        let difference = match venue.orders.get(order_id) {
+            None => is_known_there(ours).then(|| "the venue never had it".to_owned()),
+            Some(theirs) => differs(ours, theirs, journal),
+        };
+        if let Some(difference) = difference {
+            wrong.push(format!("order {order_id:x}: {difference}; the journal holds {ours:?}"));
         }
     }
-    say!();
-    say!("SIGKILLs: gateway {kills}, venue {venue_kills}");
-    say!("durability class of every report: synced (survives power loss)");
-    say!(
-        "journal: {} events, {} KiB of payload, every checksum verified; replayed in {replayed:.1?}",
-        stat.records,
-        stat.payload_bytes / 1024
-    );
-    debug_assert_eq!(events, stat.records, "replay and verification read the same journal");
-    Ok(())
+    wrong
 }
 
-/// Money × 10⁻¹⁸ with two places, for the eye only.
-fn money(money: i128) -> String {
-    let cents = money.checked_div(10_i128.pow(16)).unwrap_or(0);
-    let sign = if cents < 0 { "-" } else { "" };
-    format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
+fn is_closed(order: &Order) -> bool {
+    OrdStatus::from_raw(order.status).is_some_and(OrdStatus::is_closed)
 }
 
-/// A quantity × 10⁻⁹.
-fn units(qty: i128) -> String {
-    i64::try_from(qty).map_or_else(|_| qty.to_string(), tradecore_client::format)
+/// True when the journal says that the venue had the order: all that is closed was there, but what was refused.
+fn is_known_there(order: &Order) -> bool {
+    let is_refused = order.status == OrdStatus::Rejected.raw();
+    order.is_acked || !order.fills.is_empty() || (is_closed(order) && !is_refused)
 }
+
+fn differs(ours: &Order, theirs: &LoggedOrder, journal: &History) -> Option<String> {
+    let symbol = journal.symbols.get(&ours.terms.instrument_id).map_or("", String::as_str);
+    if (symbol, ours.terms.side) != (theirs.symbol.as_str(), theirs.side.raw()) {
+        return Some(format!("the venue has a {:?} of {}", theirs.side, theirs.symbol));
+    }
+    let here = ours.fills.iter().map(|fill| (fill.broker_exec_id, fill.px, fill.qty, fill.fee));
+    let mut there = theirs.fills.iter().map(|fill| (fill.exec_id, fill.px.0, fill.qty.0, fill.fee.0));
+    if let Some(fill) = here.clone().find(|fill| there.next() != Some(*fill)) {
+        return Some(format!("its fill {fill:?} is not the venue's: {:?}", theirs.fills));
+    }
+    let sum = |(qty, cost): (i128, i128), (_, px, last_qty, _): (u64, i64, i64, i128)| {
+        let value = i128::from(px).saturating_mul(i128::from(last_qty));
+        (qty.saturating_add(last_qty.into()), cost.saturating_add(value))
+    };
+    if here.fold((0, 0), sum) != (ours.cum_qty.into(), ours.cum_cost) {
+        return Some("its fills do not add up to it".to_owned());
+    }
+    // Of what is open, the venue may know more by now.
+    if !is_closed(ours) {
+        return None;
+    }
+    if let Some(fill) = there.next() {
+        return Some(format!("the venue filled it once more: {fill:?}"));
+    }
+    if (ours.terms.px, ours.terms.qty) != (theirs.px.0, theirs.qty.0) {
+        return Some(format!("the venue has it at {:?} for {:?}", theirs.px, theirs.qty));
+    }
+    let is_same_end = match theirs.status {
+        OrderStatus::PendingNew | OrderStatus::New | OrderStatus::PartiallyFilled => false,
+        OrderStatus::Filled => ours.status == OrdStatus::Filled.raw(),
+        // The venue cancels what an immediate order leaves: that is its time in force, which has expired.
+        OrderStatus::Canceled => [OrdStatus::Canceled.raw(), OrdStatus::Expired.raw()].contains(&ours.status),
+        OrderStatus::Expired => ours.status == OrdStatus::Expired.raw(),
+        OrderStatus::Rejected => ours.status == OrdStatus::Rejected.raw(),
+    };
+    (!is_same_end).then(|| format!("the venue has it as {:?}", theirs.status))
+}
+
+/// What was sent must be in the journal as it was sent, or its algo was told that it had no effect.
+fn compare_sent(algo: &Seen, journal: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if algo.in_doubt > 0 {
+        wrong.push(format!("{} requests were in doubt at the end", algo.in_doubt));
+    }
+    if algo.irregular > 0 {
+        wrong.push(format!("{} times reports were skipped, or frames refused by the session", algo.irregular));
+    }
+    for id in algo.sent.keys() {
+        if !journal.ids.contains(&(algo.session_id, *id)) && !algo.refused.contains(id) {
+            wrong.push(format!("request {id:x} was sent, and nothing became of it"));
+        }
+    }
+    let asked = journal.orders.iter().filter(|(_, order)| order.session_id == algo.session_id);
+    for (order_id, order) in asked {
+        let id = order.cl_ord_id;
+        let sent: Option<Terms> = algo.sent.get(&id).copied().flatten();
+        if sent != Some(order.asked) {
+            wrong.push(format!("order {order_id:x} of ClOrdID {id:x}: sent {sent:?}, journaled {:?}", order.asked));
+        }
+    }
+    wrong
+}
+
+/// What was reported is what the journal holds.
+fn compare_seen(algo: &Seen, journal: &History) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if algo.doubled_fills > 0 {
+        wrong.push(format!("{} fills were reported twice", algo.doubled_fills));
+    }
+    let ours: BTreeMap<u64, &Order> = journal
+        .orders
+        .iter()
+        .filter(|(_, order)| order.session_id == algo.session_id)
+        .map(|(order_id, order)| (*order_id, order))
+        .collect();
+    for (order_id, order) in &algo.orders {
+        let seen = (order.cl_ord_id, order.terms, order.cum_qty, order.cum_cost, order.status, order.version);
+        match ours.get(order_id) {
+            None => wrong.push(format!("order {order_id:x} was reported and is not in the journal")),
+            Some(ours)
+                if seen != (ours.cl_ord_id, ours.terms, ours.cum_qty, ours.cum_cost, ours.status, ours.version) =>
+            {
+                wrong.push(format!("order {order_id:x}: the algo saw {order:?}, the journal holds {ours:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for order_id in ours.keys().filter(|order_id| !algo.orders.contains_key(order_id)) {
+        wrong.push(format!("order {order_id:x} is in the journal and was never reported"));
+    }
+    let fills: BTreeMap<u64, _> = ours
+        .iter()
+        .flat_map(|(order_id, order)| order.fills.iter().map(move |fill| (order_id, fill)))
+        .map(|(order_id, fill)| (fill.exec_id, (*order_id, fill.px, fill.qty, fill.fee)))
+        .collect();
+    let reported: BTreeMap<u64, _> =
+        algo.fills.iter().map(|(exec_id, fill)| (*exec_id, (fill.order_id, fill.px, fill.qty, fill.fee))).collect();
+    if fills != reported {
+        let first = fills.iter().zip(&reported).find(|(ours, theirs)| ours != theirs);
+        wrong.push(format!(
+            "{} fills were reported, {} are in the journal; the first that differ: {first:?}",
+            reported.len(),
+            fills.len()
+        ));
+    }
+    let rejected: BTreeMap<u64, (u64, u16)> = journal
+        .rejected
+        .iter()
+        .filter(|(_, rejected)| rejected.session_id == algo.session_id)
+        .map(|(seq, rejected)| (*seq, (rejected.cl_ord_id, rejected.reason)))
+        .collect();
+    if rejected != algo.rejected {
+        wrong.push(format!("{} rejects were reported, {} are in the journal", algo.rejected.len(), rejected.len()));
+    }
+    wrong
+}
+
+/// What the algo was told that it has, what the journal leads to, and what the venue's fills come to.
+fn compare_balance(algo: &Seen, journal: &History, venue: &AtVenue<'_>) -> Vec<String> {
+    // The demo gives each session the account of its own number.
+    let account_id = algo.session_id;
+    let Some(told) = &algo.balance else {
+        return vec![
+            "it did not come to its end: its orders closed, its requests answered, its balance told".to_owned(),
+        ];
+    };
+    let mut wrong = Vec::new();
+    let ours = journal.balances.get(&account_id).cloned().unwrap_or_default();
+    if *told != ours {
+        wrong.push(format!("it was told of {told:?}, the journal leads to {ours:?}"));
+    }
+    let mut there = Balance { cash: journal.initial_cash.get(&account_id).copied().unwrap_or(0), ..Balance::default() };
+    for (order_id, theirs) in &venue.orders {
+        let Some(order) = journal.orders.get(order_id).filter(|order| order.account_id == account_id) else { continue };
+        for fill in &theirs.fills {
+            let sign: i128 = if theirs.side == Side::Buy { 1 } else { -1 };
+            let value = Money::of(fill.px, fill.qty).0.saturating_mul(sign);
+            there.cash = there.cash.saturating_sub(value).saturating_sub(fill.fee.0);
+            let (qty, _) = there.positions.entry(order.terms.instrument_id).or_default();
+            *qty = qty.saturating_add(i128::from(fill.qty.0).saturating_mul(sign));
+        }
+    }
+    // Profit is a matter of how costs are spread; the venue knows quantities.
+    let quantities = |balance: &Balance| {
+        let held = balance.positions.iter().filter(|(_, (qty, _))| *qty != 0);
+        held.map(|(instrument_id, (qty, _))| (*instrument_id, *qty)).collect::<Vec<_>>()
+    };
+    if (ours.cash, quantities(&ours)) != (there.cash, quantities(&there)) {
+        wrong.push(format!("the journal leads to {ours:?}, the venue's fills to {there:?}"));
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests;
