@@ -331,7 +331,7 @@ fn nothing_is_lost_or_doubled_when_gateway_and_venue_are_killed_under_load() {
     let (code, text, _) = demo(&["--seconds", "8", "--kills", "5", "--venue-kills", "4"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("SIGKILLs: 3 to the gateway, 2 to the venue, 2 to both at once"), "{text}");
-    assert!(text.contains("each of 7 SIGKILLs, before the next"), "{text}");
+    assert!(text.contains("after each of 7 SIGKILLs"), "{text}");
     assert!(text.contains("holds: nothing lost, nothing twice"), "{text}");
 }
 

@@ -345,9 +345,12 @@ fn conclude(
     let fills: usize = history.orders.values().map(|order| order.fills.len()).sum();
     say(&format!("three-way proof over {} orders and {fills} fills:", history.orders.len()))?;
     if struck.len() > 1 {
-        say(&format!("  each of {} SIGKILLs, before the next: journal = venue in all that was settled", struck.len()))?;
+        say(&format!(
+            "  after each of {} SIGKILLs: what the journal held as settled = what the venue had done",
+            struck.len()
+        ))?;
     }
-    say("  at the end: what each algo sent and saw = what the journal holds = what the venue did")?;
+    say("  what each algo sent and saw = what the journal holds = what the venue did")?;
     refute(&wrong, "at the end")?;
     if is_interrupted {
         return Err((Exit::Interrupted, "interrupted; the proof holds for what had happened until then".to_owned()));

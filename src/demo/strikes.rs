@@ -38,15 +38,12 @@ pub(super) fn schedule(kills: u32, venue_kills: u32) -> Vec<Strike> {
         (Strike::Venue, venue_kills.saturating_sub(both)),
         (Strike::Both, both),
     ];
-    // The n-th of m of a kind stands at (2n - 1) / 2m of the way.
-    let mut placed: Vec<(u64, Strike)> = kinds
-        .iter()
-        .flat_map(|(strike, count)| {
-            let place =
-                |nth: u32| (u64::from(nth).saturating_mul(2).saturating_add(1) << 32) / u64::from((*count).max(1));
-            (0..*count).map(move |nth| (place(nth), *strike))
-        })
-        .collect();
+    // The n-th of m of a kind stands at (2n + 1) / 2m of the way, n from 0.
+    let mut placed: Vec<(u64, Strike)> = Vec::new();
+    for (strike, count) in kinds {
+        let place = |nth: u32| (u64::from(nth).saturating_mul(2).saturating_add(1) << 31).checked_div(count.into());
+        placed.extend((0..count).filter_map(place).map(|place| (place, strike)));
+    }
     placed.sort_by_key(|(place, _)| *place);
     placed.into_iter().map(|(_, strike)| strike).collect()
 }

@@ -1,4 +1,5 @@
 //! Small made-up histories: the truth passes, and each kind of lie is found.
+#![allow(clippy::arithmetic_side_effects)]
 
 use tradecore_domain::broker_id::text_of;
 use tradecore_protocol::fields::{Liquidity, OrderId, Px, Qty};
@@ -90,7 +91,7 @@ impl Story {
     }
 
     fn wrong(&self) -> Vec<String> {
-        compare(&[self.seen.clone()], &self.journal, &AtVenue::new(self.venue.iter()))
+        compare(std::slice::from_ref(&self.seen), &self.journal, &AtVenue::new(self.venue.iter()))
     }
 
     fn ours(&mut self, order_id: u64) -> &mut Order {
