@@ -567,8 +567,8 @@ fn interrupted(file: &str) -> (Option<i32>, String) {
 fn a_demo_that_is_interrupted_says_so_and_never_ends_as_if_it_had_proven_all() {
     for file in ["gateway.toml", "algo3.state"] {
         let (code, text) = interrupted(file);
-        assert_eq!(code, Some(87), "{file}: {text}");
-        assert!(text.contains("Interrupted (87): interrupted"), "{file}: {text}");
+        assert_eq!(code, Some(90), "{file}: {text}");
+        assert!(text.contains("Interrupted (90): interrupted"), "{file}: {text}");
     }
 }
 
