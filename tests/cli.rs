@@ -583,3 +583,17 @@ fn a_demo_whose_output_cannot_be_written_fails() {
         .expect("ran");
     assert_eq!(output.status.code(), Some(74), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_demo_whose_venue_does_not_start_says_so_and_names_its_log() {
+    let above = tempfile::tempdir().expect("a directory");
+    // Longer than a path of a socket may be.
+    let dir = above.path().join("d".repeat(120));
+    let output = Command::new(BINARY).args(["demo", "--quiet", "--dir"]).arg(&dir).output().expect("ran");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    let log = dir.join("venue.log");
+    assert!(text.contains("`tradecore venue` ended by itself"), "{text}");
+    assert!(text.contains(&log.display().to_string()), "{text}");
+    assert!(!std::fs::read_to_string(log).expect("there").is_empty());
+}
