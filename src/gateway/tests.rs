@@ -42,7 +42,7 @@ impl Core {
         let (journal, report, synced, closer) = opened.into_parts();
         // The watermarks of a journal that nobody writes to: nothing is synced.
         let (_, _, watermarks, _) = stalled.into_parts();
-        let limits = Limits { orders_max: 64, ids_max: 64, ..Limits::default() };
+        let limits = Limits { orders_max: 64, ids_max: 1024, ..Limits::default() };
         let link = Arc::new(Link::new(64, 64, 64, limits.accounts_max).expect("a link"));
         let bounds =
             Bounds { connections_max: 1, outbound_bytes_max: 65_536, pool_chunks: 64, close_linger_ns: 1_000_000 };

@@ -106,6 +106,10 @@ fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_w
         ended.push(index);
     }
     assert_eq!(ended, hoarders.clone().collect::<Vec<_>>());
+    // The goodbye tells numbers, so it waits until they are durable.
+    while let Some((connection, bytes)) = bench.gate.release(1) {
+        bench.connections.release(connection, bytes);
+    }
     for index in hoarders {
         let peer = &mut bench.peers[index as usize];
         peer.set_nonblocking(true).expect("works");
