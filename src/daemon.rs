@@ -37,7 +37,7 @@ use crate::session::pool::CHUNK_BYTES;
 use crate::session::socket::Listener;
 use crate::session::throttle::Pace;
 use crate::session::{Bounds, Connections};
-use crate::systemd::Notifier;
+use crate::systemd::{Notifier, Watchdog};
 
 pub use stop::Stop;
 
@@ -466,36 +466,4 @@ pub fn listening(data_dir: &Path) -> Vec<String> {
     std::fs::read_to_string(data_dir.join("listening"))
         .map(|text| text.lines().map(str::to_owned).collect())
         .unwrap_or_default()
-}
-
-/// Feeds the manager's watchdog while the loop turns, and only then.
-struct Watchdog {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Watchdog {
-    fn start(counters: Arc<Counters>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stop_thread = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-            let notifier = Notifier::from_env();
-            let mut last_turns = 0;
-            while !stop_thread.load(Ordering::Acquire) {
-                let turns = counters.turns.get();
-                if turns != last_turns {
-                    notifier.watchdog();
-                }
-                last_turns = turns;
-                std::thread::park_timeout(Duration::from_millis(500));
-            }
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        drop(self.thread.join());
-    }
 }

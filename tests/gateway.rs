@@ -258,7 +258,7 @@ fn a_journal_whose_first_segments_were_removed_is_refused_with_its_own_code() {
     retention.advance("reader", stat.last_seq).expect("written");
     assert_eq!(retention.remove().expect("removed"), [1]);
     let (code, message) = exit_of(gateway.dir.path());
-    assert_eq!(code, 87, "{message}");
+    assert_eq!(code, 89, "{message}");
     assert!(message.contains("older segments were removed"), "{message}");
 }
 

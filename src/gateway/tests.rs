@@ -88,7 +88,7 @@ impl Core {
             gate: Gate::new(65_536),
             outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, 4_096),
             link: Arc::clone(&link),
-            replay: Arc::new(ReplayLink::new(4, 4).unwrap()),
+            replay: Arc::new(ReplayLink::new(4, 4).expect("works")),
             counters: Arc::new(Counters::default()),
             nonce: || [0; 32],
         });

@@ -11,7 +11,9 @@ fn place(kind: u16) -> tempfile::TempDir {
     let place = tempfile::tempdir().expect("a directory");
     write_config(place.path(), &config(""));
     let dir = place.path().join("data/journal");
-    let opened = tradecore_journal::open(&tradecore_journal::Config::new(dir)).expect("opens");
+    let environment = tradecore_protocol::fields::Environment::Virtual.raw();
+    let config = tradecore_journal::Config { environment, ..tradecore_journal::Config::new(dir) };
+    let opened = tradecore_journal::open(&config).expect("opens");
     let (mut writer, _, _, closer) = opened.into_parts();
     writer.begin(1);
     writer.append(kind, 1, 128, |out| out.fill(1));
