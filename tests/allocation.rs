@@ -90,6 +90,7 @@ kind = "paper"
 [venue]
 listen = []
 log_dir = "venue"
+log_sync = false
 
 [venue.capture]
 paths = ["{capture}"]

@@ -42,6 +42,7 @@ kind = "paper"
 [venue]
 listen = []
 log_dir = "venue"
+log_sync = false
 [venue.capture]
 paths = ["CAPTURE"]
 speed = "10x"

@@ -49,6 +49,7 @@ kind = "paper"
 [venue]
 listen = []
 log_dir = "venue"
+log_sync = false
 [venue.exchange]
 instruments = [{{ symbol = "BTCUSDT", tick_size = "0.01", lot_size = "0.00001" }}]
 

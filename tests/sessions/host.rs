@@ -87,6 +87,7 @@ address = "core2.example:7400"
 [venue]
 listen = []
 log_dir = "venue"
+log_sync = false
 [venue.capture]
 paths = ["{}/tests/data/btcusdt.gz"]
 loop = true
