@@ -57,6 +57,7 @@ impl Place {
     }
 
     fn spawn(&mut self) {
+        assert!(self.child.is_none(), "one gateway at a time");
         drop(std::fs::remove_file(self.disk().join("listening")));
         let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("made");
         let child = Command::new(env!("CARGO_BIN_EXE_tradecore"))
@@ -270,6 +271,7 @@ fn a_full_disk_refuses_new_orders_takes_cancels_and_fills_and_a_start_with_hot_s
     fill_and_recover(&mut place);
 
     // A first start without room says so.
+    place.kill();
     std::fs::remove_dir_all(place.disk().join("journal")).expect("removed");
     place.fill_up();
     place.spawn();
