@@ -160,20 +160,26 @@ fn recover(
     started
 }
 
+/// A first life until the crash at step `crash_at`; false when it ended before.
+fn first_life(crash_at: u64, is_hot: bool, dice: &mut Dice) -> (Simulated, Model, bool) {
+    let mut model = Model::default();
+    let disk = Simulated::default();
+    disk.crash_after(crash_at);
+    let mut has_crashed = false;
+    if let Ok(mut started) = start(&disk, &config(is_hot), "boot 0", 0) {
+        model.epoch = started.report.epoch;
+        has_crashed = work(&disk, &mut started, &mut model, dice, 60).is_err();
+    }
+    has_crashed |= model.epoch == 0;
+    (disk, model, has_crashed)
+}
+
 /// Lives until the crash at step `crash_at`, then a second crash during recovery or soon after, then a last life.
 fn check_crash_at(seed: u64, crash_at: u64, is_hot: bool, crash: Crash) -> bool {
     let context = format!("seed {seed}, step {crash_at}, hot {is_hot}, {crash:?}");
     let config = config(is_hot);
     let mut dice = Dice::new(seed);
-    let mut model = Model::default();
-    let mut disk = Simulated::default();
-    disk.crash_after(crash_at);
-    let mut has_crashed = false;
-    if let Ok(mut started) = start(&disk, &config, "boot 0", 0) {
-        model.epoch = started.report.epoch;
-        has_crashed = work(&disk, &mut started, &mut model, &mut dice, 60).is_err();
-    }
-    has_crashed |= model.epoch == 0;
+    let (mut disk, mut model, has_crashed) = first_life(crash_at, is_hot, &mut dice);
     let boot_id = |life: u64| if crash == Crash::Power { format!("boot {life}") } else { "boot 0".to_owned() };
     let mut chaos = Dice::new(seed ^ (crash_at << 20));
     for life in 1..3 {
@@ -194,32 +200,60 @@ fn check_crash_at(seed: u64, crash_at: u64, is_hot: bool, crash: Crash) -> bool 
 }
 
 /// Every step of the workload, until it ends before the crash.
-fn check_every_step(seed: u64, is_hot: bool, crash: Crash, stride: u64) {
-    let mut crash_at = seed % stride;
-    while check_crash_at(seed, crash_at, is_hot, crash) {
-        crash_at += stride;
+fn check_every_step(seed: u64, is_hot: bool, crash: Crash) {
+    let steps = (0..).take_while(|crash_at| check_crash_at(seed, *crash_at, is_hot, crash)).count();
+    assert!(steps > 60, "seed {seed}: the workload has {steps} steps only");
+}
+
+/// Every step of the recovery from a crash, until it comes up before the next one.
+fn check_every_step_of_a_recovery(is_hot: bool, crash: Crash) {
+    for crash_at in [40, 80, 120, 160, 200] {
+        for step in 0.. {
+            let context = format!("step {crash_at}, step {step} of the recovery, hot {is_hot}, {crash:?}");
+            let (disk, mut model, has_crashed) = first_life(crash_at, is_hot, &mut Dice::new(crash_at));
+            assert!(has_crashed, "{context}");
+            let mut chaos = Dice::new(step);
+            let disk = disk.survivor(crash, &mut chaos);
+            disk.crash_after(step);
+            let boot_id = |life| if crash == Crash::Power { format!("boot {life}") } else { "boot 0".to_owned() };
+            let came_up = start(&disk, &config(is_hot), &boot_id(1), 0);
+            model.epoch = came_up.as_ref().map_or(model.epoch, |started| started.report.epoch);
+            let disk = disk.survivor(crash, &mut chaos);
+            recover(&disk, &config(is_hot), &boot_id(2), crash, &mut model, &context);
+            if came_up.is_ok() {
+                assert!(step > 5, "{context}: a recovery has more steps");
+                break;
+            }
+        }
     }
-    assert!(crash_at > 60, "seed {seed}: the workload has {crash_at} steps only");
 }
 
 #[test]
-fn power_loss_at_any_step_keeps_what_was_synced_and_whole_groups_when_segments_are_mapped() {
-    (1..=4).for_each(|seed| check_every_step(seed, false, Crash::Power, 4));
+fn power_loss_at_every_step_keeps_what_was_synced_and_whole_groups_when_segments_are_mapped() {
+    check_every_step(1, false, Crash::Power);
 }
 
 #[test]
-fn power_loss_at_any_step_keeps_what_was_synced_and_whole_groups_when_segments_are_hot() {
-    (11..=14).for_each(|seed| check_every_step(seed, true, Crash::Power, 4));
+fn power_loss_at_every_step_keeps_what_was_synced_and_whole_groups_when_segments_are_hot() {
+    check_every_step(11, true, Crash::Power);
 }
 
 #[test]
-fn a_kill_at_any_step_keeps_every_committed_group_when_segments_are_mapped() {
-    (21..=22).for_each(|seed| check_every_step(seed, false, Crash::Process, 4));
+fn a_kill_at_every_step_keeps_every_committed_group_when_segments_are_mapped() {
+    check_every_step(21, false, Crash::Process);
 }
 
 #[test]
-fn a_kill_at_any_step_keeps_every_committed_group_when_segments_are_hot() {
-    (31..=32).for_each(|seed| check_every_step(seed, true, Crash::Process, 4));
+fn a_kill_at_every_step_keeps_every_committed_group_when_segments_are_hot() {
+    check_every_step(31, true, Crash::Process);
+}
+
+#[test]
+fn a_recovery_that_is_cut_at_any_of_its_steps_is_made_again() {
+    for is_hot in [false, true] {
+        check_every_step_of_a_recovery(is_hot, Crash::Power);
+        check_every_step_of_a_recovery(is_hot, Crash::Process);
+    }
 }
 
 /// A synced journal of at least `groups` groups.
