@@ -26,7 +26,6 @@ use crate::store::{Request, Store};
 
 /// Longest application frame that a client sends, bytes.
 const REQUEST_BYTES_MAX: usize = 256;
-const NS_PER_S: u64 = 1_000_000_000;
 const BACKOFF_MIN_NS: u64 = 20_000_000;
 const BACKOFF_MAX_NS: u64 = 1_000_000_000;
 
@@ -85,8 +84,8 @@ impl Conversation {
     pub fn new(options: Options, utc_ns: u64) -> Result<Self, ClientError> {
         let key = MacKey::new(&options.secret).ok_or(ClientError::Key)?;
         let store = match &options.state_path {
-            Some(path) => Store::open(path, utc_ns / NS_PER_S)?,
-            None => Store::in_memory(utc_ns / NS_PER_S),
+            Some(path) => Store::open(path, utc_ns)?,
+            None => Store::in_memory(utc_ns),
         };
         let applied_seq = store.numbers.applied_seq;
         Ok(Self {

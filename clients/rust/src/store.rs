@@ -67,8 +67,9 @@ const IDS_RESERVED: u64 = 1 << 20;
 const GROWTH_BYTES_MAX: u64 = 1 << 20;
 /// Longest file that is read: every request in doubt that a client keeps, and the growth, many times over.
 const FILE_BYTES_MAX: u64 = 64 << 20;
-/// Bits of a ClOrdID's counter below the second in which a store was made.
+/// Bits of a ClOrdID's counter below the second in which a store was made: they hold what of that second had passed.
 const IDS_PER_SECOND_BITS: u32 = 16;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// The numbers of both streams and the ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,11 +154,13 @@ pub struct Store {
 impl Store {
     /// A store that forgets everything at the end of the process: for tools, and for those who only read.
     ///
-    /// Its ids start at the second in which it was made, as those of a new file: with at most 65,536 requests a second
-    /// none is used twice.
+    /// Its ids start at the time at which it was made, as those of a new file, in units of 2⁻¹⁶ s: with at most 65,536
+    /// requests a second none is used twice, however soon one store follows the other.
     #[must_use]
-    pub fn in_memory(unix_seconds: u64) -> Self {
-        let last_cl_ord_id = ClOrdId::new(1, unix_seconds.wrapping_shl(IDS_PER_SECOND_BITS)).0;
+    pub fn in_memory(utc_ns: u64) -> Self {
+        let (seconds, rest_ns) = (utc_ns / NS_PER_S, utc_ns % NS_PER_S);
+        let rest = rest_ns.wrapping_shl(IDS_PER_SECOND_BITS) / NS_PER_S;
+        let last_cl_ord_id = ClOrdId::new(1, seconds.wrapping_shl(IDS_PER_SECOND_BITS) | rest).0;
         let numbers = Numbers { next_client_seq: 1, last_cl_ord_id, epoch_first_seq: 1, ..Numbers::default() };
         Self {
             file: None,
@@ -171,15 +174,15 @@ impl Store {
 
     /// Opens or makes the file. A torn last record was never sent, and is dropped.
     ///
-    /// The ids of a new file start at the second in which it is made, so that a file that was lost, or a second one
+    /// The ids of a new file start at the time at which it is made, so that a file that was lost, or a second one
     /// of the same session, repeats no id.
     ///
     /// # Errors
     /// `System`; `Locked` while another client has it; `Damaged` if anything but the end is not as it was written,
     /// also for an empty file.
-    pub fn open(path: &Path, unix_seconds: u64) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, utc_ns: u64) -> Result<Self, StoreError> {
         let lock = lock_beside(path)?;
-        let mut store = Self::in_memory(unix_seconds);
+        let mut store = Self::in_memory(utc_ns);
         let mut bytes = Vec::new();
         match File::open(path) {
             Ok(file) => {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SECOND: u64 = 1_700_000_000;
+const NOW_NS: u64 = 1_700_000_000_250_000_000;
 
 fn request(seq: u64, id: u64) -> Request {
     Request { seq, is_repeat: false, is_closed: false, template_id: 100, block: [id.to_le_bytes(), [7; 8]].concat() }
@@ -17,9 +17,9 @@ fn unanswered(store: &Store) -> Vec<u64> {
 fn a_file_cut_at_any_byte_opens_with_what_was_whole() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    drop(Store::open(&path, SECOND).unwrap());
+    drop(Store::open(&path, NOW_NS).unwrap());
     let head_bytes = record(HEAD, &words(&[MAGIC, 0])).len();
-    let mut store = Store::open(&path, SECOND).unwrap();
+    let mut store = Store::open(&path, NOW_NS).unwrap();
     for seq in 1..=5_u64 {
         store.keep(request(seq, store.numbers.last_cl_ord_id + 1)).unwrap();
     }
@@ -37,7 +37,7 @@ fn a_file_cut_at_any_byte_opens_with_what_was_whole() {
     for cut in 0..=bytes.len() {
         let cut_path = dir.path().join("cut");
         std::fs::write(&cut_path, &bytes[..cut]).unwrap();
-        let opened = Store::open(&cut_path, SECOND);
+        let opened = Store::open(&cut_path, NOW_NS);
         if cut < head_bytes {
             assert!(matches!(opened, Err(StoreError::Damaged { offset_bytes: 0, .. })), "cut at {cut}");
             continue;
@@ -51,7 +51,7 @@ fn a_file_cut_at_any_byte_opens_with_what_was_whole() {
         assert!(opened.numbers.last_cl_ord_id > last_id, "cut at {cut}: an id comes twice");
         most = opened.numbers.next_client_seq;
     }
-    let store = Store::open(&path, SECOND).unwrap();
+    let store = Store::open(&path, NOW_NS).unwrap();
     assert_eq!((store.numbers.applied_seq, store.unanswered.len(), most), (9, 3, 6));
 }
 
@@ -59,7 +59,7 @@ fn a_file_cut_at_any_byte_opens_with_what_was_whole() {
 fn an_answered_request_stays_forgotten_and_a_long_life_keeps_the_file_short() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.1");
-    let mut store = Store::open(&path, SECOND).unwrap();
+    let mut store = Store::open(&path, NOW_NS).unwrap();
     for seq in 1..40_000_u64 {
         let id = store.numbers.last_cl_ord_id;
         store.keep(request(seq, id + 1)).unwrap();
@@ -70,7 +70,7 @@ fn an_answered_request_stays_forgotten_and_a_long_life_keeps_the_file_short() {
     assert!(std::fs::metadata(&path).unwrap().len() < 2 * GROWTH_BYTES_MAX);
     let last_id = store.numbers.last_cl_ord_id;
     drop(store);
-    let again = Store::open(&path, SECOND).unwrap();
+    let again = Store::open(&path, NOW_NS).unwrap();
     assert_eq!(unanswered(&again), [39_999], "an answered request came back");
     assert!(again.numbers.last_cl_ord_id > last_id);
 }
@@ -79,7 +79,7 @@ fn an_answered_request_stays_forgotten_and_a_long_life_keeps_the_file_short() {
 fn a_request_is_in_the_file_also_when_the_file_is_written_anew_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let mut store = Store::open(&path, SECOND).unwrap();
+    let mut store = Store::open(&path, NOW_NS).unwrap();
     let growth = |store: &Store| store.file.as_ref().unwrap().growth_bytes;
     let mut before = 0;
     for seq in 1.. {
@@ -91,40 +91,43 @@ fn a_request_is_in_the_file_also_when_the_file_is_written_anew_for_it() {
     }
     let copy = dir.path().join("copy");
     std::fs::copy(&path, &copy).unwrap();
-    assert_eq!(unanswered(&Store::open(&copy, SECOND).unwrap()), unanswered(&store));
+    assert_eq!(unanswered(&Store::open(&copy, NOW_NS).unwrap()), unanswered(&store));
 }
 
 #[test]
 fn ids_beyond_those_reserved_are_reserved_before_they_are_given() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let mut store = Store::open(&path, SECOND).unwrap();
+    let mut store = Store::open(&path, NOW_NS).unwrap();
     let id = store.numbers.last_cl_ord_id + IDS_RESERVED + 1;
     store.keep(request(1, id)).unwrap();
     drop(store);
     let head_bytes = record(HEAD, &words(&[MAGIC, 0])).len();
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..head_bytes]).unwrap();
-    assert!(Store::open(&path, SECOND).unwrap().numbers.last_cl_ord_id > id);
+    assert!(Store::open(&path, NOW_NS).unwrap().numbers.last_cl_ord_id > id);
 }
 
 #[test]
 fn a_file_has_one_client_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let mut store = Store::open(&path, SECOND).unwrap();
+    let mut store = Store::open(&path, NOW_NS).unwrap();
     store.rewrite().unwrap();
-    assert!(matches!(Store::open(&path, SECOND), Err(StoreError::Locked { .. })));
+    assert!(matches!(Store::open(&path, NOW_NS), Err(StoreError::Locked { .. })));
     drop(store);
-    Store::open(&path, SECOND).unwrap();
+    Store::open(&path, NOW_NS).unwrap();
 }
 
 #[test]
 fn a_new_file_repeats_no_id_of_one_that_was_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let first_id =
-        |name: &str, unix_seconds| Store::open(&dir.path().join(name), unix_seconds).unwrap().numbers.last_cl_ord_id;
-    let (lost, next) = (first_id("lost", SECOND), first_id("new", SECOND + 1));
-    assert!(next - lost >= 65_536, "{lost} {next}");
+    let first_id = |name: &str, utc_ns| Store::open(&dir.path().join(name), utc_ns).unwrap().numbers.last_cl_ord_id;
+    let (lost, next) = (first_id("lost", NOW_NS), first_id("new", NOW_NS + 1_000_000_000));
+    assert_eq!(next - lost, 65_536, "{lost} {next}");
+    let soon = first_id("soon", NOW_NS + 1_000_000);
+    assert!((65..=66).contains(&(soon - lost)), "as many as a millisecond can have used: {lost} {soon}");
+    let second_ns = NOW_NS / 1_000_000_000 * 1_000_000_000;
+    assert!(first_id("late", second_ns + 999_999_999) < first_id("next", second_ns + 1_000_000_000));
     assert_eq!(ClOrdId(next).epoch(), 1, "ids of the other client stay open");
 }
