@@ -497,12 +497,12 @@ fn stat(pid: u32) -> Option<(char, u32)> {
 fn a_demo_that_is_killed_takes_venue_and_gateway_with_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut demo = Command::new(BINARY)
-        .args(["demo", "--quiet", "--seconds", "600", "--kills", "0", "--dir"])
-        .arg(dir.path())
+        .args(["demo", "--quiet", "--seconds", "600", "--kills", "0", "--dir", "demo"])
+        .current_dir(dir.path())
         .spawn()
         .expect("started");
     let started = Instant::now();
-    while !dir.path().join("data/listening").exists() {
+    while !dir.path().join("demo/data/listening").exists() {
         assert!(started.elapsed() < DEADLINE, "the gateway did not start");
         std::thread::yield_now();
     }
@@ -523,7 +523,7 @@ fn a_demo_that_is_killed_takes_venue_and_gateway_with_it() {
         std::thread::yield_now();
     }
     // Segments in memory outlive whoever is killed; here nobody comes back for them.
-    let marker = std::fs::read_to_string(dir.path().join("data/journal/hot")).unwrap_or_default();
+    let marker = std::fs::read_to_string(dir.path().join("demo/data/journal/hot")).unwrap_or_default();
     if let Some(hot_dir) = marker.lines().nth(1) {
         std::fs::remove_dir_all(hot_dir).expect("removed");
     }

@@ -308,16 +308,15 @@ fn write_files(dir: &Path, address: &str, faults: FaultConfig) -> std::io::Resul
         .mode(0o600)
         .open(&key)?
         .write_all(SECRET.as_bytes())?;
-    fs::write(dir.join("gateway.toml"), config(dir, address, faults))
+    fs::write(dir.join("gateway.toml"), config(address, faults))
 }
 
-fn config(dir: &Path, address: &str, faults: FaultConfig) -> String {
+fn config(address: &str, faults: FaultConfig) -> String {
     let FaultConfig { lost_reply_ppm, drop_before_ppm, drop_after_ppm, duplicate_event_ppm } = faults;
     let sessions: String = ALGOS
         .iter()
         .map(|(id, _)| format!("[[sessions]]\nid = {id}\nkey_id = \"demo\"\nsecret_file = \"key\"\nrole = \"trade\"\naccounts = [{id}]\n\n[[accounts]]\nid = {id}\ncurrency = \"USDT\"\ninitial_cash = \"100000000\"\nposition_max = \"1000\"\nopen_orders_max = 1000\n\n"))
         .collect();
-    let dir = dir.display();
     format!(
         r#"# Written by `tradecore demo`.
 [core]
@@ -334,10 +333,10 @@ unix = "gateway.sock"
 
 [broker]
 kind = "venue"
-address = "unix:{dir}/venue.sock"
+address = "unix:venue.sock"
 
 [venue]
-listen = ["unix:{dir}/venue.sock"]
+listen = ["unix:venue.sock"]
 log_dir = "venue"
 log_sync = false
 

@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut client = Client::connect(options)?;
     client.subscribe(1)?; // instrument 1: also after every reconnect
     let mut ordered = false;
-    while let Some(event) = client.poll(Duration::from_secs(10))? {
+    loop {
+        let Some(event) = client.poll(Duration::from_secs(10))? else { continue }; // silence: a quiet market, an outage
         match event {
             Event::Quote(quote) if !ordered && client.is_ready() => {
                 // Instrument 1, account 1, as the gateway's configuration numbers them.
@@ -33,5 +34,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ => {}
         }
     }
-    Ok(())
 }
