@@ -111,6 +111,12 @@ fn echo_run(stream: &mut TcpStream, rate: u64, requests: u64) -> Result<RoundTri
     Ok(times)
 }
 
+/// A client epoch for every hundred orders: fewer than the share of ids that a session has among a thousand.
+fn id_of(counter: u64) -> u64 {
+    let epoch = u16::try_from(counter / 100).unwrap_or(u16::MAX).saturating_add(1);
+    ClOrdId::new(epoch, counter).0
+}
+
 /// A session that sends orders, and what it waits for.
 pub(crate) struct Active {
     peer: Peer,
@@ -131,7 +137,7 @@ impl Active {
     /// Makes an order ready that the market will not take.
     fn prepare(&mut self) -> Result<(), Failure> {
         self.peer.prepare(&NewOrder {
-            cl_ord_id: U64::new(ClOrdId::new(1, self.next_counter).0),
+            cl_ord_id: U64::new(id_of(self.next_counter)),
             px: I64::new(Px(10_000 * 1_000_000_000).0),
             qty: I64::new(Qty(1_000_000).0),
             instrument_id: U32::new(1),
@@ -152,7 +158,7 @@ impl Active {
         }
         self.peer.send()?;
         self.is_prepared = false;
-        self.waiting.push_back((ClOrdId::new(1, self.next_counter).0, planned));
+        self.waiting.push_back((id_of(self.next_counter), planned));
         self.next_counter = self.next_counter.saturating_add(1);
         Ok(())
     }
