@@ -194,6 +194,7 @@ struct Seen {
     bought: i128,
     canceled: u64,
     accepted: u64,
+    rejected: u64,
     refused: Option<Reason>,
     answered: u64,
     position: i128,
@@ -221,6 +222,7 @@ impl Seen {
             }
             Event::Reject(reject) => {
                 self.refused = Reason::from_raw(reject.reason.get());
+                self.rejected += 1;
                 self.answered += 1;
             }
             Event::Position(position) => self.position = position.position_qty.get(),
@@ -294,19 +296,19 @@ fn fill_and_recover(place: &mut Place) {
 
     // Orders that rest below the market: some will fill, the others are canceled later.
     let tick = 10_000_000;
+    let mut sent = 0_u64;
     while seen.open.is_empty() {
         for step in 1..=RESTING {
             let price = Px(seen.ask_px - step * 200 * tick);
             let order = NewOrder::limit(1, 1, Side::Buy, qty("0.001").expect("exact"), price);
             client.new_order(&order).expect("sent");
         }
-        // Refused, at first, while the broker is not ready.
-        let wanted = seen.answered;
-        seen.wait(&mut client, "resting orders", |seen| !seen.open.is_empty() || seen.answered > wanted);
+        // Refused, at first, while the broker is not ready; every one is answered before more are sent.
+        sent += RESTING.unsigned_abs();
+        seen.wait(&mut client, "resting orders", |seen| seen.accepted + seen.rejected == sent);
     }
 
     // Until the disk is full.
-    let mut sent = 0_u64;
     while seen.refused != Some(Reason::JournalFull) {
         seen.refused = None;
         for _ in 0..50 {
