@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::queue::ArrayQueue;
-
+use crate::exchange::Exchange;
 use crate::map::Map;
 use crate::record::HEADER_BYTES;
 use crate::scan::{Found, found_at};
@@ -89,7 +88,7 @@ pub(crate) struct Maker<S> {
 
 impl<S: Storage> Maker<S> {
     /// Makes the next segment; each is twice as long as the last, up to the bound.
-    pub(crate) fn make(&mut self, pace: Pace) -> Result<Prepared, OpenError> {
+    pub(crate) fn make(&mut self, pace: Pace<'_>) -> Result<Prepared, OpenError> {
         let header = SegmentHeader {
             format: segment::FORMAT_VERSION,
             core: self.core,
@@ -115,7 +114,7 @@ fn fresh_salt() -> u64 {
 
 /// Runs the side threads of a started journal.
 pub(crate) fn spawn<S: Storage>(started: Started<S>, config: &Config) -> io::Result<(crate::Writer, Background)> {
-    let Started { mut writer, maker, syncer, prepared, retired, .. } = started;
+    let Started { mut writer, maker, syncer, exchange, .. } = started;
     let mut background = Background { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
     let stop = Arc::clone(&background.stop);
     let (policy, on_sync_failure, on_prepare) = (config.sync, config.on_sync_failure, config.on_prepare);
@@ -126,34 +125,28 @@ pub(crate) fn spawn<S: Storage>(started: Started<S>, config: &Config) -> io::Res
     let stop = Arc::clone(&background.stop);
     let prepare = std::thread::Builder::new()
         .name("journal-prepare".into())
-        .spawn(move || prepare(maker, &prepared, &retired, &stop, on_prepare))?;
+        .spawn(move || prepare(maker, &exchange, &stop, on_prepare))?;
     writer.set_preparer(prepare.thread().clone());
     background.threads.push(prepare);
     Ok((writer, background))
 }
 
 /// Keeps the ring of prepared segments full, and unmaps those that the writer has left.
-fn prepare<S: Storage>(
-    mut maker: Maker<S>,
-    prepared: &ArrayQueue<Prepared>,
-    retired: &ArrayQueue<Prepared>,
-    stop: &AtomicBool,
-    on_prepare: OnPrepare,
-) {
+fn prepare<S: Storage>(mut maker: Maker<S>, exchange: &Exchange, stop: &AtomicBool, on_prepare: OnPrepare) {
     let mut told = None;
     while !stop.load(Ordering::Acquire) {
-        while let Some(old) = retired.pop() {
+        while let Some(old) = exchange.retired.pop() {
             drop(old);
         }
-        if prepared.is_full() {
+        if exchange.prepared.is_full() {
             // The writer wakes it when it has taken one, and who stops it when it should end.
             std::thread::park();
             continue;
         }
         maker.created_ns = wall_clock_ns();
-        match maker.make(Pace::Gentle) {
+        match maker.make(Pace::Gentle(exchange)) {
             Ok(segment) => {
-                drop(prepared.push(segment));
+                drop(exchange.prepared.push(segment));
                 if told.take().is_some() {
                     on_prepare(None);
                 }
@@ -169,7 +162,7 @@ fn prepare<S: Storage>(
             }
         }
     }
-    while let Some(unused) = prepared.pop() {
+    while let Some(unused) = exchange.prepared.pop() {
         segment::remove_unused(&maker.storage, &maker.dir, maker.hot_dir.as_deref(), &unused);
     }
 }

@@ -53,16 +53,19 @@ fn work(
 ) -> io::Result<()> {
     for _ in 0..groups {
         match dice.below(8) {
-            0 if !started.prepared.is_full() => {
-                drop(started.prepared.push(started.maker.make(Pace::Gentle).map_err(io::Error::other)?))
-            }
+            0 if !started.exchange.prepared.is_full() => drop(
+                started
+                    .exchange
+                    .prepared
+                    .push(started.maker.make(Pace::Gentle(&started.exchange)).map_err(io::Error::other)?),
+            ),
             0 | 1 => {
                 started.syncer.sync_once()?;
                 model.synced = started.watermarks.synced();
             }
             _ => {}
         }
-        while let Some(old) = started.retired.pop() {
+        while let Some(old) = started.exchange.retired.pop() {
             drop(old);
         }
         let records = 1 + dice.below(4);
@@ -390,7 +393,7 @@ fn a_missing_hot_copy_refuses_in_the_same_boot_and_is_power_loss_in_the_next() {
 fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room() {
     let (disk, mut started, _) = synced_journal(false, 0);
     disk.set_free_bytes(Some(0));
-    let error = started.maker.make(Pace::Gentle).expect_err("full");
+    let error = started.maker.make(Pace::Gentle(&started.exchange)).expect_err("full");
     assert!(matches!(error, crate::OpenError::NoSpace { .. }), "{error}");
     assert!(disk.content().keys().all(|path| path.extension() != Some("partial".as_ref())), "room is kept");
     let append = |started: &mut Started<Simulated>, space| {
@@ -408,7 +411,7 @@ fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room
     assert!((4..=5).contains(&half), "{half} records of 512 bytes in half a reserve of 4 KiB");
     assert!((4..=5).contains(&rest), "{rest} records of 512 bytes in the other half");
     disk.set_free_bytes(None);
-    drop(started.prepared.push(started.maker.make(Pace::Gentle).expect("room again")));
+    drop(started.exchange.prepared.push(started.maker.make(Pace::Gentle(&started.exchange)).expect("room again")));
     assert!(append(&mut started, Space::Normal));
 }
 
@@ -448,7 +451,7 @@ fn a_start_on_a_full_disk_goes_on_in_the_room_that_the_last_life_had_left() {
         let reserved = fill(&mut started, Space::Reserve);
         assert!(reserved >= 120, "{reserved} records of 512 bytes in what was left of 80 KiB");
         disk.set_free_bytes(None);
-        let next = started.maker.make(Pace::Gentle).expect("room again");
+        let next = started.maker.make(Pace::Gentle(&started.exchange)).expect("room again");
         assert_eq!(next.header.segment_bytes, 256 << 10, "as long as it should be");
     }
 }

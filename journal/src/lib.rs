@@ -23,6 +23,7 @@ mod background;
 #[cfg(test)]
 mod crash_tests;
 mod error;
+mod exchange;
 mod hot;
 mod map;
 mod reader;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
+use crate::exchange::Exchange;
 use crate::map::Map;
 use crate::record::crc32c;
 use crate::slots::Slots;
@@ -160,12 +161,13 @@ pub fn list(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// How a segment is zeroed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace<'a> {
     /// At once: nobody trades yet.
     Fast,
-    /// In small portions: the sync thread's syncs queue behind what is written here.
-    Gentle,
+    /// In small portions: the sync thread's syncs queue behind what is written here. When the writer runs short, the
+    /// rest stays allocated and unwritten: it reads as zeros, and costs the syncs of this segment more.
+    Gentle(&'a Exchange),
 }
 
 /// A segment that is ready to be written.
@@ -187,7 +189,7 @@ pub(crate) fn prepare<S: Storage>(
     dir: &Path,
     hot_dir: Option<&Path>,
     header: SegmentHeader,
-    pace: Pace,
+    pace: Pace<'_>,
 ) -> Result<Prepared, OpenError> {
     let path = path_of(dir, header.segno);
     let hot_path = hot_dir.map(|hot_dir| hot_path_of(hot_dir, header.segno));
@@ -206,7 +208,7 @@ fn make<S: Storage>(
     path: &Path,
     hot_path: Option<&Path>,
     header: &SegmentHeader,
-    pace: Pace,
+    pace: Pace<'_>,
 ) -> Result<Prepared, OpenError> {
     let len = header.segment_bytes as usize;
     let failed = |path| move |source| OpenError::making(path, header.segment_bytes, source);
@@ -219,8 +221,13 @@ fn make<S: Storage>(
         while at < len {
             file.write_at(&zeros, at as u64)?;
             at = at.saturating_add(PAGE);
-            if pace == Pace::Gentle && at.is_multiple_of(PACE_BYTES) {
-                file.sync()?;
+            if let Pace::Gentle(exchange) = pace {
+                if exchange.is_writer_short() {
+                    break;
+                }
+                if at.is_multiple_of(PACE_BYTES) {
+                    file.sync()?;
+                }
             }
         }
         file.write_at(&header.to_bytes(), 0)?;

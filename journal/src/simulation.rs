@@ -145,6 +145,11 @@ impl Simulated {
         Ok(())
     }
 
+    /// Steps taken so far.
+    pub(crate) fn steps(&self) -> u64 {
+        self.locked().steps
+    }
+
     /// Lets every step fail from the `steps`th on, counted from now.
     pub(crate) fn crash_after(&self, steps: u64) {
         let mut state = self.locked();

@@ -4,9 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam::queue::ArrayQueue;
-
 use crate::background::{Maker, Syncer};
+use crate::exchange::Exchange;
 use crate::hot::Marker;
 use crate::recovery::{self, Known, RecoveryReport};
 use crate::segment::{PARTIAL, Pace, Prepared, SEGMENT_HEADER_BYTES};
@@ -42,8 +41,7 @@ pub(crate) struct Started<S: Storage> {
     pub(crate) watermarks: Arc<Watermarks>,
     pub(crate) maker: Maker<S>,
     pub(crate) syncer: Syncer<S>,
-    pub(crate) prepared: Arc<ArrayQueue<Prepared>>,
-    pub(crate) retired: Arc<ArrayQueue<Prepared>>,
+    pub(crate) exchange: Arc<Exchange>,
 }
 
 /// Recovers the journal and makes it ready to be written. The caller holds the lock.
@@ -115,12 +113,10 @@ pub(crate) fn start<S: Storage>(
     }
     let current = make_first(&mut maker)?;
     let watermarks = Arc::new(Watermarks::new(report.last_seq));
-    let prepared = Arc::new(ArrayQueue::new(1));
-    let retired = Arc::new(ArrayQueue::new(4));
+    let exchange = Arc::new(Exchange::new());
     let writer = Writer::new(writer::Start {
         current,
-        prepared: Arc::clone(&prepared),
-        retired: Arc::clone(&retired),
+        exchange: Arc::clone(&exchange),
         watermarks: Arc::clone(&watermarks),
         reserve_bytes: config.reserve_bytes as usize,
         epoch: raised,
@@ -142,7 +138,7 @@ pub(crate) fn start<S: Storage>(
         batches: 0,
         is_sealed: false,
     };
-    Ok(Started { writer, report, watermarks, maker, syncer, prepared, retired })
+    Ok(Started { writer, report, watermarks, maker, syncer, exchange })
 }
 
 /// The first segment: as long as it should be, or else as there is room for. A full disk must not keep a gateway down

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::thread::Thread;
 
-use crossbeam::queue::ArrayQueue;
-
+use crate::exchange::Exchange;
 use crate::record::{
     FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, crc, offset, own_record, stored_bytes,
 };
@@ -33,8 +32,7 @@ pub enum Space {
 pub struct Writer {
     current: Prepared,
     next: Option<Prepared>,
-    prepared: Arc<ArrayQueue<Prepared>>,
-    retired: Arc<ArrayQueue<Prepared>>,
+    exchange: Arc<Exchange>,
     /// Who prepares segments, and sleeps while one lies ready.
     preparer: Option<Thread>,
     watermarks: Arc<Watermarks>,
@@ -53,8 +51,7 @@ pub struct Writer {
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) current: Prepared,
-    pub(crate) prepared: Arc<ArrayQueue<Prepared>>,
-    pub(crate) retired: Arc<ArrayQueue<Prepared>>,
+    pub(crate) exchange: Arc<Exchange>,
     pub(crate) watermarks: Arc<Watermarks>,
     pub(crate) reserve_bytes: usize,
     pub(crate) epoch: u32,
@@ -67,8 +64,7 @@ impl Writer {
         Self {
             current: start.current,
             next: None,
-            prepared: start.prepared,
-            retired: start.retired,
+            exchange: start.exchange,
             preparer: None,
             watermarks: start.watermarks,
             reserve_bytes: start.reserve_bytes,
@@ -109,6 +105,8 @@ impl Writer {
         }
         if self.next.is_none() {
             self.next = self.take_prepared();
+            let is_short = self.next.is_none() && self.room() < self.hurry_below();
+            self.exchange.set_writer_short(is_short);
         }
         let next_room = self
             .next
@@ -121,6 +119,12 @@ impl Writer {
             Space::Reserve => 0,
         };
         fits && self.room().saturating_add(next_room) >= bytes.saturating_add(left)
+    }
+
+    /// Room below which the next segment is urgent: three quarters of what may be used without it.
+    fn hurry_below(&self) -> usize {
+        let usable = self.current.map.len().saturating_sub(self.reserve_bytes);
+        self.reserve_bytes.saturating_add(usable / 4 * 3)
     }
 
     /// Starts a group; its time is never earlier than the last one's.
@@ -215,13 +219,12 @@ impl Writer {
         self.tail = start.saturating_add(staged_len);
         let old = self.end_segment(old, self.group_start, staged_len);
         self.group_start = start;
-        // The retired ring is as long as the prepared one and is emptied before a segment is prepared.
-        drop(self.retired.push(old));
+        drop(self.exchange.retired.push(old));
     }
 
     /// Takes the segment that lies ready; its maker is woken to make another, and to let the old one go.
     fn take_prepared(&mut self) -> Option<Prepared> {
-        let taken = self.prepared.pop();
+        let taken = self.exchange.prepared.pop();
         if taken.is_some()
             && let Some(preparer) = &self.preparer
         {
