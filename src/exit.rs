@@ -51,7 +51,7 @@ exit_codes! {
     JournalTooNew = 82,
     /// No room for the journal.
     JournalNoSpace = 83,
-    /// The hot segment that should exist is missing.
+    /// The hot segment that should exist is missing, or is that of the journal from which this one was copied.
     HotSegmentMissing = 84,
     /// A sync failed: nothing that follows would be durable.
     SyncFailed = 85,
@@ -75,7 +75,7 @@ impl From<&tradecore_journal::OpenError> for Exit {
             E::Damaged(tradecore_journal::Damage::Length { .. }) => Self::JournalTruncated,
             E::Damaged(_) => Self::JournalDamaged,
             E::FormatTooNew { .. } | E::EventTooNew { .. } => Self::JournalTooNew,
-            E::MissingHotSegment { .. } => Self::HotSegmentMissing,
+            E::MissingHotSegment { .. } | E::Copied { .. } => Self::HotSegmentMissing,
             E::NoSpace { .. } => Self::JournalNoSpace,
             E::OtherCore { .. } => Self::Config,
             E::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Self::JournalNoSpace,

@@ -126,6 +126,17 @@ pub enum OpenError {
         /// The file that says that it should be there.
         marker: PathBuf,
     },
+    /// Copied from a journal that was not stopped cleanly: what it had not synced is in the memory of the original.
+    #[error(
+        "{}: names the memory of another journal, {}: this one was copied while that was open or killed; start the \
+         original, or remove the file to accept the loss of what was not synced", marker.display(), hot_dir.display()
+    )]
+    Copied {
+        /// Where the original has its hot segments.
+        hot_dir: PathBuf,
+        /// The file that came along.
+        marker: PathBuf,
+    },
     /// No room for a segment.
     #[error("{}: no room for a segment of {bytes} bytes; make room there", dir.display())]
     NoSpace {

@@ -53,11 +53,9 @@ fn own_name(journal_dir: &Path) -> io::Result<String> {
 }
 
 /// Takes away what a life with another root has left in memory; all of it is on the disk by now. Best effort.
-pub(crate) fn remove_old(old: &Path, own_dir: Option<&Path>, journal_dir: &Path) {
-    // A journal that was copied names the directory of another.
-    let is_ours = own_name(journal_dir).is_ok_and(|name| old.file_name() == Some(name.as_ref()));
-    if is_ours && own_dir != Some(old) {
-        drop(std::fs::remove_dir_all(old));
+pub(crate) fn remove_old(last_life: &Marker, own_dir: Option<&Path>, journal_dir: &Path) {
+    if own_dir != Some(&last_life.dir) && last_life.is_of(journal_dir).unwrap_or(false) {
+        drop(std::fs::remove_dir_all(&last_life.dir));
     }
 }
 
@@ -67,6 +65,11 @@ pub(crate) fn marker_path(dir: &Path) -> PathBuf {
 }
 
 impl Marker {
+    /// False for a journal that was copied: the file came along, and names the directory of the original.
+    pub(crate) fn is_of(&self, journal_dir: &Path) -> io::Result<bool> {
+        Ok(self.dir.file_name() == Some(own_name(journal_dir)?.as_ref()))
+    }
+
     pub(crate) fn read<S: Storage>(storage: &S, dir: &Path) -> io::Result<Option<Self>> {
         let file = match storage.open(&marker_path(dir)) {
             Ok(file) => file,
@@ -102,8 +105,8 @@ impl Marker {
 /// Opens the newest bytes of a segment, and says where they are; `None` when there is no such segment.
 pub(crate) fn open_newest(dir: &Path, segno: u64) -> io::Result<Option<(File, PathBuf)>> {
     let open_hot = || match Marker::read(&Disk, dir)? {
-        Some(marker) => open_if_there(hot_path_of(&marker.dir, segno)),
-        None => Ok(None),
+        Some(marker) if marker.is_of(dir)? => open_if_there(hot_path_of(&marker.dir, segno)),
+        _ => Ok(None),
     };
     if let Some(hot) = open_hot()? {
         return Ok(Some(hot));

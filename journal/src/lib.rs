@@ -178,15 +178,23 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let dir = config.dir.clone();
     std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
     let lock = lock(&dir)?;
+    let io_error = |source| OpenError::io(&dir, source);
+    let boot_id = boot_id();
+    let last_life = Marker::read(&Disk, &dir).map_err(io_error)?;
+    if let Some(last_life) = &last_life
+        && last_life.boot_id == boot_id
+        && !last_life.is_of(&dir).map_err(io_error)?
+    {
+        return Err(OpenError::Copied { hot_dir: last_life.dir.clone(), marker: hot::marker_path(&dir) });
+    }
     let hot_dir = config.hot_dir.as_deref().map(|root| hot::own_dir(root, &dir)).transpose()?;
     let config = Config { hot_dir, ..config.clone() };
-    let last_life = Marker::read(&Disk, &dir).map_err(|source| OpenError::io(&dir, source))?;
-    let started = start::start(&Disk, &config, &boot_id(), background::wall_clock_ns())?;
+    let started = start::start(&Disk, &config, &boot_id, background::wall_clock_ns())?;
     if let Some(last_life) = last_life {
-        hot::remove_old(&last_life.dir, config.hot_dir.as_deref(), &dir);
+        hot::remove_old(&last_life, config.hot_dir.as_deref(), &dir);
     }
     let (report, watermarks) = (started.report.clone(), Arc::clone(&started.watermarks));
-    let (writer, background) = background::spawn(started, &config).map_err(|source| OpenError::io(&dir, source))?;
+    let (writer, background) = background::spawn(started, &config).map_err(io_error)?;
     Ok(Opened { writer, report, watermarks, background, lock, dir, hot_dir: config.hot_dir })
 }
 

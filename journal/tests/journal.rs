@@ -194,6 +194,26 @@ fn a_hot_segment_that_should_be_there_and_is_not_refuses_the_start() {
     assert!(matches!(open(&config(&place, true)), Err(OpenError::MissingHotSegment { .. })));
 }
 
+#[test]
+fn a_copy_of_a_journal_in_use_is_read_as_what_was_copied_and_is_started_only_when_the_loss_is_accepted() {
+    let original = place();
+    let mut opened = open(&config(&original, true)).expect("opens");
+    append_until(&mut opened.writer, 10);
+    wait_synced(&opened, 10);
+    let copy = place();
+    std::fs::create_dir(&copy.dir).expect("made");
+    for entry in std::fs::read_dir(&original.dir).expect("readable") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), copy.dir.join(entry.file_name())).expect("copied");
+    }
+    append_until(&mut opened.writer, 20);
+    assert_eq!(read_all(&copy.dir, 1), (1..=10).collect::<Vec<_>>());
+    assert!(matches!(open(&config(&copy, true)), Err(OpenError::Copied { .. })));
+    std::fs::remove_file(copy.dir.join("hot")).expect("accepted");
+    assert_eq!(open(&config(&copy, true)).expect("opens").report.last_seq, 10);
+    assert_eq!(read_all(&original.dir, 1), (1..=20).collect::<Vec<_>>());
+}
+
 /// A journal of 40 records in one segment, synced, and the offset of its free space.
 fn small(place: &Place) -> (PathBuf, u64) {
     let mut opened = open(&config(place, false)).expect("opens");
