@@ -12,6 +12,9 @@ use crate::counters::Counters;
 /// Longest step of a start, `TimeoutStartSec` of the unit: to read and sync a segment, or to replay some thousand events.
 const START_STEP_MAX: Duration = Duration::from_secs(60);
 
+/// Longest time that a message may wait for the manager.
+const SEND_MAX: Duration = Duration::from_secs(1);
+
 /// The manager's socket, if a manager started us.
 #[derive(Debug)]
 pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
@@ -22,7 +25,10 @@ impl Notifier {
     pub fn from_env() -> Self {
         let connect = || -> Option<(UnixDatagram, SocketAddr)> {
             let path = std::env::var("NOTIFY_SOCKET").ok()?;
-            Some((UnixDatagram::unbound().ok()?, address(&path).ok()?))
+            let socket = UnixDatagram::unbound().ok()?;
+            // A manager that takes no more must not keep a stop from its goodbyes.
+            socket.set_write_timeout(Some(SEND_MAX)).ok()?;
+            Some((socket, address(&path).ok()?))
         };
         Self(connect())
     }

@@ -49,19 +49,32 @@ impl Default for SyncPolicy {
 /// The side threads of an open journal. Dropping it stops them after a last sync.
 #[derive(Debug)]
 pub struct Background {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    stop_sync: Arc<AtomicBool>,
+    exchange: Arc<Exchange>,
+    sync: Option<JoinHandle<()>>,
+    prepare: Option<JoinHandle<()>>,
 }
 
 impl Background {
+    /// Ends the thread that makes segments; what it has made stays.
+    pub(crate) fn stop_making(&mut self) {
+        self.exchange.close();
+        join(self.prepare.take());
+    }
+
     /// Syncs what is written and ends the threads.
     pub fn stop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        for thread in self.threads.drain(..) {
-            thread.thread().unpark();
-            // A thread that panicked has been reported by the panic itself.
-            drop(thread.join());
-        }
+        self.stop_making();
+        self.stop_sync.store(true, Ordering::Release);
+        join(self.sync.take());
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread {
+        thread.thread().unpark();
+        // A thread that panicked has been reported by the panic itself.
+        drop(thread.join());
     }
 }
 
@@ -115,26 +128,30 @@ fn fresh_salt() -> u64 {
 /// Runs the side threads of a started journal.
 pub(crate) fn spawn<S: Storage>(started: Started<S>, config: &Config) -> io::Result<(crate::Writer, Background)> {
     let Started { mut writer, maker, syncer, exchange, .. } = started;
-    let mut background = Background { stop: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
-    let stop = Arc::clone(&background.stop);
+    let mut background = Background {
+        stop_sync: Arc::new(AtomicBool::new(false)),
+        exchange: Arc::clone(&exchange),
+        sync: None,
+        prepare: None,
+    };
+    let stop = Arc::clone(&background.stop_sync);
     let (policy, on_sync_failure, on_prepare) = (config.sync, config.on_sync_failure, config.on_prepare);
     let sync = std::thread::Builder::new()
         .name("journal-sync".into())
         .spawn(move || syncer.run(&stop, policy, on_sync_failure))?;
-    background.threads.push(sync);
-    let stop = Arc::clone(&background.stop);
+    background.sync = Some(sync);
     let prepare = std::thread::Builder::new()
         .name("journal-prepare".into())
-        .spawn(move || prepare(maker, &exchange, &stop, on_prepare))?;
+        .spawn(move || prepare(maker, &exchange, on_prepare))?;
     writer.set_preparer(prepare.thread().clone());
-    background.threads.push(prepare);
+    background.prepare = Some(prepare);
     Ok((writer, background))
 }
 
 /// Keeps the ring of prepared segments full, and unmaps those that the writer has left.
-fn prepare<S: Storage>(mut maker: Maker<S>, exchange: &Exchange, stop: &AtomicBool, on_prepare: OnPrepare) {
+fn prepare<S: Storage>(mut maker: Maker<S>, exchange: &Exchange, on_prepare: OnPrepare) {
     let mut told = None;
-    while !stop.load(Ordering::Acquire) {
+    while !exchange.is_closed() {
         while let Some(old) = exchange.retired.pop() {
             drop(old);
         }
@@ -151,6 +168,7 @@ fn prepare<S: Storage>(mut maker: Maker<S>, exchange: &Exchange, stop: &AtomicBo
                     on_prepare(None);
                 }
             }
+            Err(_) if exchange.is_closed() => return,
             // Named behaviour of a full disk: the writer refuses what adds risk, and this goes on trying.
             Err(error) => {
                 let reason = Some(error.to_string());
@@ -161,9 +179,6 @@ fn prepare<S: Storage>(mut maker: Maker<S>, exchange: &Exchange, stop: &AtomicBo
                 std::thread::park_timeout(RETRY_WHEN_FULL);
             }
         }
-    }
-    while let Some(unused) = exchange.prepared.pop() {
-        segment::remove_unused(&maker.storage, &maker.dir, maker.hot_dir.as_deref(), &unused);
     }
 }
 

@@ -169,7 +169,7 @@ fn first_life(crash_at: u64, is_hot: bool, dice: &mut Dice) -> (Simulated, Model
     let disk = Simulated::default();
     disk.crash_after(crash_at);
     let mut has_crashed = false;
-    if let Ok(mut started) = start(&disk, &config(is_hot), "boot 0", 0) {
+    if let Ok(mut started) = start(&disk, &config(is_hot), "boot", 0) {
         model.epoch = started.report.epoch;
         has_crashed = work(&disk, &mut started, &mut model, dice, 60).is_err();
     }
@@ -183,7 +183,7 @@ fn check_crash_at(seed: u64, crash_at: u64, is_hot: bool, crash: Crash) -> bool 
     let config = config(is_hot);
     let mut dice = Dice::new(seed);
     let (mut disk, mut model, has_crashed) = first_life(crash_at, is_hot, &mut dice);
-    let boot_id = |life: u64| if crash == Crash::Power { format!("boot {life}") } else { "boot 0".to_owned() };
+    let boot_id = |life: u64| if crash == Crash::Power { format!("boot {life}") } else { "boot".to_owned() };
     let mut chaos = Dice::new(seed ^ (crash_at << 20));
     for life in 1..3 {
         disk = disk.survivor(crash, &mut chaos);
@@ -210,15 +210,25 @@ fn check_every_step(seed: u64, is_hot: bool, crash: Crash) {
 
 /// Every step of the recovery from a crash, until it comes up before the next one.
 fn check_every_step_of_a_recovery(is_hot: bool, crash: Crash) {
-    for crash_at in [40, 80, 120, 160, 200] {
+    for crash_at in [None, Some(40), Some(80), Some(120), Some(160), Some(200)] {
         for step in 0.. {
-            let context = format!("step {crash_at}, step {step} of the recovery, hot {is_hot}, {crash:?}");
-            let (disk, mut model, has_crashed) = first_life(crash_at, is_hot, &mut Dice::new(crash_at));
-            assert!(has_crashed, "{context}");
+            let context = format!("step {crash_at:?}, step {step} of the recovery, hot {is_hot}, {crash:?}");
+            let (disk, mut model) = match crash_at {
+                Some(crash_at) => {
+                    let (disk, model, has_crashed) = first_life(crash_at, is_hot, &mut Dice::new(crash_at));
+                    assert!(has_crashed, "{context}");
+                    (disk, model)
+                }
+                None => {
+                    let (disk, mut started, model) = synced_journal(is_hot, 12);
+                    prepare_two(&mut started);
+                    (disk, model)
+                }
+            };
             let mut chaos = Dice::new(step);
             let disk = disk.survivor(crash, &mut chaos);
             disk.crash_after(step);
-            let boot_id = |life| if crash == Crash::Power { format!("boot {life}") } else { "boot 0".to_owned() };
+            let boot_id = |life| if crash == Crash::Power { format!("boot {life}") } else { "boot".to_owned() };
             let came_up = start(&disk, &config(is_hot), &boot_id(1), 0);
             model.epoch = came_up.as_ref().map_or(model.epoch, |started| started.report.epoch);
             let disk = disk.survivor(crash, &mut chaos);
@@ -456,6 +466,55 @@ fn a_start_on_a_full_disk_goes_on_in_the_room_that_the_last_life_had_left() {
     }
 }
 
+/// Two segments lie ready: one that the writer has taken in, and one that was made since.
+fn prepare_two(started: &mut Started<Simulated>) {
+    for _ in 0..2 {
+        if started.exchange.prepared.is_empty() {
+            let ahead = started.maker.make(Pace::Gentle(&started.exchange)).expect("room");
+            drop(started.exchange.prepared.push(ahead));
+        }
+        assert!(started.writer.can_append(started.writer.room() + 1, 1, Space::Reserve));
+    }
+}
+
+/// A clean stop, but for its threads.
+fn seal(disk: &Simulated, started: &mut Started<Simulated>) {
+    started.writer.write_seal();
+    crate::stop::end(disk, Path::new(DIR), started.maker.hot_dir.as_deref(), &mut started.writer);
+}
+
+#[test]
+fn a_stop_that_is_cut_at_any_of_its_steps_keeps_what_was_acknowledged() {
+    for (is_hot, crash) in [false, true].into_iter().flat_map(|hot| [(hot, Crash::Power), (hot, Crash::Process)]) {
+        for step in 0.. {
+            let context = format!("step {step} of the stop, hot {is_hot}, {crash:?}");
+            let (disk, mut started, mut model) = synced_journal(is_hot, 12);
+            work(&disk, &mut started, &mut model, &mut Dice::new(9), 3).expect("no crash");
+            prepare_two(&mut started);
+            disk.crash_after(step);
+            seal(&disk, &mut started);
+            let synced: io::Result<()> = (|| {
+                while started.syncer.sync_once()? {}
+                crate::hot::Marker::remove(&disk, Path::new(DIR))
+            })();
+            model.synced = started.watermarks.synced();
+            let disk = disk.survivor(crash, &mut Dice::new(step));
+            recover(
+                &disk,
+                &config(is_hot),
+                if crash == Crash::Power { "next" } else { "boot" },
+                crash,
+                &mut model,
+                &context,
+            );
+            if synced.is_ok() {
+                assert!(step > 4, "{context}: a stop has more steps");
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn clean_stops_leave_no_more_than_what_they_wrote() {
     let mut disk = Simulated::default();
@@ -466,7 +525,7 @@ fn clean_stops_leave_no_more_than_what_they_wrote() {
         started.writer.begin(1);
         started.writer.append(64, 1, 16, |out| out.fill(1));
         started.writer.commit();
-        started.writer.write_seal();
+        seal(&disk, &mut started);
         while started.syncer.sync_once().expect("syncs") {}
         disk = disk.survivor(Crash::Process, &mut Dice::new(1));
     }
@@ -523,7 +582,7 @@ fn a_full_segment_keeps_room_for_its_seal_and_its_end() {
         started.writer.append(64, 1, 0, |_| {});
         started.writer.commit();
     }
-    started.writer.write_seal();
+    seal(&disk, &mut started);
     while started.syncer.sync_once().expect("syncs") {}
     let last_seq = started.writer.last_seq();
     for round in 0..3 {

@@ -34,6 +34,11 @@ pub enum Damage {
         /// What the file has.
         file_bytes: u64,
     },
+    /// The file that says where the newest events are in memory.
+    HotMarker {
+        /// The file.
+        path: PathBuf,
+    },
     /// The durable watermark: what may be missing cannot be known.
     Watermark {
         /// The file that holds it.
@@ -57,6 +62,11 @@ impl fmt::Display for Damage {
                 f,
                 "{}: the file has {file_bytes} bytes, and was made with {header_bytes}: it was truncated or added to",
                 segment.display()
+            ),
+            Self::HotMarker { path } => write!(
+                f,
+                "{}: damaged: it says where in memory the newest events are; without it, what was not synced is lost",
+                path.display()
             ),
             Self::Watermark { path } => write!(
                 f,

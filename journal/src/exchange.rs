@@ -14,12 +14,18 @@ pub(crate) struct Exchange {
     /// Left by the writer, to be unmapped.
     pub(crate) retired: ArrayQueue<Prepared>,
     is_writer_short: AtomicBool,
+    is_closed: AtomicBool,
 }
 
 impl Exchange {
     pub(crate) fn new() -> Self {
         // The maker empties the second before it fills the first, so it never overflows.
-        Self { prepared: ArrayQueue::new(1), retired: ArrayQueue::new(4), is_writer_short: AtomicBool::new(false) }
+        Self {
+            prepared: ArrayQueue::new(1),
+            retired: ArrayQueue::new(4),
+            is_writer_short: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        }
     }
 
     /// The writer has none ahead and little left: the maker should not take its time.
@@ -28,10 +34,16 @@ impl Exchange {
     }
 
     pub(crate) fn set_writer_short(&self, is_short: bool) {
-        // Stored when it changes only: the maker's cache keeps the line.
-        if self.is_writer_short() != is_short {
-            self.is_writer_short.store(is_short, Ordering::Relaxed);
-        }
+        self.is_writer_short.store(is_short, Ordering::Relaxed);
+    }
+
+    /// Nobody needs a further segment.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
     }
 }
 
@@ -73,6 +85,9 @@ mod tests {
         assert!(hurried < 10 && unhurried > 256, "{hurried} and {unhurried} steps on the disk, a page each");
 
         started.exchange.prepared.push(next).expect("empty");
+        while !started.exchange.prepared.is_empty() {
+            append(&mut started);
+        }
         append(&mut started);
         let (after, _) = steps(&mut started);
         assert!(after > 256, "{after} steps: one lies ready, and the syncs go first again");

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
+use crate::record::crc32c;
 use crate::segment::{hot_path_of, path_of};
 use crate::storage::{Disk, Storage, StorageFile, write_whole};
 
@@ -40,7 +41,12 @@ pub(crate) fn own_dir(root: &Path, journal_dir: &Path) -> Result<PathBuf, OpenEr
     let found = std::fs::symlink_metadata(&dir).map_err(io_error)?;
     let user = rustix::process::geteuid().as_raw();
     if !found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0 {
-        let what = format!("must be a directory of user {user} with mode 0700: others could change hot segments there");
+        let what = format!(
+            "must be a directory of user {user} with mode 0700, and is of user {} with mode {:04o}: others could change hot \
+             segments there; remove it when no gateway uses it",
+            found.uid(),
+            found.mode() & 0o7777
+        );
         return Err(io_error(io::Error::new(io::ErrorKind::PermissionDenied, what)));
     }
     Ok(dir)
@@ -77,18 +83,21 @@ impl Marker {
             Err(error) => return Err(error),
         };
         let bytes = file.read_all()?;
-        let text = String::from_utf8_lossy(&bytes);
-        let mut lines = text.lines().map(str::to_owned);
-        Ok(Some(Self {
-            boot_id: lines.next().unwrap_or_default(),
-            dir: PathBuf::from(lines.next().unwrap_or_default()),
-            first_segno: lines.next().and_then(|line| line.parse().ok()).unwrap_or(1),
-        }))
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{}: damaged", marker_path(dir).display()));
+        String::from_utf8(bytes).ok().and_then(|text| Self::from_text(&text)).map(Some).ok_or_else(damaged)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (covered, sum) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+        let mut lines = covered.splitn(3, '\n');
+        let (boot_id, dir, first_segno) = (lines.next()?.to_owned(), lines.next()?.into(), lines.next()?.parse().ok()?);
+        (sum == sum_of(covered)).then_some(Self { boot_id, dir, first_segno })
     }
 
     /// Demands hot segments from here on.
     pub(crate) fn write<S: Storage>(&self, storage: &S, dir: &Path) -> io::Result<()> {
-        let text = format!("{}\n{}\n{}\n", self.boot_id, self.dir.display(), self.first_segno);
+        let covered = format!("{}\n{}\n{}", self.boot_id, self.dir.display(), self.first_segno);
+        let text = format!("{covered}\n{}\n", sum_of(&covered));
         write_whole(storage, &marker_path(dir), text.as_bytes())
     }
 
@@ -100,6 +109,10 @@ impl Marker {
             Err(error) => Err(error),
         }
     }
+}
+
+fn sum_of(text: &str) -> String {
+    format!("{:08x}", crc32c(text.as_bytes(), &[]))
 }
 
 /// Opens the newest bytes of a segment, and says where they are; `None` when there is no such segment.

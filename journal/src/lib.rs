@@ -36,13 +36,14 @@ pub mod segment;
 mod simulation;
 mod slots;
 mod start;
+mod stop;
 mod storage;
 mod verify;
 mod watermarks;
 mod writer;
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -149,10 +150,9 @@ impl Closer {
     /// A clean stop: seals, syncs, and ends the side threads.
     pub fn seal(mut self, mut writer: Writer) {
         writer.write_seal();
+        self.background.stop_making();
+        stop::end(&Disk, &self.dir, self.hot_dir.as_deref(), &mut writer);
         self.background.stop();
-        if let Some(unused) = writer.take_unused() {
-            segment::remove_unused(&Disk, &self.dir, self.hot_dir.as_deref(), &unused);
-        }
         // All is on the disk. With what is taken away here, or without, the next start finds the same.
         drop(Marker::remove(&Disk, &self.dir));
         if let Some(hot_dir) = &self.hot_dir {
@@ -176,11 +176,14 @@ impl Opened {
 /// Every way in which a start is refused; nothing but a torn tail is ever changed, and that is kept aside.
 pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let dir = config.dir.clone();
-    std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
+    make_dirs(&dir).map_err(|source| OpenError::io(&dir, source))?;
     let lock = lock(&dir)?;
     let io_error = |source| OpenError::io(&dir, source);
     let boot_id = boot_id();
-    let last_life = Marker::read(&Disk, &dir).map_err(io_error)?;
+    let last_life = Marker::read(&Disk, &dir).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => OpenError::Damaged(Damage::HotMarker { path: hot::marker_path(&dir) }),
+        _ => io_error(source),
+    })?;
     if let Some(last_life) = &last_life
         && last_life.boot_id == boot_id
         && !last_life.is_of(&dir).map_err(io_error)?
@@ -196,6 +199,25 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     let (report, watermarks) = (started.report.clone(), Arc::clone(&started.watermarks));
     let (writer, background) = background::spawn(started, &config).map_err(io_error)?;
     Ok(Opened { writer, report, watermarks, background, lock, dir, hot_dir: config.hot_dir })
+}
+
+/// Makes a directory so that it survives power loss, with all that it lies in.
+fn make_dirs(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dirs(parent)?;
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
+    }
+}
+
+/// True for a journal whose last life, in this boot, has left segments in memory.
+#[must_use]
+pub fn has_hot_segments(dir: &Path) -> bool {
+    Marker::read(&Disk, dir).is_ok_and(|marker| marker.is_some_and(|marker| marker.boot_id == boot_id()))
 }
 
 fn lock(dir: &Path) -> Result<Lock, OpenError> {

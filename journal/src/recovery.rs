@@ -443,7 +443,8 @@ impl<S: Storage> Files<'_, S> {
         let Some(segno) = self.segnos.get(index).copied() else {
             return Ok(self.known.removed_segno.saturating_add(1));
         };
-        for unused in self.segnos.iter().skip(index.saturating_add(1)) {
+        // The last first: a crash in between must leave no gap.
+        for unused in self.segnos.iter().skip(index.saturating_add(1)).rev() {
             // Both, before a tailer is led on: the next start gives their numbers again.
             if let Some(hot) = &self.known.hot {
                 match self.storage.remove(&hot_path_of(&hot.dir, *unused)) {

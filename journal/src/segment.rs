@@ -222,6 +222,9 @@ fn make<S: Storage>(
             file.write_at(&zeros, at as u64)?;
             at = at.saturating_add(PAGE);
             if let Pace::Gentle(exchange) = pace {
+                if exchange.is_closed() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
                 if exchange.is_writer_short() {
                     break;
                 }

@@ -172,6 +172,34 @@ pub fn has_journal(dir: &Path) -> Result<bool, ReadError> {
 /// # Errors
 /// When a file cannot be read; what is wrong inside is in the report.
 pub fn verify(dir: &Path) -> Result<VerifyReport, ReadError> {
+    look_until_steady(|| {
+        let report = verify_once(dir)?;
+        match &report.finding {
+            // The list was read while segments went and came.
+            Some(Finding { flaw: Flaw::Missing, segment, .. }) if segment.exists() => {
+                Err(ReadError::Io { path: segment.clone(), source: io::ErrorKind::NotFound.into() })
+            }
+            _ => Ok(report),
+        }
+    })
+}
+
+/// Looks again when a segment that was listed has gone: a stop and a start take away what was prepared, retention what
+/// every reader has passed.
+fn look_until_steady<T>(look: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    const LOOKS_MAX: u32 = 1_000;
+    let mut looks: u32 = 1;
+    loop {
+        match look() {
+            Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && looks < LOOKS_MAX => {
+                looks = looks.saturating_add(1);
+            }
+            looked => return looked,
+        }
+    }
+}
+
+fn verify_once(dir: &Path) -> Result<VerifyReport, ReadError> {
     let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
     let removed = Slots::peek(&Disk, &removed_path(dir)).map_err(io_error)?.unwrap_or(0);
     // Before the segments: what is durable now must be whole in them.
@@ -284,6 +312,10 @@ pub struct Stat {
 /// # Errors
 /// `Damaged` at the first place that is no whole group.
 pub fn stat(dir: &Path) -> Result<Stat, ReadError> {
+    look_until_steady(|| stat_once(dir))
+}
+
+fn stat_once(dir: &Path) -> Result<Stat, ReadError> {
     let io_error = |source| ReadError::Io { path: dir.to_owned(), source };
     let segments = list(dir).map_err(io_error)?;
     let mut segment_bytes: u64 = 0;

@@ -32,6 +32,8 @@ pub enum Space {
 pub struct Writer {
     current: Prepared,
     next: Option<Prepared>,
+    /// The maker of segments was told to hurry with the next one.
+    is_short: bool,
     exchange: Arc<Exchange>,
     /// Who prepares segments, and sleeps while one lies ready.
     preparer: Option<Thread>,
@@ -64,6 +66,7 @@ impl Writer {
         Self {
             current: start.current,
             next: None,
+            is_short: false,
             exchange: start.exchange,
             preparer: None,
             watermarks: start.watermarks,
@@ -103,22 +106,28 @@ impl Writer {
         if records > GROUP_RECORDS_MAX {
             return false;
         }
+        let left = match space {
+            Space::Normal => self.reserve_bytes,
+            Space::HalfReserve => self.reserve_bytes / 2,
+            Space::Reserve => 0,
+        };
+        let needed = bytes.saturating_add(left);
+        if !self.is_short && self.next.is_none() && self.room() < self.hurry_below() {
+            self.is_short = true;
+            self.exchange.set_writer_short(true);
+        }
+        if self.room() >= needed {
+            return true;
+        }
         if self.next.is_none() {
             self.next = self.take_prepared();
-            let is_short = self.next.is_none() && self.room() < self.hurry_below();
-            self.exchange.set_writer_short(is_short);
         }
         let next_room = self
             .next
             .as_ref()
             .map_or(0, |next| next.map.len().saturating_sub(SEGMENT_HEADER_BYTES).saturating_sub(END_RECORD_BYTES));
         let fits = self.room() >= bytes || next_room >= bytes;
-        let left = match space {
-            Space::Normal => self.reserve_bytes,
-            Space::HalfReserve => self.reserve_bytes / 2,
-            Space::Reserve => 0,
-        };
-        fits && self.room().saturating_add(next_room) >= bytes.saturating_add(left)
+        fits && self.room().saturating_add(next_room) >= needed
     }
 
     /// Room below which the next segment is urgent: three quarters of what may be used without it.
@@ -225,10 +234,12 @@ impl Writer {
     /// Takes the segment that lies ready; its maker is woken to make another, and to let the old one go.
     fn take_prepared(&mut self) -> Option<Prepared> {
         let taken = self.exchange.prepared.pop();
-        if taken.is_some()
-            && let Some(preparer) = &self.preparer
-        {
-            preparer.unpark();
+        if taken.is_some() {
+            self.is_short = false;
+            self.exchange.set_writer_short(false);
+            if let Some(preparer) = &self.preparer {
+                preparer.unpark();
+            }
         }
         taken
     }
@@ -244,19 +255,25 @@ impl Writer {
         old
     }
 
-    /// The segment that was taken in ahead of time, if it was not begun.
+    /// A segment that lies ready and was not begun; the last first, so that who takes them away leaves no gap.
     pub(crate) fn take_unused(&mut self) -> Option<Prepared> {
-        self.next.take()
+        self.exchange.prepared.pop().or_else(|| self.next.take())
     }
 
-    /// A clean stop: writes the seal, and the end that leads tailers to what the next start writes. The sync
-    /// thread makes both durable before it ends.
+    /// The first half of a clean stop: the seal. Nothing is appended behind it.
     pub(crate) fn write_seal(&mut self) {
+        self.write_own_record(KIND_SEAL);
+    }
+
+    /// The second: leads tailers to what the next start writes.
+    pub(crate) fn write_end(&mut self) {
+        self.write_own_record(KIND_END);
+    }
+
+    fn write_own_record(&mut self, kind: u16) {
         let (ts_ns, lag) = (self.last_ts_ns, self.durable_lag());
-        for kind in [KIND_SEAL, KIND_END] {
-            write_own(&mut self.current, self.tail, kind, ts_ns, lag);
-            self.tail = self.tail.saturating_add(HEADER_BYTES);
-        }
+        write_own(&mut self.current, self.tail, kind, ts_ns, lag);
+        self.tail = self.tail.saturating_add(HEADER_BYTES);
     }
 }
 

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tradecore_journal::{
-    Config, Damage, OpenError, Opened, Outcome, ReadError, Reader, Retention, RetentionError, Space, Until, Writer,
-    open, stat, verify,
+    Config, Damage, Flaw, OpenError, Opened, Outcome, ReadError, Reader, Retention, RetentionError, Space, Until,
+    Writer, open, stat, verify,
 };
 
 struct Place {
@@ -192,6 +194,25 @@ fn a_hot_segment_that_should_be_there_and_is_not_refuses_the_start() {
     drop(opened);
     std::fs::remove_dir_all(&place.hot).expect("removed");
     assert!(matches!(open(&config(&place, true)), Err(OpenError::MissingHotSegment { .. })));
+}
+
+#[test]
+fn a_damaged_file_that_leads_to_memory_refuses_the_start_and_touches_nothing() {
+    let place = place();
+    let mut opened = open(&config(&place, true)).expect("opens");
+    append_until(&mut opened.writer, 10);
+    drop(opened);
+    let marker = place.dir.join("hot");
+    let whole = std::fs::read(&marker).expect("there");
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&marker, &damaged).expect("written");
+        let refused = open(&config(&place, true)).expect_err("refused");
+        assert!(matches!(refused, OpenError::Damaged(Damage::HotMarker { .. })), "byte {at}: {refused}");
+    }
+    std::fs::write(&marker, &whole).expect("written");
+    assert_eq!(open(&config(&place, true)).expect("as it was").report.last_seq, 10);
 }
 
 #[test]
@@ -447,6 +468,48 @@ fn a_directory_in_memory_that_another_could_have_made_is_refused() {
     std::fs::remove_file(&own).expect("removed");
     std::fs::rename(&elsewhere, &own).expect("moved");
     drop(open(&config(&place, true)).expect("as it was"));
+}
+
+#[test]
+fn a_tailer_that_looks_while_the_journal_is_stopped_and_started_misses_nothing() {
+    const LIVES: u64 = 40;
+    for is_hot in [false, true] {
+        let place = place();
+        std::fs::create_dir_all(&place.dir).expect("made");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let dir = place.dir.clone();
+            let tailer = scope.spawn(move || {
+                let mut reader = Reader::open(&dir, 1, Until::Journaled).expect("nothing there yet");
+                let deadline = Instant::now() + Duration::from_secs(60);
+                while reader.next_seq() <= LIVES * 10 && Instant::now() < deadline {
+                    while reader.next_group().expect("undamaged").is_some() {}
+                }
+                reader.next_seq()
+            });
+            let is_over = &is_over;
+            let dir = place.dir.clone();
+            let checker = scope.spawn(move || {
+                while !is_over.load(Ordering::Acquire) {
+                    stat(&dir).expect("readable");
+                    let finding = verify(&dir).expect("readable").finding;
+                    assert!(finding.as_ref().is_none_or(|finding| finding.flaw == Flaw::Tail), "{finding:?}");
+                }
+            });
+            for life in 1..=LIVES {
+                let mut opened = open(&config(&place, is_hot)).expect("opens");
+                append_until(&mut opened.writer, life * 10);
+                while !opened.writer.can_append(opened.writer.room() + 1, 1, Space::Reserve) {
+                    std::thread::yield_now();
+                }
+                let (writer, _, _, closer) = opened.into_parts();
+                closer.seal(writer);
+            }
+            is_over.store(true, Ordering::Release);
+            checker.join().expect("nothing found");
+            assert_eq!(tailer.join().expect("whole"), LIVES * 10 + 1, "hot {is_hot}");
+        });
+    }
 }
 
 #[test]

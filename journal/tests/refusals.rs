@@ -147,12 +147,12 @@ fn a_start_tells_of_its_progress_for_every_segment() {
 #[test]
 fn why_no_segment_can_be_kept_ahead_is_told_once_with_its_directory_and_so_is_its_end() {
     static TOLD: Mutex<Vec<Option<String>>> = Mutex::new(Vec::new());
-    // The writer takes in what is ready: so another is made.
+    // The writer takes in what is ready when it needs more than it has: so another is made.
     let wait = |writer: &mut Writer, count: usize| {
         let since = Instant::now();
         while TOLD.lock().expect("whole").len() < count {
             assert!(since.elapsed() < Duration::from_secs(30), "not told");
-            writer.can_append(256, 1, Space::Normal);
+            writer.can_append(writer.room(), 1, Space::Normal);
             std::thread::yield_now();
         }
     };

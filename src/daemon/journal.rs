@@ -88,11 +88,11 @@ fn hot_root(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> Opti
         Some(dir) => return Some(config.beside(dir)),
         None => std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from),
     };
-    // The segment that is written, the one ahead, and the one being drained.
-    let needed = segment_bytes_max.saturating_mul(3);
+    // The segment that is written, the one that is taken next, the one ahead of it, and the one being drained.
+    let needed = segment_bytes_max.saturating_mul(4);
     let free = rustix::fs::statvfs(&memory).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    // What a killed life has left there, as this file says, makes room.
-    if free < needed && !journal_dir.join("hot").exists() {
+    // What a killed life has left there makes room.
+    if free < needed && !tradecore_journal::has_hot_segments(journal_dir) {
         tracing::warn!(memory = %memory.display(), free, needed, "no room for hot segments; mapping them on the disk");
         return None;
     }
