@@ -40,6 +40,9 @@ pub use reference::{markdown, sample};
 pub use show::{check_command, show_command};
 
 /// A longer file is no configuration.
+/// File descriptors that a gateway has beside its clients' connections: journal, replay, venue, listeners.
+const OTHER_DESCRIPTORS: u64 = 128;
+
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Sections of the core, in the order in which people read them.
@@ -278,11 +281,19 @@ impl Config {
         })
     }
 
-    /// Checks what depends on the host: a client may read this file elsewhere.
+    /// Checks what depends on the host, and takes the file descriptors that are needed: a client may read this file
+    /// elsewhere.
     ///
     /// # Errors
     /// The key, and what is allowed.
     pub fn check_host(&self) -> Result<(), ConfigError> {
+        let needed = u64::from(self.listen.connections_max).saturating_add(OTHER_DESCRIPTORS);
+        if let Err(allowed) = crate::descriptors::allow(needed) {
+            let problem = format!("{needed} file descriptors are needed with it, and this process may have {allowed}");
+            let max = allowed.saturating_sub(OTHER_DESCRIPTORS);
+            let allowed = format!("at most {max}, or a higher limit of open files (LimitNOFILE, ulimit -Hn)");
+            return Err(self.not_allowed("listen.connections_max", problem, allowed));
+        }
         let Some(cpu) = self.core.cpu else { return Ok(()) };
         let usable = crate::affinity::usable();
         if usable.contains(&cpu) {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod counters;
 pub mod daemon;
 pub mod demo;
+pub mod descriptors;
 pub mod egress;
 pub mod exit;
 pub mod gateway;

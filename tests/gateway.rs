@@ -364,3 +364,19 @@ fn a_demo_that_trades_nothing_by_itself_waits_until_something_is_proven() {
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains("over 0 orders"), "{text}");
 }
+
+#[test]
+fn more_connections_than_the_system_gives_descriptors_for_are_refused_before_anything_is_touched() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_config(dir.path(), &config(""));
+    let run = |files: u32| {
+        let script = format!("ulimit -n {files} && exec \"$0\" config check --config \"$1\"");
+        let config = dir.path().join("gateway.toml");
+        Command::new("sh").args(["-c", &script, BINARY]).arg(config).output().expect("ran")
+    };
+    let refused = run(600);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(78), "{text}");
+    assert!(text.contains("listen.connections_max") && text.contains("at most 472"), "{text}");
+    assert!(run(1_200).status.success());
+}

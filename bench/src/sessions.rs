@@ -1,7 +1,5 @@
 //! Many sessions at once: what the idle ones cost the active ones, and the memory.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::Failure;
 use crate::ack::{Active, order_run, wait_until_trading};
 use crate::host::Gateway;
@@ -18,7 +16,9 @@ const IDLE_BYTES_MAX: u64 = 4096;
 /// True when the promises were kept.
 pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Result<bool, Failure> {
     println!("{ACTIVE} sessions that send {rate} orders/s together: alone, and among {sessions}");
-    allow_files(u64::from(sessions).saturating_mul(2).saturating_add(256))?;
+    let files = u64::from(sessions).saturating_mul(2).saturating_add(256);
+    tradecore::descriptors::allow(files)
+        .map_err(|allowed| format!("{files} open files are needed, {allowed} allowed"))?;
     let idle_bytes = idle_session_bytes(sessions)?;
     let gateway = Gateway::start(sessions)?;
     let mut active = log_on(&gateway, 1, ACTIVE)?;
@@ -56,13 +56,4 @@ fn idle_session_bytes(sessions: u32) -> Result<u64, Failure> {
 
 fn log_on(gateway: &Gateway, first: u32, last: u32) -> Result<Vec<Active>, Failure> {
     (first..=last).map(|id| Active::log_on(&gateway.address, id)).collect()
-}
-
-/// Raises the limit of open files; the children inherit it.
-fn allow_files(count: u64) -> Result<(), Failure> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < count) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum: limit.maximum })?;
-    }
-    Ok(())
 }

@@ -23,7 +23,8 @@ section! {
         data_dir: PathBuf = [required "/var/lib/tradecore/virtual".into()] in Allowed::Path;
         /// Directory in memory for hot segments, which must outlive the process; each journal has one of its own in
         /// it. Empty: the runtime directory of the service, else `/dev/shm`; where memory is short, and with `off`, segments are mapped in
-        /// `data_dir`, and the loop is slower.
+        /// `data_dir`, and the loop is slower. Of a user who may log out, not `/dev/shm`: logind removes what is there
+        /// (`RemoveIPC`).
         #[serde(default, deserialize_with = "empty_is_none::deserialize")]
         hot_dir: Option<PathBuf> = [None] in Allowed::PathOrNone;
         /// Durability class: what a report has survived when it is told, and an order before it leaves for the
@@ -54,7 +55,8 @@ section! {
         /// Allows a TCP address that is not loopback: keys are safe there, orders can be read and changed on their
         /// way.
         i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
-        /// Connections at once; a further one is told `ConnectionsMax` and closed.
+        /// Connections at once; a further one is told `ConnectionsMax` and closed. The limit of open files is raised to it,
+        /// where the system allows that much.
         connections_max: u32 = [1_024] in Allowed::Integer(1, 65_535), "connections";
         /// Time from connection to logon; then the connection ends with `LogonTimeout`.
         logon_timeout_ms: u64 = [5_000] in Allowed::Integer(10, 600_000), "ms";

@@ -243,11 +243,3 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
     panic!("waited in vain for {what}");
 }
-
-/// Raises the bound of open files of this process, and of the gateways that it starts.
-pub fn allow_open_files(count: u64) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let bounds = getrlimit(Resource::Nofile);
-    let current = bounds.current.map_or(count, |current| current.max(count));
-    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: bounds.maximum }).expect("within the bound");
-}

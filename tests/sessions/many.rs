@@ -4,7 +4,7 @@ use tradecore_protocol::Reason;
 use tradecore_protocol::messages::{LogonReject, ReplayComplete, RequestReject, Terminate};
 use tradecore_protocol::wire::U16;
 
-use super::host::{Host, MARKET_DATA, Setup, allow_open_files, wait_for};
+use super::host::{Host, MARKET_DATA, Setup, wait_for};
 use super::peer::{Identity, Peer, hello, reason, rejected};
 
 const SESSIONS: u32 = 1_000;
@@ -12,7 +12,7 @@ const SESSIONS: u32 = 1_000;
 #[test]
 fn a_thousand_sessions_are_served_at_once_and_one_more_is_told_that_there_is_no_room() {
     // A gateway that was started with fewer descriptors takes what it may have.
-    allow_open_files(u64::from(SESSIONS) + 256);
+    tradecore::descriptors::allow(u64::from(SESSIONS) + 256).expect("within the bound");
     let host =
         Host::start_with(&Setup { listen: "connections_max = 1000", traders_more: SESSIONS, ..Setup::default() });
     let session_ids = MARKET_DATA + 1..MARKET_DATA + 1 + SESSIONS;
