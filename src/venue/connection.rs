@@ -24,6 +24,8 @@ pub(super) struct Sent {
 }
 
 pub(super) struct Connection {
+    /// Names it in the log.
+    no: usize,
     stream: Stream,
     readable: bool,
     writable: bool,
@@ -41,6 +43,12 @@ pub(super) struct Connection {
     pub(super) quotes: Option<Vec<Sent>>,
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        tracing::info!(no = self.no, "a connection to the venue has gone");
+    }
+}
+
 impl Connection {
     pub(super) fn open(mut stream: Stream, registry: &Registry, token: Token) -> io::Result<Self> {
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -51,7 +59,10 @@ impl Connection {
             }
             Stream::Unix(unix) => unix.register(registry, token, interest)?,
         }
+        let no = token.0;
+        tracing::info!(no, "a connection to the venue has come");
         Ok(Self {
+            no,
             stream,
             readable: false,
             writable: true,

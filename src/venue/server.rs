@@ -284,6 +284,7 @@ impl Server {
                 Err(_) => return,
             };
             if self.connections.len() >= self.connections_max {
+                tracing::warn!(connections_max = self.connections_max, "the venue has no room for another connection");
                 continue;
             }
             let token = Token(self.next_token);
@@ -294,6 +295,7 @@ impl Server {
         }
     }
 
+    /// Names the addresses, in the file and in the log.
     fn announce(&self, dir: &Path, configured: &[String]) -> Result<(), VenueError> {
         let mut lines = String::new();
         for (listener, configured) in self.listeners.iter().zip(configured) {
@@ -301,6 +303,7 @@ impl Server {
                 Listener::Tcp(tcp) => tcp.local_addr().map_or_else(|_| configured.clone(), |a| format!("tcp:{a}")),
                 Listener::Unix(_) => configured.clone(),
             };
+            tracing::info!(address = line, "the venue listens");
             lines.push_str(&line);
             lines.push('\n');
         }
