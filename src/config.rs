@@ -178,6 +178,12 @@ impl Config {
         Some(value)
     }
 
+    /// True when the file or the environment says something of a key, as `core.id`.
+    #[must_use]
+    pub fn is_written(&self, path: &str) -> bool {
+        self.places.of(path).is_some()
+    }
+
     /// The instruments, as the domain defines them.
     ///
     /// # Errors

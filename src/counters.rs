@@ -50,6 +50,12 @@ counters! {
     events,
     /// Requests refused without a decision.
     refusals,
+    /// Orders refused with `DurabilityLag`.
+    refused_durability_lag,
+    /// Orders refused with `JournalFull`.
+    refused_journal_full,
+    /// Orders refused with `OutboxFull`.
+    refused_outbox_full,
     /// Repeated requests that were answered with what is known.
     duplicates,
     /// Connections accepted.
@@ -74,4 +80,16 @@ counters! {
     broker_status,
     /// Last journal sequence number.
     journal_seq,
+}
+
+impl Counters {
+    /// Requests that were refused since something of ours cannot keep up: by the reason that they were told.
+    #[must_use]
+    pub fn of_pressure(&self) -> [(&'static str, &Counter); 3] {
+        [
+            ("DurabilityLag", &self.refused_durability_lag),
+            ("JournalFull", &self.refused_journal_full),
+            ("OutboxFull", &self.refused_outbox_full),
+        ]
+    }
 }

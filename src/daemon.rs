@@ -1,6 +1,7 @@
 //! Start and stop: builds every part, runs the loop, and takes it down again.
 //!
-//! Start: configuration → journal lock and recovery → replay → definitions → side threads → listeners → READY.
+//! Start: configuration, keys, a try of the listeners → journal lock and recovery → replay → listeners → definitions →
+//! side threads → READY.
 //! Stop: no new sessions → reports flushed → goodbye → journal sealed. A stop is never needed for safety.
 
 mod journal;
@@ -29,6 +30,7 @@ use crate::egress::gate::Gate;
 use crate::egress::replay::{ReplayLink, Replayer, Source};
 use crate::exit::Exit;
 use crate::gateway::{Gateway, Parts, Settings, gate_frames_min};
+use crate::notices::Notices;
 use crate::outbox::Outbox;
 use crate::recovery::ReplayError;
 use crate::session::directory::{Directory, Entry};
@@ -37,8 +39,10 @@ use crate::session::pool::CHUNK_BYTES;
 use crate::session::socket::Listener;
 use crate::session::throttle::Pace;
 use crate::session::{Bounds, Connections};
-use crate::systemd::{Notifier, Watchdog};
+use crate::systemd::Notifier;
+use crate::watchdog::{Watchdog, Watched};
 
+pub use journal::raised_lengths;
 pub use stop::Stop;
 
 /// Time that a stop may take before the process ends without it, as after a crash.
@@ -143,6 +147,10 @@ fn gate_frames(config: &Config) -> usize {
     gate_frames_min(drop_copies).max(GATE_MAX)
 }
 
+fn limits_of(config: &Config) -> Limits {
+    Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() }
+}
+
 /// The directory of the journal of a configuration.
 #[must_use]
 pub fn journal_dir(config: &Config) -> PathBuf {
@@ -195,7 +203,10 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     let dir = journal_dir(&config);
     let environment = Environment::from(config.core.environment);
     let durability = Durability::from(config.core.durability);
-    let limits = Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() };
+    let limits = limits_of(&config);
+    // What would refuse the start later, before the journal is touched. The sockets open when all is replayed.
+    let directory = directory(&config)?;
+    drop(listeners(&config)?);
 
     let opened = journal::open(&config, &dir, &limits, durability)?;
     let (writer, report, watermarks, closer) = opened.into_parts();
@@ -208,13 +219,16 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
         notifier.start_goes_on();
         notifier.status(&format!("replayed {events} events"));
     })?;
+    let (pool_mib, connections_max) = (config.session.pool_mib, config.listen.connections_max);
+    let Limits { orders_max, ids_max, .. } = limits;
+    tracing::info!(pool_mib, connections_max, orders_max, ids_max, "memory");
     tracing::info!(events, open_orders = state.open_orders_count(), since_start = ?started.elapsed(), "state replayed");
 
     let mut side = Side { stop: Vec::new(), threads: Vec::new() };
     let address = start_venue(&config, &mut side)?;
     let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX, limits.accounts_max)?);
     let replay = Arc::new(ReplayLink::new(1024, 64)?);
-    let counters = Arc::new(Counters::default());
+    let (counters, notices) = (Arc::new(Counters::default()), Arc::new(Notices::default()));
     let mut gateway = Gateway::new(Parts {
         settings: Settings {
             commands_per_turn_max: 256,
@@ -248,7 +262,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
             },
             listeners(&config)?,
         )?,
-        directory: directory(&config)?,
+        directory,
         lockouts: Lockouts::new(LockoutBounds {
             failures_max: config.listen.logon_failures_max,
             lockout_ns: config.listen.logon_lockout_ms.saturating_mul(1_000_000),
@@ -258,11 +272,13 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
         link: Arc::clone(&link),
         replay: Arc::clone(&replay),
         counters: Arc::clone(&counters),
+        notices: Arc::clone(&notices),
         nonce,
         state,
     });
     define(&mut gateway, &config, report.epoch, durability)?;
 
+    let watched = Watched { counters, notices, journal_dir: dir.clone(), durability };
     let source = Source { dir, durability: durability.raw() };
     let replayer = Replayer::new(source, Arc::clone(&replay), config.session.replay_window)?;
     side.spawn("replay", move || {
@@ -298,7 +314,7 @@ pub fn run(mut config: Config, stop: &Stop) -> Result<(), DaemonError> {
     // The loop needs neither what the file said nor what reading it has left behind.
     config.forget_places();
     crate::memory::give_back();
-    let result = run_loop(&mut gateway, &config, stop, &counters, &notifier);
+    let result = run_loop(&mut gateway, &config, stop, watched, &notifier);
     side.stop();
     // Before anything that may have to be waited for.
     closer.seal(gateway.into_journal());
@@ -402,7 +418,7 @@ fn run_loop(
     gateway: &mut Gateway,
     config: &Config,
     stop: &Stop,
-    counters: &Arc<Counters>,
+    watched: Watched,
     notifier: &Notifier,
 ) -> Result<(), DaemonError> {
     let addresses: Vec<String> = gateway.addresses();
@@ -413,7 +429,7 @@ fn run_loop(
     stop.started();
     tracing::info!(?addresses, "ready");
     notifier.ready(&format!("listening on {}", addresses.join(", ")));
-    let watchdog = Watchdog::start(Arc::clone(counters))?;
+    let watchdog = Watchdog::start(watched)?;
     // Last: a thread that is started behind it would share the loop's CPU.
     if let Some(cpu) = config.core.cpu {
         crate::affinity::pin(cpu)?;

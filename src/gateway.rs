@@ -32,6 +32,7 @@ use crate::counters::Counters;
 use crate::egress::gate::{ConnectionId, Gate};
 use crate::egress::replay::ReplayLink;
 use crate::egress::report::{self, REPORT_BYTES_MAX, ReportPlace};
+use crate::notices::{Notice, Notices};
 use crate::outbox::{self, Failures, Outbox};
 use crate::session::directory::Directory;
 use crate::session::lockout::Lockouts;
@@ -98,6 +99,7 @@ pub struct Gateway {
     link: Arc<Link>,
     replay: Arc<ReplayLink>,
     counters: Arc<Counters>,
+    notices: Arc<Notices>,
     failures: Failures,
     committed: Vec<(u64, Event)>,
     scratch: Box<[u8]>,
@@ -141,6 +143,8 @@ pub struct Parts {
     pub replay: Arc<ReplayLink>,
     /// What the loop counts.
     pub counters: Arc<Counters>,
+    /// What the loop leaves for the log.
+    pub notices: Arc<Notices>,
     /// 32 fresh random bytes.
     pub nonce: fn() -> [u8; 32],
 }
@@ -169,6 +173,7 @@ impl Gateway {
             link: parts.link,
             replay: parts.replay,
             counters: parts.counters,
+            notices: parts.notices,
             failures: VecDeque::with_capacity(64),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             nonce: parts.nonce,
@@ -309,6 +314,9 @@ impl Gateway {
                 && e.engaged == 1
             {
                 self.link.note_kill(AccountId(e.meta.account_id), e.kill_epoch);
+            }
+            if let Some(notice) = Notice::of(event) {
+                self.notices.leave(notice);
             }
             if let Some(instruction) = outbox::instruction_of(event, &self.state) {
                 let valid_until_ns = outbox::valid_until_ns(event);

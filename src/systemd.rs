@@ -2,12 +2,7 @@
 
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crate::counters::Counters;
 
 /// Longest step of a start, `TimeoutStartSec` of the unit: to read and sync a segment, or to replay some thousand events.
 const START_STEP_MAX: Duration = Duration::from_secs(60);
@@ -71,43 +66,5 @@ fn address(path: &str) -> io::Result<SocketAddr> {
     match path.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(path),
-    }
-}
-
-/// Feeds the manager's watchdog while the loop turns, and only then.
-#[derive(Debug)]
-pub struct Watchdog {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Watchdog {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// When no thread can be started.
-    pub fn start(counters: Arc<Counters>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stop_thread = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-            let notifier = Notifier::from_env();
-            let mut last_turns = 0;
-            while !stop_thread.load(Ordering::Acquire) {
-                let turns = counters.turns.get();
-                if turns != last_turns {
-                    notifier.watchdog();
-                }
-                last_turns = turns;
-                std::thread::park_timeout(Duration::from_millis(500));
-            }
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Ends it.
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        drop(self.thread.join());
     }
 }

@@ -244,6 +244,29 @@ fn a_wrong_configuration_names_the_key_and_what_is_allowed() {
 }
 
 #[test]
+fn what_a_start_lacks_on_this_host_is_found_before_the_journal_is_touched() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let no_key = config("").replace("secret_file = \"key\"", "secret_file = \"none\"");
+    let no_socket = config("").replace("[broker]", "unix = \"none/gateway.sock\"\n[broker]");
+    let cases = [
+        (no_key, 77, "none"),
+        (config("").replace("127.0.0.1:0", &address), 69, "is another gateway running?"),
+        (no_socket, 69, "none/gateway.sock"),
+    ];
+    for (text, exit, named) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        write_config(dir.path(), &text);
+        let (code, message) = exit_of(dir.path());
+        assert_eq!(code, exit, "{message}");
+        assert!(message.contains(named), "{message}");
+        for made in ["data/journal", "hot"] {
+            assert!(!dir.path().join(made).exists(), "{named}: no epoch, no segment, in memory neither: {made}");
+        }
+    }
+}
+
+#[test]
 fn a_journal_whose_first_segments_were_removed_is_refused_with_its_own_code() {
     let mut gateway = start();
     gateway.child.kill().expect("killed");

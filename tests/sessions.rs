@@ -21,6 +21,8 @@ mod control;
 mod durable;
 #[path = "sessions/frames.rs"]
 mod frames;
+#[path = "sessions/log.rs"]
+mod log;
 #[path = "sessions/logon.rs"]
 mod logon;
 #[path = "sessions/many.rs"]

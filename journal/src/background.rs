@@ -274,7 +274,11 @@ impl<S: Storage> Syncer<S> {
         }
         if has_ended {
             if let (true, Some(hot_dir)) = (open.is_hot, &self.hot_dir) {
-                self.storage.remove(&hot_path_of(hot_dir, self.segno))?;
+                match self.storage.remove(&hot_path_of(hot_dir, self.segno)) {
+                    // Somebody has taken it away; all of it is on the disk.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed?,
+                }
             }
             self.segno = self.segno.saturating_add(1);
             self.at = SEGMENT_HEADER_BYTES;

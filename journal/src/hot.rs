@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::OpenError;
 use crate::record::crc32c;
 use crate::segment::{hot_path_of, path_of};
-use crate::storage::{Disk, Storage, StorageFile, write_whole};
+use crate::storage::{Disk, Storage, StorageFile, numbered, write_whole};
 
 /// What the file `hot` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +128,18 @@ pub(crate) fn open_newest(dir: &Path, segno: u64) -> io::Result<Option<(File, Pa
     // A hot copy that is there now came between the two looks: while it is there, what it drains to is in
     // the making.
     Ok(if segment.is_some() { open_hot()?.or(segment) } else { None })
+}
+
+/// The hot copy of the newest segment of an open journal, when it should be there and is not: somebody has taken it away.
+/// Two looks in a row must agree, for the newest segment of the first can be drained before its copy is looked for.
+///
+/// # Errors
+/// When the journal's directory cannot be read.
+pub fn missing_hot_segment(dir: &Path) -> io::Result<Option<PathBuf>> {
+    let Some(marker) = Marker::read(&Disk, dir)? else { return Ok(None) };
+    let newest = numbered(&Disk, dir, "jnl")?.pop().filter(|segno| *segno >= marker.first_segno);
+    let copy = newest.map(|segno| hot_path_of(&marker.dir, segno));
+    Ok(copy.filter(|path| matches!(path.try_exists(), Ok(false))))
 }
 
 fn open_if_there(path: PathBuf) -> io::Result<Option<(File, PathBuf)>> {

@@ -50,6 +50,7 @@ use std::sync::Arc;
 
 pub use background::{Background, OnPrepare, OnSyncFailure, SyncPolicy};
 pub use error::{Damage, OpenError};
+pub use hot::missing_hot_segment;
 pub use reader::{ReadError, Reader, Until};
 pub use recovery::{Outcome, RecoveryReport};
 pub use retention::{Retention, RetentionError};
@@ -162,6 +163,12 @@ impl Closer {
 }
 
 impl Opened {
+    /// Where its hot segments are, in memory; `None`: its segments are mapped on the disk.
+    #[must_use]
+    pub fn hot_dir(&self) -> Option<&Path> {
+        self.hot_dir.as_deref()
+    }
+
     /// The writer for the loop, and the rest for those who start and stop it.
     #[must_use]
     pub fn into_parts(self) -> Parts {

@@ -132,8 +132,8 @@ impl Writer {
 
     /// Room below which the next segment is urgent: three quarters of what may be used without it.
     fn hurry_below(&self) -> usize {
-        let usable = self.current.map.len().saturating_sub(self.reserve_bytes);
-        self.reserve_bytes.saturating_add(usable / 4 * 3)
+        let len = self.current.map.len();
+        len.saturating_sub(len.saturating_sub(self.reserve_bytes) / 4)
     }
 
     /// Starts a group; its time is never earlier than the last one's.

@@ -36,13 +36,14 @@ pub(super) enum Config {
 impl Config {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut text = Vec::new();
-        let result = match self {
-            Self::Check { config, json } => check_command(&config, json, &mut text),
-            Self::Show { config, json } => show_command(&config, json, &mut text),
+        let (file, result) = match &self {
+            Self::Check { config, json } => (config, check_command(config, *json, &mut text)),
+            Self::Show { config, json } => (config, show_command(config, *json, &mut text)),
         };
         let printed = if text.is_empty() { Ok(true) } else { super::print(String::from_utf8_lossy(&text).trim_end()) };
         // A wrong configuration matters more than that it could not be said on stdout.
         result.map_err(|error| Failure::new(Exit::Config, error.to_string()))?;
+        tradecore::daemon::raised_lengths(&load(file)?).iter().for_each(|line| super::warn(line));
         printed.map(drop)
     }
 }

@@ -104,9 +104,10 @@ section! {
     /// The journal. Its reserve, which cancels and the broker's facts may use on a full disk, is derived from
     /// `orders_max`.
     Journal "journal" Shape::Table => {
-        /// Length of the first segment; later ones grow up to `max_segment_mib`.
+        /// Length of the first segment; later ones grow up to `max_segment_mib`. Raised to twice the reserve, which
+        /// the default of `orders_max` does; what is in force stands in the log of a start.
         first_segment_mib: u64 = [8] in Allowed::Integer(1, 2_048), "MiB";
-        /// Length of the longest segment.
+        /// Length of the longest segment; raised like that of the first.
         max_segment_mib: u64 = [64] in Allowed::Integer(1, 2_048), "MiB";
         /// Events journaled but not yet durable above which new orders are refused with `DurabilityLag`.
         durability_lag_max: u64 = [1_000_000] in Allowed::Integer(1, 1_000_000_000), "events";

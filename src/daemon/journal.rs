@@ -23,13 +23,15 @@ pub(super) fn open(
     durability: Durability,
 ) -> Result<Opened, DaemonError> {
     let environment = Environment::from(config.core.environment).raw();
-    let reserve_bytes = reserve_bytes(limits);
-    let max_segment_bytes = (config.journal.max_segment_mib << 20).max(reserve_bytes.saturating_mul(2));
+    let Lengths { first_segment_bytes, max_segment_bytes, reserve_bytes } = Lengths::of(config, limits);
+    for line in raised_lengths(config) {
+        tracing::warn!("{line}");
+    }
     let opened = tradecore_journal::open(&tradecore_journal::Config {
         hot_dir: hot_root(config, dir, max_segment_bytes),
         core: config.core.id,
         environment,
-        first_segment_bytes: config.journal.first_segment_mib << 20,
+        first_segment_bytes,
         max_segment_bytes,
         reserve_bytes,
         sync: sync_policy(durability),
@@ -47,11 +49,75 @@ pub(super) fn open(
         },
         error => error.into(),
     })?;
-    if (opened.writer.room() as u64) < reserve_bytes {
-        let room = opened.writer.room();
-        tracing::warn!(dir = %dir.display(), room, reserve_bytes, "the disk is full: new orders are refused, cancels pass");
+    let room = opened.writer.room() as u64;
+    let hot_dir = opened.hot_dir().unwrap_or(dir);
+    tracing::info!(
+        dir = %dir.display(), disk_free_mib = free_bytes(dir) >> 20,
+        hot_dir = %hot_dir.display(), hot_free_mib = free_bytes(hot_dir) >> 20,
+        first_segment_mib = mib(first_segment_bytes), max_segment_mib = mib(max_segment_bytes),
+        reserve_mib = mib(reserve_bytes), "the journal takes up to three segments of memory, and of disk what it grows to"
+    );
+    if room < reserve_bytes {
+        tracing::warn!(
+            needed_mib = mib(first_segment_bytes), made_mib = room >> 20,
+            dir = %dir.display(), disk_free_mib = free_bytes(dir) >> 20,
+            hot_dir = %hot_dir.display(), hot_free_mib = free_bytes(hot_dir) >> 20,
+            "there is no room for the whole first segment: new orders are refused with JournalFull until there is, \
+             cancels pass"
+        );
     }
     Ok(opened)
+}
+
+/// How long segments are: as configured, but each has room for the reserve, and for as much again.
+struct Lengths {
+    first_segment_bytes: u64,
+    max_segment_bytes: u64,
+    reserve_bytes: u64,
+}
+
+impl Lengths {
+    fn of(config: &Config, limits: &Limits) -> Self {
+        let reserve_bytes = reserve_bytes(limits);
+        let in_force = |configured_mib: u64| (configured_mib << 20).max(reserve_bytes.saturating_mul(2));
+        Self {
+            first_segment_bytes: in_force(config.journal.first_segment_mib),
+            max_segment_bytes: in_force(config.journal.max_segment_mib),
+            reserve_bytes,
+        }
+    }
+}
+
+/// Lengths of segments that somebody has configured and that are not in force, a line each.
+#[must_use]
+pub fn raised_lengths(config: &Config) -> Vec<String> {
+    let Lengths { first_segment_bytes, max_segment_bytes, reserve_bytes } =
+        Lengths::of(config, &super::limits_of(config));
+    [
+        ("journal.first_segment_mib", config.journal.first_segment_mib, first_segment_bytes),
+        ("journal.max_segment_mib", config.journal.max_segment_mib, max_segment_bytes),
+    ]
+    .into_iter()
+    .filter(|(key, configured_mib, bytes)| config.is_written(key) && configured_mib << 20 < *bytes)
+    .map(|(key, configured_mib, bytes)| {
+        format!(
+            "{key} = {configured_mib} is raised to {}: twice the reserve of {} MiB that core.orders_max = {} needs",
+            mib(bytes),
+            mib(reserve_bytes),
+            config.core.orders_max
+        )
+    })
+    .collect()
+}
+
+/// MiB that hold so many bytes.
+const fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+/// Bytes that are free where a directory lies; 0 when the system does not say.
+fn free_bytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// What the configuration calls an environment.
@@ -90,7 +156,7 @@ fn hot_root(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> Opti
     };
     // The segment that is written, the one that is taken next, the one ahead of it, and the one being drained.
     let needed = segment_bytes_max.saturating_mul(4);
-    let free = rustix::fs::statvfs(&memory).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    let free = free_bytes(&memory);
     // What a killed life has left there makes room.
     if free < needed && !tradecore_journal::has_hot_segments(journal_dir) {
         tracing::warn!(memory = %memory.display(), free, needed, "no room for hot segments; mapping them on the disk");

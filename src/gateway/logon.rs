@@ -9,6 +9,7 @@ use tradecore_protocol::session::{
 };
 
 use super::Gateway;
+use crate::notices::{Notice, Who};
 use crate::session::LoggedOnAs;
 
 const NS_PER_MS: u64 = 1_000_000;
@@ -46,15 +47,20 @@ impl Gateway {
         };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let step = connection.session.answer_logon(now, answer, &mut reply);
+        let mut is_locked_out = false;
         match step.action {
             ServerAction::LoggedOn(_) => self.lockouts.succeeded(host, query.key_id),
             ServerAction::Close { reason: Reason::AuthFailed, .. } => {
                 self.counters.logons_refused.add(1);
-                self.lockouts.failed(host, query.key_id, now.mono_ns);
+                is_locked_out = self.lockouts.failed(host, query.key_id, now.mono_ns);
             }
             _ => self.counters.logons_refused.add(1),
         }
         self.obey(index, None, step, &reply, now);
+        if is_locked_out {
+            let who = Who { session_id: query.session_id, key_id: query.key_id, host };
+            self.notices.leave(Notice::LockedOut { who });
+        }
     }
 
     pub(super) fn session_facts(&self, session_id: u32, role: Role) -> Option<SessionFacts> {
@@ -94,12 +100,14 @@ impl Gateway {
         self.counters.logons.add(1);
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.logged_on = Some(LoggedOnAs { session_id, role: logged_on.role, cod_mode: logged_on.cod_mode });
-        let id = connection.id;
+        let (id, host) = (connection.id, connection.host);
         if logged_on.role == Role::DropCopy {
             self.drop_copies.push(id);
         }
         if let Some(entry) = self.directory.get_mut(session_id) {
             entry.connection = Some(id);
+            let who = Who { session_id, key_id: entry.key_id, host };
+            self.notices.leave(Notice::LoggedOn { who, role: logged_on.role });
         }
         self.connection_no = self.connection_no.saturating_add(1);
         let command = Command::LogOn {

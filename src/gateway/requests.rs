@@ -90,6 +90,12 @@ impl Gateway {
 
     pub(super) fn refuse(&mut self, index: u32, frame: &Frame<'_>, reason: Reason, retry_after_ns: u64, now: Now) {
         self.counters.refusals.add(1);
+        match reason {
+            Reason::DurabilityLag => self.counters.refused_durability_lag.add(1),
+            Reason::JournalFull => self.counters.refused_journal_full.add(1),
+            Reason::OutboxFull => self.counters.refused_outbox_full.add(1),
+            _ => {}
+        }
         let mut out = [0; REPORT_BYTES_MAX];
         let header = &frame.header;
         let mut block = report::refusal(header.template_id, header.seq, ingress::ids_of(frame), reason, retry_after_ns);

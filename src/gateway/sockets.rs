@@ -8,6 +8,7 @@ use tradecore_protocol::session::{Now, REPLY_BYTES_MAX, ServerAction, Step};
 
 use super::{FRAMES_PER_READ, Gateway, reports_max};
 use crate::egress::report::REPORT_BYTES_MAX;
+use crate::notices::{Notice, Who};
 use crate::queries;
 use crate::session::Connection;
 
@@ -165,14 +166,23 @@ impl Gateway {
     /// The session rules or the peer have ended the connection.
     pub(super) fn lose(&mut self, index: u32, reason: Reason, now: Now) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let (id, logged_on) = (connection.id, connection.logged_on.take());
+        let (id, host, logged_on) = (connection.id, connection.host, connection.logged_on.take());
+        // `LoginRate` was told of when it began; and who only looks whether somebody listens is no news.
+        let is_news = !connection.is_closing()
+            && !matches!(reason, Reason::LoginRate | Reason::ConnectionLost | Reason::Shutdown);
+        if logged_on.is_none() && is_news {
+            let (session_id, key_id) = connection.session.claimed();
+            self.notices.leave(Notice::LogonRefused { who: Who { session_id, key_id, host }, reason });
+        }
         self.drop_copies.retain(|copy| *copy != id);
         self.connections.close(index, reason, now);
         let Some(logged_on) = logged_on else { return };
-        if let Some(entry) = self.directory.get_mut(logged_on.session_id)
-            && entry.connection == Some(id)
-        {
-            entry.connection = None;
+        if let Some(entry) = self.directory.get_mut(logged_on.session_id) {
+            if entry.connection == Some(id) {
+                entry.connection = None;
+            }
+            let who = Who { session_id: logged_on.session_id, key_id: entry.key_id, host };
+            self.notices.leave(Notice::SessionEnded { who, reason });
         }
         let origin = Origin { session_id: SessionId(logged_on.session_id), client_seq: 0, recv_time_ns: now.utc_ns };
         // Without room in the journal the session counts as connected, until the next start ends it.

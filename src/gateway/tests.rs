@@ -90,6 +90,7 @@ impl Core {
             link: Arc::clone(&link),
             replay: Arc::new(ReplayLink::new(4, 4).expect("works")),
             counters: Arc::new(Counters::default()),
+            notices: Arc::new(Notices::default()),
             nonce: || [0; 32],
         });
         let mut core = Self { gateway, link, synced, client_seq: 0, _closer: closer, _dirs: dirs };

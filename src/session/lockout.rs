@@ -20,6 +20,15 @@ pub enum Host {
     Unix,
 }
 
+impl core::fmt::Display for Host {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
 /// When a pair is locked out, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct LockoutBounds {
@@ -59,14 +68,14 @@ impl Lockouts {
         (entry.failures >= self.bounds.failures_max && left_ns > 0).then_some(left_ns)
     }
 
-    /// A logon failed: its key is unknown or its MAC wrong.
-    pub fn failed(&mut self, host: Host, key_id: Text<16>, now_ns: u64) {
+    /// A logon failed: its key is unknown or its MAC wrong. True when the pair is locked out from now on.
+    pub fn failed(&mut self, host: Host, key_id: Text<16>, now_ns: u64) -> bool {
         let until_ns = now_ns.saturating_add(self.bounds.lockout_ns);
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.host == host && entry.key_id == key_id) {
             let earlier = if entry.until_ns > now_ns { entry.failures } else { 0 };
             entry.failures = earlier.saturating_add(1);
             entry.until_ns = until_ns;
-            return;
+            return entry.failures >= self.bounds.failures_max;
         }
         let entry = Entry { host, key_id, failures: 1, until_ns };
         if self.entries.len() < LOCKOUTS_MAX {
@@ -78,6 +87,7 @@ impl Lockouts {
                 *place = entry;
             }
         }
+        self.bounds.failures_max <= 1
     }
 
     /// A logon succeeded: what failed before does not count any more.
@@ -103,7 +113,7 @@ mod tests {
         let key = Text::new("k");
         for now_ns in 0..3 {
             assert_eq!(lockouts.left_ns(HERE, key, now_ns), None);
-            lockouts.failed(HERE, key, now_ns);
+            assert_eq!(lockouts.failed(HERE, key, now_ns), now_ns == 2);
         }
         assert_eq!(lockouts.left_ns(HERE, key, 2), Some(1_000));
         assert_eq!(lockouts.left_ns(HERE, key, 1_001), Some(1));
@@ -116,10 +126,14 @@ mod tests {
     fn another_key_another_place_and_a_success_are_not_locked_out() {
         let mut lockouts = lockouts();
         let [key, other] = [Text::new("k"), Text::new("l")];
-        (0..3).for_each(|now_ns| lockouts.failed(HERE, key, now_ns));
+        for now_ns in 0..3 {
+            lockouts.failed(HERE, key, now_ns);
+        }
         assert_eq!(lockouts.left_ns(HERE, other, 3), None);
         assert_eq!(lockouts.left_ns(Host::Ip([127, 0, 0, 1].into()), key, 3), None);
-        (0..2).for_each(|now_ns| lockouts.failed(HERE, other, now_ns));
+        for now_ns in 0..2 {
+            lockouts.failed(HERE, other, now_ns);
+        }
         lockouts.succeeded(HERE, other);
         lockouts.failed(HERE, other, 3);
         assert_eq!(lockouts.left_ns(HERE, other, 3), None);
@@ -129,7 +143,9 @@ mod tests {
     fn a_full_table_forgets_first_whom_it_does_not_lock_out() {
         let mut lockouts = lockouts();
         let locked = Text::new("locked");
-        (0..3).for_each(|_| lockouts.failed(HERE, locked, 0));
+        for _ in 0..3 {
+            lockouts.failed(HERE, locked, 0);
+        }
         for nth in 0..LOCKOUTS_MAX * 2 {
             lockouts.failed(HERE, Text::new(&format!("k{nth}")), 1 + nth as u64);
         }

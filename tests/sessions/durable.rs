@@ -118,6 +118,7 @@ impl Gated {
             link,
             replay: Arc::new(ReplayLink::new(16, 4).unwrap()),
             counters: Arc::clone(&counters),
+            notices: Arc::default(),
             nonce: || [9; 32],
         });
         let environment = Environment::Virtual.raw();

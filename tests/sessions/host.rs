@@ -204,9 +204,24 @@ impl Host {
         self.addresses().into_iter().find(|address| !address.contains('/')).expect("a TCP address")
     }
 
+    /// Waits until a line of the log holds all of these words.
+    pub fn wait_for_log(&self, words: &[&str]) -> String {
+        wait_for(&format!("a line of the log with {words:?}"), || {
+            let log = std::fs::read_to_string(self.dir.path().join("stderr")).unwrap();
+            log.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        })
+    }
+
     /// What the venue has written down.
     pub fn venue_log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("venue/venue.log")).expect("a log")
+    }
+
+    /// Stops the gateway as an operator would; what it ended with.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap()
     }
 
     /// Kills the gateway as a crash would, and starts it again on the same journal.

@@ -336,6 +336,12 @@ impl ServerSession {
         self.next_report_seq = self.next_report_seq.max(next_report_seq);
     }
 
+    /// The session and the key that the peer has named so far, proven or not; 0 and empty before.
+    #[must_use]
+    pub const fn claimed(&self) -> (u32, Text<16>) {
+        (self.logon.session_id.get(), self.key_id)
+    }
+
     /// True from ack to close.
     #[must_use]
     pub const fn is_logged_on(&self) -> bool {
