@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .try_into()
         .map_err(|_| "usage: algo ADDRESS SESSION KEY_ID SECRET_FILE")?;
     let (session, secret) = (session.parse()?, std::fs::read(secret_file)?.trim_ascii().to_vec());
-    let mut options = Options::new(Address::Tcp(address), session, &key_id, &secret); // "127.0.0.1:7400", 1, "my-key"
+    let mut options = Options::new(Address::Tcp(address), session, &key_id, &secret); // data/listening, 1, "demo"
     options.state_path = Some("algo.state".into()); // what must not be forgotten
     let mut client = Client::connect(options)?;
     client.subscribe(1)?; // instrument 1: also after every reconnect
