@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tradecore_protocol::fields::Durability;
+use tradecore_protocol::reason::Reason;
 
 use crate::counters::{Counter, Counters};
 use crate::notices::{Notice, Notices};
@@ -96,10 +97,13 @@ impl Watched {
 }
 
 fn write(notice: Notice) {
-    use tradecore_protocol::reason::Reason;
     match notice {
         Notice::LoggedOn { who, role } => {
             tracing::info!(session = who.session_id, key_id = ?who.key_id, address = %who.host, ?role, "logged on");
+        }
+        // A client that is new learns its epoch so.
+        Notice::LogonRefused { who, reason: reason @ Reason::EpochMismatch } => {
+            tracing::info!(session = who.session_id, key_id = ?who.key_id, address = %who.host, ?reason, "a logon was refused");
         }
         Notice::LogonRefused { who, reason } => {
             tracing::warn!(session = who.session_id, key_id = ?who.key_id, address = %who.host, ?reason, "a logon was refused");
@@ -116,12 +120,14 @@ fn write(notice: Notice) {
         Notice::SessionEnded { who, reason } => {
             tracing::warn!(session = who.session_id, key_id = ?who.key_id, address = %who.host, ?reason, "the session ended");
         }
-        Notice::CancelOnDisconnect { session_id, flagged_only } => {
-            tracing::warn!(
+        Notice::CancelOnDisconnect { session_id, flagged_only: true } => {
+            tracing::info!(
                 session = session_id,
-                flagged_only,
-                "cancel-on-disconnect cancels the orders of the session"
+                "cancel-on-disconnect cancels what orders of the session carry its flag"
             );
+        }
+        Notice::CancelOnDisconnect { session_id, flagged_only: false } => {
+            tracing::warn!(session = session_id, "cancel-on-disconnect cancels all orders of the session");
         }
         Notice::KillSwitch { session_id, account_id: 0, is_engaged } => {
             tracing::warn!(session = session_id, is_engaged, "the kill switch of the core has changed");

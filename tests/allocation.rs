@@ -283,6 +283,8 @@ fn watch_a_hundred_thousand_orders(durability: &str, orders: u64) {
     do_everything_else(&mut client);
     // A connection that comes and goes costs nothing either, nor does a replay of what it has missed.
     client.logout();
+    let wrong = Options::new(address.clone(), 1, "k", b"another key, which is as long as it");
+    assert!(Client::connect(wrong).is_err(), "a logon that is refused");
     let mut client = Client::connect(options(1)).expect("logs on again");
     trade(&mut client, 10);
     let kept = || Options { state_path: Some(dir.path().join("algo")), ..options(2) };

@@ -598,3 +598,20 @@ fn a_demo_whose_venue_does_not_start_says_so_and_names_its_log() {
     assert!(text.contains(&log.display().to_string()), "{text}");
     assert!(!std::fs::read_to_string(log).expect("there").is_empty());
 }
+
+#[test]
+fn a_length_of_segments_that_is_not_in_force_is_told_of_by_check_and_show_where_it_was_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (lengths, told) in [("", 0), ("[journal]\nfirst_segment_mib = 1\nmax_segment_mib = 2\n", 2)] {
+        std::fs::write(dir.path().join("gateway.toml"), format!("{CONFIG}{lengths}")).expect("written");
+        for command in ["check", "show"] {
+            let words = ["config", command, "--config", "gateway.toml"];
+            let output = Command::new(BINARY).args(words).current_dir(dir.path()).output().expect("ran");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            let told_of =
+                said.lines().filter(|line| line.contains("_segment_mib = ") && line.contains(" is raised to "));
+            assert_eq!(told_of.count(), told, "{command}: {said}");
+        }
+    }
+}

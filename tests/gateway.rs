@@ -244,6 +244,28 @@ fn a_wrong_configuration_names_the_key_and_what_is_allowed() {
 }
 
 #[test]
+fn a_venue_says_where_it_listens_and_who_comes_and_goes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_config(dir.path(), &config("").replace("listen = []", "listen = [\"127.0.0.1:0\"]"));
+    let child = Command::new(BINARY)
+        .args(["venue", "--config"])
+        .arg(dir.path().join("gateway.toml"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut venue = Gateway { child, dir };
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(venue.child.stderr.take().expect("piped")));
+    let mut line = || lines.next().expect("it goes on").expect("text");
+    let listens = line();
+    let (_, address) = listens.split_once("the venue listens address=\"tcp:").expect("an address");
+    let client = std::net::TcpStream::connect(address.trim_end_matches('"')).expect("connects");
+    assert!(line().contains("a connection to the venue has come no=1"));
+    drop(client);
+    assert!(line().contains("a connection to the venue has gone no=1"));
+}
+
+#[test]
 fn what_a_start_lacks_on_this_host_is_found_before_the_journal_is_touched() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();

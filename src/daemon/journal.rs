@@ -41,6 +41,12 @@ pub(super) fn open(
         on_prepare: prepared,
         ..tradecore_journal::Config::new(dir)
     })
+    .inspect_err(|error| {
+        if Exit::from(error) == Exit::JournalNoSpace {
+            let (needed_mib, disk_free_mib) = (mib(first_segment_bytes), free_bytes(dir) >> 20);
+            tracing::error!(dir = %dir.display(), needed_mib, disk_free_mib, "no room for a first segment, nor for a shorter one");
+        }
+    })
     .map_err(|error| match error {
         OpenError::OtherCore { dir, core, environment: found } => DaemonError::OtherCore {
             journal: dir.display().to_string(),
@@ -138,6 +144,12 @@ fn is_known(kind: u16, version: u8) -> bool {
 
 fn prepared(error: Option<&OpenError>) {
     match error {
+        Some(OpenError::NoSpace { dir, bytes }) => {
+            tracing::error!(
+                dir = %dir.display(), needed_mib = mib(*bytes), free_mib = free_bytes(dir) >> 20,
+                "no room for a further segment; when this one is full, new orders are refused until there is"
+            );
+        }
         Some(error) => {
             tracing::error!(%error, "no further segment can be made; when this one is full, new orders are refused");
         }

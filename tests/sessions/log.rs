@@ -2,8 +2,8 @@
 
 use tradecore_protocol::Reason;
 use tradecore_protocol::codes::{KillAction, KillScope};
-use tradecore_protocol::fields::{CodMode, Role};
-use tradecore_protocol::messages::{KillSwitch, KillSwitchReport, RequestReject};
+use tradecore_protocol::fields::{CodMode, Role, exec_flags};
+use tradecore_protocol::messages::{KillSwitch, KillSwitchReport, NewOrder, ReplayComplete, RequestReject};
 use tradecore_protocol::wire::{U32, U64};
 
 use super::host::{ADMIN, Host, Setup};
@@ -56,7 +56,13 @@ fn the_log_tells_of_kill_switches_and_of_cancel_on_disconnect() {
     let mut trader = Peer::live_with(&host, &Identity::of(1), |logon| logon.cod_mode = CodMode::Disconnect.raw());
     trader.place_resting(1, &resting(1));
     drop(trader);
-    host.wait_for_log(&["WARN", "cancel-on-disconnect", "session=1", "flagged_only=false"]);
+    host.wait_for_log(&["WARN", "cancel-on-disconnect cancels all orders", "session=1"]);
+    let mut trader = Peer::connect(&host);
+    trader.log_on(&Identity { next_client_seq: 2, ..Identity::of(1) });
+    trader.read_to::<ReplayComplete>();
+    trader.place_resting(2, &NewOrder { exec_flags: exec_flags::CANCEL_ON_DISCONNECT, ..resting(2) });
+    drop(trader);
+    host.wait_for_log(&["cancel-on-disconnect", "carry its flag", "session=1"]);
 
     let mut turn = |seq: u64, scope: KillScope, account_id: u32, action: KillAction| {
         let account_id = U32::new(account_id);
