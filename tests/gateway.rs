@@ -247,22 +247,33 @@ fn a_wrong_configuration_names_the_key_and_what_is_allowed() {
 fn a_venue_says_where_it_listens_and_who_comes_and_goes() {
     let dir = tempfile::tempdir().expect("a directory");
     write_config(dir.path(), &config("").replace("listen = []", "listen = [\"127.0.0.1:0\"]"));
+    let log = dir.path().join("log");
     let child = Command::new(BINARY)
         .args(["venue", "--config"])
         .arg(dir.path().join("gateway.toml"))
         .stdin(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(std::fs::File::create(&log).expect("made"))
         .spawn()
         .expect("started");
-    let mut venue = Gateway { child, dir };
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(venue.child.stderr.take().expect("piped")));
-    let mut line = || lines.next().expect("it goes on").expect("text");
-    let listens = line();
-    let (_, address) = listens.split_once("the venue listens address=\"tcp:").expect("an address");
+    let _venue = Gateway { child, dir };
+    let wait_for = |words: &str| {
+        let started = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&log).expect("text");
+            // A line that has its end.
+            let line = text.split_inclusive('\n').find(|line| line.contains(words) && line.ends_with('\n'));
+            if let Some((_, behind)) = line.and_then(|line| line.split_once(words)) {
+                return behind.trim_end().to_owned();
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "{words}: {text}");
+            std::thread::yield_now();
+        }
+    };
+    let address = wait_for("the venue listens address=\"tcp:");
     let client = std::net::TcpStream::connect(address.trim_end_matches('"')).expect("connects");
-    assert!(line().contains("a connection to the venue has come no=1"));
+    wait_for("a connection to the venue has come no=1");
     drop(client);
-    assert!(line().contains("a connection to the venue has gone no=1"));
+    wait_for("a connection to the venue has gone no=1");
 }
 
 #[test]
