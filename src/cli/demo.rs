@@ -36,6 +36,9 @@ pub(super) struct Demo {
     /// No progress lines.
     #[arg(long)]
     quiet: bool,
+    /// Nothing but one JSON object at the end.
+    #[arg(long)]
+    json: bool,
 }
 
 fn ppm() -> clap::builder::RangedI64ValueParser<u32> {
@@ -45,10 +48,11 @@ fn ppm() -> clap::builder::RangedI64ValueParser<u32> {
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
         let stop = super::stop_at_signals()?;
-        let Self { seconds, kills, venue_kills, lost_reply_ppm, drop_ppm, duplicate_event_ppm, dir, quiet } = self;
+        let Self { seconds, kills, venue_kills, lost_reply_ppm, drop_ppm, duplicate_event_ppm, dir, quiet, json } =
+            self;
         let faults =
             FaultConfig { lost_reply_ppm, drop_before_ppm: drop_ppm, drop_after_ppm: drop_ppm, duplicate_event_ppm };
-        let options = DemoOptions { seconds, kills, venue_kills, faults, dir, quiet };
+        let options = DemoOptions { seconds, kills, venue_kills, faults, dir, quiet, json };
         tradecore::demo::run(&options, &stop).map_err(Failure::from)
     }
 }

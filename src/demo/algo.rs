@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tradecore_client::protocol::codes::er_flags;
 use tradecore_client::protocol::fields::{ClOrdId, ExecType, OrdStatus, Px, Qty, Side, Tif, exec_flags};
-use tradecore_client::protocol::messages::{ExecReport, PositionRequest, Quote};
+use tradecore_client::protocol::messages::{ExecReport, PositionRequest, Quote, RequestReject};
 use tradecore_client::{Address, Client, ClientError, Event, NewOrder, Options};
 
-use super::history::{Balance, Terms};
+use super::history::{Asked, Balance, Terms, Told};
 use super::progress::Live;
+use super::reports::Heard;
 
 /// What an algo does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,46 +38,25 @@ impl Kind {
     }
 }
 
-/// A fill, as an algo saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SeenFill {
-    pub(super) order_id: u64,
-    pub(super) px: i64,
-    pub(super) qty: i64,
-    pub(super) fee: i128,
-}
-
-/// The last word of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SeenOrder {
-    pub(super) cl_ord_id: u64,
-    pub(super) terms: Terms,
-    pub(super) cum_qty: i64,
-    pub(super) cum_cost: i128,
-    pub(super) status: u8,
-    pub(super) version: u32,
-}
-
-/// Everything that an algo did and saw.
+/// Everything that an algo did and saw, but its reports: those it hands on as they come.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) session_id: u32,
     pub(super) kind: Kind,
-    /// Every ClOrdID that was sent, with the terms of new orders.
-    pub(super) sent: BTreeMap<u64, Option<Terms>>,
-    /// By FIX OrderID (37).
-    pub(super) orders: BTreeMap<u64, SeenOrder>,
-    /// By FIX ExecID (17).
-    pub(super) fills: BTreeMap<u64, SeenFill>,
-    pub(super) doubled_fills: u64,
-    /// Decisions against a request: ClOrdID and reason by journal sequence number.
-    pub(super) rejected: BTreeMap<u64, (u64, u16)>,
-    /// ClOrdIDs that were told to have had no effect: refused, or not sent again. NotApplied names no ClOrdID and needs
-    /// none here: this client skips only the numbers of what was refused before.
+    /// Every request that was sent, by ClOrdID.
+    pub(super) sent: BTreeMap<u64, Asked>,
+    /// Orders that were accepted.
+    pub(super) orders: u64,
+    pub(super) fills: u64,
+    /// ClOrdIDs that were told to have had no effect: refused, or not sent again.
     pub(super) refused: BTreeSet<u64>,
     /// Rejects and refusals.
     pub(super) rejects: u64,
+    /// Orders that were sent a second time.
+    pub(super) repeats: u64,
     pub(super) duplicates_answered: u64,
+    /// ClOrdIDs of repeated orders that have no answer although their connection lasted.
+    pub(super) unanswered_repeats: BTreeSet<u64>,
     pub(super) reconnects: u64,
     /// Reports that were skipped, and frames of ours that the session refused: none.
     pub(super) irregular: u64,
@@ -97,13 +78,13 @@ impl Seen {
             session_id,
             kind,
             sent: BTreeMap::new(),
-            orders: BTreeMap::new(),
-            fills: BTreeMap::new(),
-            doubled_fills: 0,
-            rejected: BTreeMap::new(),
+            orders: 0,
+            fills: 0,
             refused: BTreeSet::new(),
             rejects: 0,
+            repeats: 0,
             duplicates_answered: 0,
+            unanswered_repeats: BTreeSet::new(),
             reconnects: 0,
             irregular: 0,
             round_trip_us,
@@ -131,6 +112,7 @@ pub(super) struct Algo {
     /// After a reject an algo waits a little.
     resumes_at: Instant,
     live: Arc<Live>,
+    heard: Sender<Heard>,
 }
 
 const INSTRUMENTS: [(u32, i64); 2] = [(1, 1_000_000), (2, 20_000_000)];
@@ -150,6 +132,7 @@ impl Algo {
         state: &Path,
         secret: &[u8],
         live: Arc<Live>,
+        heard: Sender<Heard>,
     ) -> Self {
         let mut options = Options::new(Address::Tcp(address.to_owned()), session_id, "demo", secret);
         options.state_path = Some(state.to_owned());
@@ -164,6 +147,7 @@ impl Algo {
             turn: 0,
             resumes_at: Instant::now(),
             live,
+            heard,
         }
     }
 
@@ -194,28 +178,68 @@ impl Algo {
             Event::Disconnected { .. } => {
                 self.seen.reconnects = self.seen.reconnects.saturating_add(1);
                 self.live.reconnects.fetch_add(1, Ordering::Relaxed);
+                // The answers may have been lost with it.
+                self.seen.unanswered_repeats.clear();
             }
             Event::Quote(quote) => drop(self.quotes.insert(quote.instrument_id.get(), *quote)),
-            Event::Reject(reject) => {
-                self.seen.rejects = self.seen.rejects.saturating_add(1);
-                self.live.rejects.fetch_add(1, Ordering::Relaxed);
-                // What was refused now will be refused in a moment: the broker is away, or the market is.
-                self.resumes_at = Instant::now().checked_add(AFTER_REJECT).unwrap_or(self.resumes_at);
-                let id = reject.cl_ord_id.get();
-                self.unanswered.remove(&id);
-                match reject.journal_seq.get() {
-                    // A repeated request is told of the reject that the first one got.
-                    0 if reject.er_flags & er_flags::DUPLICATE_REQUEST != 0 => {}
-                    0 => drop(self.seen.refused.insert(id)),
-                    seq => drop(self.seen.rejected.insert(seq, (id, reject.reason.get()))),
-                }
+            Event::Reject(reject) => self.note_reject(reject),
+            Event::NotApplied { cl_ord_id } | Event::Abandoned { cl_ord_id } => {
+                self.answered(cl_ord_id.0);
+                self.seen.refused.insert(cl_ord_id.0);
             }
-            Event::Abandoned { cl_ord_id } => drop(self.seen.refused.insert(cl_ord_id.0)),
+            // Only of a repetition: what became of the order is known.
+            Event::OutcomeUnknown { cl_ord_id } => self.answered(cl_ord_id.0),
             Event::SessionReject(_) | Event::Resynchronize => {
                 self.seen.irregular = self.seen.irregular.saturating_add(1);
             }
             Event::Exec(report) => self.note(report),
+            Event::MassCancel(report) => self.hear(Heard::Report(Told {
+                seq: report.journal_seq.get(),
+                cl_ord_id: report.cl_ord_id.get(),
+                status: report.status,
+                reason: report.reason.get(),
+                ..Told::default()
+            })),
             _ => {}
+        }
+    }
+
+    /// Whoever listens goes only when the demo has failed.
+    fn hear(&self, heard: Heard) {
+        let _failed = self.heard.send(heard);
+    }
+
+    /// The order is no longer on its way.
+    fn answered(&mut self, cl_ord_id: u64) {
+        if self.unanswered.remove(&cl_ord_id).is_some() {
+            self.live.on_their_way.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn note_reject(&mut self, reject: &RequestReject) {
+        self.seen.rejects = self.seen.rejects.saturating_add(1);
+        self.live.rejects.fetch_add(1, Ordering::Relaxed);
+        // What was refused now will be refused in a moment: the broker is away, or the market is.
+        self.resumes_at = Instant::now().checked_add(AFTER_REJECT).unwrap_or(self.resumes_at);
+        let id = reject.cl_ord_id.get();
+        self.answered(id);
+        self.seen.unanswered_repeats.remove(&id);
+        let told = Told {
+            seq: reject.journal_seq.get(),
+            order_id: reject.order_id.get(),
+            cl_ord_id: id,
+            status: reject.ord_status,
+            reason: reject.reason.get(),
+            ..Told::default()
+        };
+        if reject.er_flags & er_flags::DUPLICATE_REQUEST != 0 {
+            // A repeated request is told of the reject that the first one got.
+            self.seen.duplicates_answered = self.seen.duplicates_answered.saturating_add(1);
+            self.hear(Heard::Answer(told));
+        } else if told.seq == 0 {
+            self.seen.refused.insert(id);
+        } else {
+            self.hear(Heard::Report(told));
         }
     }
 
@@ -223,54 +247,36 @@ impl Algo {
         let cl_ord_id = report.cl_ord_id.get();
         let reports = self.seen.durability.entry(report.durability).or_default();
         *reports = reports.saturating_add(1);
+        let told = told(report);
         if report.er_flags & er_flags::DUPLICATE_REQUEST != 0 {
             self.seen.duplicates_answered = self.seen.duplicates_answered.saturating_add(1);
-            return;
+            self.seen.unanswered_repeats.remove(&cl_ord_id);
+            return self.hear(Heard::Answer(told));
         }
-        if report.exec_type == ExecType::PendingNew.raw()
-            && let Some(sent) = self.unanswered.get(&cl_ord_id)
-        {
-            let us = u64::try_from(sent.at.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.seen.round_trip_us.saturating_record(us);
-        }
-        if report.exec_type == ExecType::New.raw()
-            && let Some(sent) = self.unanswered.get(&cl_ord_id)
-            && sent.strikes == self.live.strikes.load(Ordering::Acquire)
-        {
-            self.live.acknowledged.fetch_add(1, Ordering::Relaxed);
-        }
-        if report.exec_type == ExecType::Trade.raw() {
-            let fill = SeenFill {
-                order_id: report.order_id.get(),
-                px: report.last_px.get(),
-                qty: report.last_qty.get(),
-                fee: report.fee.get(),
-            };
-            self.live.fills.fetch_add(1, Ordering::Relaxed);
-            if self.seen.fills.insert(report.exec_id.get(), fill).is_some() {
-                self.seen.doubled_fills = self.seen.doubled_fills.saturating_add(1);
+        self.hear(Heard::Report(told));
+        match ExecType::from_raw(report.exec_type) {
+            Some(ExecType::PendingNew) => {
+                self.seen.orders = self.seen.orders.saturating_add(1);
+                if let Some(sent) = self.unanswered.get(&cl_ord_id) {
+                    let us = u64::try_from(sent.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    self.seen.round_trip_us.saturating_record(us);
+                }
             }
-        }
-        let terms = Terms {
-            instrument_id: report.instrument_id.get(),
-            side: report.side,
-            px: report.px.get(),
-            qty: report.order_qty.get(),
-        };
-        let order = SeenOrder {
-            cl_ord_id,
-            terms,
-            cum_qty: report.cum_qty.get(),
-            cum_cost: report.cum_cost.get(),
-            status: report.ord_status,
-            version: report.order_version.get(),
-        };
-        let known = self.seen.orders.entry(report.order_id.get()).or_insert(order);
-        if order.version >= known.version {
-            *known = order;
+            Some(ExecType::New) => {
+                if let Some(sent) = self.unanswered.get(&cl_ord_id)
+                    && sent.strikes == self.live.strikes.load(Ordering::Acquire)
+                {
+                    self.live.acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Some(ExecType::Trade) => {
+                self.seen.fills = self.seen.fills.saturating_add(1);
+                self.live.fills.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
         }
         if report.ord_status != OrdStatus::PendingNew.raw() {
-            self.unanswered.remove(&cl_ord_id);
+            self.answered(cl_ord_id);
         }
         let is_closed = OrdStatus::from_raw(report.ord_status).is_some_and(OrdStatus::is_closed);
         if is_closed {
@@ -316,9 +322,10 @@ impl Algo {
                     let id = ClOrdId(order.cl_ord_id.get());
                     let away = order.px.get().abs_diff(px);
                     if away > FAR {
-                        self.note_request(client.cancel(id))?;
+                        self.note_request(client.cancel(id), Asked::Cancel(id.0))?;
                     } else if away > AWAY {
-                        self.note_request(client.replace(id, Px(px), Qty(order.order_qty.get())))?;
+                        let qty = order.order_qty.get();
+                        self.note_request(client.replace(id, Px(px), Qty(qty)), Asked::Replace(id.0, px, qty))?;
                     }
                 }
                 Some(_) => {}
@@ -342,8 +349,11 @@ impl Algo {
             ..NewOrder::limit(instrument_id, self.options.session_id, side, Qty(lot), Px(px))
         };
         let sent = self.send(client, &order)?;
-        if let (Some(id), Kind::Repeater) = (sent, self.seen.kind) {
-            allow_not_ready(client.repeat_order(id, &order))?;
+        if let (Some(id), Kind::Repeater) = (sent, self.seen.kind)
+            && unless_not_ready(client.repeat_order(id, &order))?.is_some()
+        {
+            self.seen.repeats = self.seen.repeats.saturating_add(1);
+            self.seen.unanswered_repeats.insert(id.0);
         }
         Ok(())
     }
@@ -353,18 +363,19 @@ impl Algo {
         let id = unless_not_ready(client.new_order(order))?;
         if let Some(id) = id {
             self.live.orders.fetch_add(1, Ordering::Relaxed);
+            self.live.on_their_way.fetch_add(1, Ordering::Relaxed);
             self.unanswered.insert(id.0, sent);
             let px = order.px.unwrap_or(Px::NONE).0;
             let terms = Terms { instrument_id: order.instrument_id, side: order.side.raw(), px, qty: order.qty.0 };
-            self.seen.sent.insert(id.0, Some(terms));
+            self.seen.sent.insert(id.0, Asked::New(terms));
         }
         Ok(id)
     }
 
     /// A request on an order.
-    fn note_request(&mut self, sent: Result<ClOrdId, ClientError>) -> Result<(), ClientError> {
+    fn note_request(&mut self, sent: Result<ClOrdId, ClientError>, asked: Asked) -> Result<(), ClientError> {
         if let Some(id) = unless_not_ready(sent)? {
-            self.seen.sent.insert(id.0, None);
+            self.seen.sent.insert(id.0, asked);
         }
         Ok(())
     }
@@ -410,10 +421,36 @@ impl Algo {
                 asked = Some(Balance::default());
             } else if Instant::now() >= next_cancel {
                 next_cancel = Instant::now().checked_add(Duration::from_millis(500)).unwrap_or(next_cancel);
-                self.note_request(client.mass_cancel(false))?;
+                self.note_request(client.mass_cancel(false), Asked::MassCancel)?;
             }
         }
         Ok(())
+    }
+}
+
+fn told(report: &ExecReport) -> Told {
+    let terms = Terms {
+        instrument_id: report.instrument_id.get(),
+        side: report.side,
+        px: report.px.get(),
+        qty: report.order_qty.get(),
+    };
+    Told {
+        seq: report.journal_seq.get(),
+        exec_type: report.exec_type,
+        order_id: report.order_id.get(),
+        cl_ord_id: report.cl_ord_id.get(),
+        req_cl_ord_id: report.req_cl_ord_id.get(),
+        version: report.order_version.get(),
+        status: report.ord_status,
+        reason: report.reason.get(),
+        terms,
+        cum_qty: report.cum_qty.get(),
+        cum_cost: report.cum_cost.get(),
+        exec_id: report.exec_id.get(),
+        last_px: report.last_px.get(),
+        last_qty: report.last_qty.get(),
+        fee: report.fee.get(),
     }
 }
 

@@ -6,9 +6,11 @@ mod history;
 mod process;
 mod progress;
 mod proof;
+mod reports;
 mod strikes;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,10 +22,12 @@ use std::time::{Duration, Instant};
 use crate::exit::Exit;
 use crate::venue::config::FaultConfig;
 use algo::{Algo, Kind, Seen};
-use evidence::Evidence;
+use evidence::{Ear, Evidence};
 use process::{Process, STOP_MAX};
 use progress::{Live, Progress};
-use strikes::Strike;
+use reports::Reports;
+use strikes::Struck;
+use table::Outcome;
 
 /// How a demo runs.
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub struct DemoOptions {
     pub dir: Option<PathBuf>,
     /// No progress lines.
     pub quiet: bool,
+    /// Nothing but one JSON object, at the end.
+    pub json: bool,
 }
 
 /// The demo's own failures, with their exit code.
@@ -93,7 +99,7 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
     let io = |error: std::io::Error| (Exit::Io, format!("{}: {error}", dir.display()));
     let address = free_address().map_err(io)?;
     write_files(dir, &address, options.faults).map_err(io)?;
-    let mut progress = Progress::new(options.quiet, options.seconds);
+    let mut progress = Progress::new(options.quiet || options.json, options.seconds);
     progress.say("starting the venue, on a capture of BTCUSDT and ETHUSDT, and the gateway")?;
     let mut venue = Process::start("venue", dir)?;
     venue.wait_for(stop)?;
@@ -102,9 +108,12 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
 
     let done = Arc::new(AtomicBool::new(false));
     let live = Arc::new(Live::default());
+    let mut told = BTreeMap::new();
     let algos: Vec<_> = ALGOS
         .iter()
         .map(|(session_id, kind)| {
+            let (teller, heard) = std::sync::mpsc::channel();
+            told.insert(*session_id, Ear { kind: *kind, heard, reports: Reports::default() });
             let algo = Algo::new(
                 *session_id,
                 *kind,
@@ -112,13 +121,14 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
                 &dir.join(format!("algo{session_id}.state")),
                 SECRET.as_bytes(),
                 Arc::clone(&live),
+                teller,
             );
             let done = Arc::clone(&done);
             std::thread::spawn(move || algo.run(&done))
         })
         .collect();
 
-    let mut evidence = Evidence::new(dir);
+    let mut evidence = Evidence::new(dir, told);
     let span = Duration::from_secs(options.seconds);
     let strikes = strikes::schedule(options.kills, options.venue_kills);
     let pauses = u32::try_from(strikes.len()).unwrap_or(u32::MAX).saturating_add(1);
@@ -126,7 +136,8 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
     let started = Instant::now();
     let mut next_strike = pause;
     let mut waiting = strikes.iter().peekable();
-    let mut struck: Vec<Strike> = Vec::new();
+    let mut struck = Struck::default();
+    let mut proven = 0;
     let mut trade = Trade::since(&live);
     while !stop.load(Ordering::Acquire) {
         std::thread::park_timeout(Duration::from_millis(2));
@@ -138,26 +149,35 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
             return Err((Exit::ProofFailed, text));
         }
         progress.show(started.elapsed(), &live)?;
-        // Neither a kill nor the end counts before trading has gone on after the last kill.
+        // Neither a kill nor the end counts before trading has gone on after the last kill, and no kill without orders
+        // on their way.
         if !trade.is_under_way(&live) {
             continue;
         }
-        let Some(strike) = waiting.next_if(|_| started.elapsed() >= next_strike) else {
+        let is_due = waiting.peek().is_some() && started.elapsed() >= next_strike;
+        if let Some(last) = struck.strikes.last()
+            && is_due
+            && proven < struck.strikes.len()
+        {
+            proven = struck.strikes.len();
+            let when = format!("after strike {proven} ({})", last.text());
+            refute(&evidence.prove_settled()?, &when, options.json)?;
+        }
+        let on_their_way = live.on_their_way.load(Ordering::Relaxed);
+        let Some(strike) = waiting.next_if(|_| is_due && on_their_way > 0) else {
             if waiting.peek().is_none() && started.elapsed() >= span {
                 break;
             }
             continue;
         };
-        if let Some(last) = struck.last() {
-            refute(&evidence.prove_settled()?, &format!("after strike {} ({})", struck.len(), last.text()))?;
-        }
-        progress.say(&format!("{:>5.1?}  SIGKILL to {}, orders on their way", started.elapsed(), strike.text()))?;
         if strike.hits_gateway() {
             gateway.kill();
         }
         if strike.hits_venue() {
             venue.kill();
         }
+        let at = started.elapsed();
+        progress.say(&format!("{at:>5.1?}  SIGKILL to {}, {on_their_way} orders on their way", strike.text()))?;
         live.strikes.fetch_add(1, Ordering::Release);
         if strike.hits_venue() {
             venue = Process::start("venue", dir)?;
@@ -165,7 +185,8 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
         if strike.hits_gateway() {
             gateway = Process::start("run", dir)?;
         }
-        struck.push(*strike);
+        struck.strikes.push(*strike);
+        struck.on_their_way = struck.on_their_way.saturating_add(on_their_way);
         trade = Trade::since(&live);
         next_strike = started.elapsed().max(next_strike).saturating_add(pause);
     }
@@ -186,28 +207,16 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
             return Err(process.failure(Exit::Internal, "did not stop cleanly"));
         }
     }
-    conclude(dir, &mut evidence, &seen, &struck, is_interrupted)
+    conclude(dir, &mut evidence, &seen, &struck, options.json, is_interrupted)
 }
 
-/// Says what does not agree, and fails if there is anything.
-fn refute(wrong: &[String], when: &str) -> Result<(), Failure> {
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    say(&format!("  DOES NOT HOLD, {when}:"))?;
-    wrong.iter().take(SHOWN_MAX).try_for_each(|line| say(&format!("    {line}")))?;
-    Err((Exit::ProofFailed, format!("{} differences, {when}", wrong.len())))
-}
-
-/// What does not agree is shown in so many lines at most.
-const SHOWN_MAX: usize = 20;
-
-/// The table, and the proof over everything.
+/// The proof over everything, and all that is shown at the end.
 fn conclude(
     dir: &Path,
     evidence: &mut Evidence,
     seen: &[Seen],
-    struck: &[Strike],
+    struck: &Struck,
+    is_json: bool,
     is_interrupted: bool,
 ) -> Result<(), Failure> {
     let stat = tradecore_journal::stat(&dir.join("data/journal"))
@@ -220,34 +229,32 @@ fn conclude(
         let text = format!("replay found {events} events in the journal, verification {}", stat.records);
         return Err((Exit::JournalDamaged, text));
     }
-    say("")?;
-    say(&table::of_algos(seen))?;
-    let count = |wanted: Strike| struck.iter().filter(|strike| **strike == wanted).count();
-    let (gateway, venue, both) = (count(Strike::Gateway), count(Strike::Venue), count(Strike::Both));
-    say(&format!("SIGKILLs: {gateway} to the gateway, {venue} to the venue, {both} to both at once"))?;
-    say(&table::durability(seen))?;
-    say(&format!(
-        "journal: {} events, {} KiB of payload, every checksum verified; replayed in {replayed:.1?}",
-        stat.records,
-        stat.payload_bytes / 1024
-    ))?;
-    say("")?;
-    let history = evidence.history();
-    let fills: usize = history.orders.values().map(|order| order.fills.len()).sum();
-    say(&format!("three-way proof over {} orders and {fills} fills:", history.orders.len()))?;
-    if struck.len() > 1 {
-        say(&format!(
-            "  after each of {} SIGKILLs: what the journal held as settled = what the venue had done",
-            struck.len()
-        ))?;
+    let kills = struck.strikes.len();
+    if kills >= STRIKES_THAT_LEAVE_DOUBTS && evidence.history().doubts == 0 {
+        wrong.push(format!("{kills} SIGKILLs left no order in doubt: they struck nothing"));
     }
-    say("  what each algo sent and saw = what the journal holds = what the venue did")?;
-    refute(&wrong, "at the end")?;
-    if is_interrupted {
-        return Err((Exit::Interrupted, "interrupted; the proof holds for what had happened until then".to_owned()));
+    let outcome = Outcome { seen, struck, stat: &stat, replayed, evidence, wrong: &wrong };
+    say(&if is_json { outcome.json().to_string() } else { outcome.text() })?;
+    match (wrong.is_empty(), is_interrupted) {
+        (false, _) => Err((Exit::ProofFailed, format!("{} differences, at the end", wrong.len()))),
+        (true, true) => {
+            Err((Exit::Interrupted, "interrupted; the proof holds for what had happened until then".to_owned()))
+        }
+        (true, false) => Ok(()),
     }
-    say("  holds: nothing lost, nothing twice, no gateway order with two venue orders")
 }
+
+/// Says what does not agree before the end, and fails if there is anything.
+fn refute(wrong: &[String], when: &str, is_json: bool) -> Result<(), Failure> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    say(&if is_json { table::refutation_json(wrong, when).to_string() } else { table::refutation(wrong, when) })?;
+    Err((Exit::ProofFailed, format!("{} differences, {when}", wrong.len())))
+}
+
+/// Of so many strikes at orders on their way some leave an order in doubt.
+const STRIKES_THAT_LEAVE_DOUBTS: usize = 10;
 
 /// Longest time without an order at the venue: what was killed must be back by then.
 const STALL: Duration = Duration::from_secs(30);

@@ -13,6 +13,8 @@ use super::Failure;
 pub(super) struct Live {
     /// Orders sent.
     pub(super) orders: AtomicU64,
+    /// Orders that were sent and that neither the gateway has refused nor the venue answered.
+    pub(super) on_their_way: AtomicU64,
     /// Orders that were sent after the last strike and that the venue has acknowledged.
     pub(super) acknowledged: AtomicU64,
     /// How often processes were killed: raised once they are gone.

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use tradecore_domain::broker_id;
 use tradecore_protocol::fields::{Environment, Money, OrdStatus, Side};
 
-use super::algo::Seen;
-use super::history::{Balance, History, Order, Terms};
-use crate::venue::log::LoggedOrder;
+use super::algo::{Kind, Seen};
+use super::history::{Asked, Balance, History, Order};
+use crate::venue::log::{LoggedChanges, LoggedOrder};
 use crate::venue::order::OrderStatus;
+use crate::venue::text::Name;
 
 /// The core that the demo configures.
 pub(super) const CORE: u16 = 1;
@@ -18,28 +19,43 @@ pub(super) const CORE: u16 = 1;
 /// Said where no order got to the venue.
 pub(super) const NOTHING: &str = "nothing was traded: nothing is proven";
 
-/// The venue's orders by the `OrderId` in their client order id.
+/// The venue's orders, and what changes it was asked for, by the `OrderId` in their client order id.
 pub(super) struct AtVenue<'a> {
     orders: BTreeMap<u64, &'a LoggedOrder>,
+    changes: BTreeMap<u64, &'a LoggedChanges>,
     /// What was found wrong on the way.
     wrong: Vec<String>,
 }
 
 impl<'a> AtVenue<'a> {
-    pub(super) fn new(log: impl Iterator<Item = &'a LoggedOrder>) -> Self {
-        let mut this = Self { orders: BTreeMap::new(), wrong: Vec::new() };
-        for order in log {
-            let text = order.client_order_id.as_str();
-            let Some(order_id) = broker_id::order_id_of(Environment::Virtual, CORE, text) else {
-                this.wrong.push(format!("the venue has an order {text} that no gateway names"));
-                continue;
-            };
-            let is_doubled = this.orders.insert(order_id.0, order).is_some();
+    pub(super) fn new(
+        orders: impl Iterator<Item = &'a LoggedOrder>,
+        changes: impl Iterator<Item = (&'a Name, &'a LoggedChanges)>,
+    ) -> Self {
+        let mut this = Self { orders: BTreeMap::new(), changes: BTreeMap::new(), wrong: Vec::new() };
+        for order in orders {
+            let Some(order_id) = this.order_id_of(&order.client_order_id) else { continue };
+            let is_doubled = this.orders.insert(order_id, order).is_some();
             if order.orders_accepted > 1 || order.submissions > 1 || is_doubled {
-                this.wrong.push(format!("order {:x} was sent to the venue more than once", order_id.0));
+                this.wrong.push(format!("order {order_id:x} was sent to the venue more than once"));
+            }
+        }
+        for (client_order_id, changes) in changes {
+            let Some(order_id) = this.order_id_of(client_order_id) else { continue };
+            if this.changes.insert(order_id, changes).is_some() {
+                this.wrong.push(format!("two clients of the venue changed order {order_id:x}"));
             }
         }
         this
+    }
+
+    fn order_id_of(&mut self, client_order_id: &Name) -> Option<u64> {
+        let text = client_order_id.as_str();
+        let order_id = broker_id::order_id_of(Environment::Virtual, CORE, text);
+        if order_id.is_none() {
+            self.wrong.push(format!("the venue has an order {text} that no gateway names"));
+        }
+        order_id.map(|order_id| order_id.0)
     }
 }
 
@@ -63,19 +79,39 @@ pub(super) fn compare(seen: &[Seen], journal: &History, venue: &AtVenue<'_>) -> 
         }
     }
     for algo in seen {
-        let found = [compare_sent(algo, journal), compare_seen(algo, journal), compare_balance(algo, journal, venue)];
+        let found = [compare_sent(algo, journal), compare_balance(algo, journal, venue)];
         wrong.extend(found.into_iter().flatten().map(|line| format!("{}: {line}", algo.kind.name())));
     }
     wrong
 }
 
-/// Orders that the venue has and the journal, read later, has not: at any time.
+/// What the venue was asked for and the journal, read later, does not say that it was to be asked for: at any time.
 pub(super) fn unjournaled(venue: &AtVenue<'_>, journal: &History) -> Vec<String> {
-    let unknown = venue.orders.keys().filter(|order_id| !journal.orders.contains_key(order_id));
-    let unknown = unknown.map(|order_id| {
+    let unknown = venue.orders.keys().chain(venue.changes.keys());
+    let unknown = unknown.filter(|order_id| !journal.orders.contains_key(order_id)).map(|order_id| {
         format!("order {order_id:x} is at the venue and not in the journal: it left before it was journaled")
     });
-    venue.wrong.iter().cloned().chain(unknown).collect()
+    let mut wrong: Vec<String> = venue.wrong.iter().cloned().chain(unknown).collect();
+    for (order_id, theirs) in &venue.changes {
+        let Some(ours) = journal.orders.get(order_id) else { continue };
+        if theirs.cancels > ours.cancels {
+            let (sent, meant) = (theirs.cancels, ours.cancels);
+            wrong
+                .push(format!("order {order_id:x}: {sent} cancels were sent to the venue, {meant} are in the journal"));
+        }
+        // Each intent leaves once at most, and none overtakes another.
+        let mut meant = ours.replaces.iter();
+        let sent = theirs.replaces.iter().map(|(px, qty)| (px.0, qty.0));
+        for replace in sent {
+            if !meant.any(|meant| *meant == replace) {
+                let held = &ours.replaces;
+                wrong.push(format!(
+                    "order {order_id:x}: replace {replace:?} was sent to the venue once more than journaled: {held:?}"
+                ));
+            }
+        }
+    }
+    wrong
 }
 
 /// What the journal takes for a fact and the venue, read later, does not confirm: at any time.
@@ -151,7 +187,7 @@ fn differs(ours: &Order, theirs: &LoggedOrder, journal: &History) -> Option<Stri
     (!is_same_end).then(|| format!("the venue has it as {:?}", theirs.status))
 }
 
-/// What was sent must be in the journal as it was sent, or its algo was told that it had no effect.
+/// What was sent must be in the journal as it was sent, or its algo was told that it had no effect: one of the two.
 fn compare_sent(algo: &Seen, journal: &History) -> Vec<String> {
     let mut wrong = Vec::new();
     if algo.in_doubt > 0 {
@@ -160,72 +196,30 @@ fn compare_sent(algo: &Seen, journal: &History) -> Vec<String> {
     if algo.irregular > 0 {
         wrong.push(format!("{} times reports were skipped, or frames refused by the session", algo.irregular));
     }
-    for id in algo.sent.keys() {
-        if !journal.ids.contains(&(algo.session_id, *id)) && !algo.refused.contains(id) {
-            wrong.push(format!("request {id:x} was sent, and nothing became of it"));
-        }
-    }
-    let asked = journal.orders.iter().filter(|(_, order)| order.session_id == algo.session_id);
-    for (order_id, order) in asked {
-        let id = order.cl_ord_id;
-        let sent: Option<Terms> = algo.sent.get(&id).copied().flatten();
-        if sent != Some(order.asked) {
-            wrong.push(format!("order {order_id:x} of ClOrdID {id:x}: sent {sent:?}, journaled {:?}", order.asked));
-        }
-    }
-    wrong
-}
-
-/// What was reported is what the journal holds.
-fn compare_seen(algo: &Seen, journal: &History) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if algo.doubled_fills > 0 {
-        wrong.push(format!("{} fills were reported twice", algo.doubled_fills));
-    }
-    let ours: BTreeMap<u64, &Order> = journal
-        .orders
-        .iter()
-        .filter(|(_, order)| order.session_id == algo.session_id)
-        .map(|(order_id, order)| (*order_id, order))
-        .collect();
-    for (order_id, order) in &algo.orders {
-        let seen = (order.cl_ord_id, order.terms, order.cum_qty, order.cum_cost, order.status, order.version);
-        match ours.get(order_id) {
-            None => wrong.push(format!("order {order_id:x} was reported and is not in the journal")),
-            Some(ours)
-                if seen != (ours.cl_ord_id, ours.terms, ours.cum_qty, ours.cum_cost, ours.status, ours.version) =>
-            {
-                wrong.push(format!("order {order_id:x}: the algo saw {order:?}, the journal holds {ours:?}"));
+    for (id, sent) in &algo.sent {
+        let decided = journal.requests.get(&(algo.session_id, *id));
+        match decided {
+            None if algo.refused.contains(id) => {}
+            None => wrong.push(format!("request {id:x} was sent, and nothing became of it")),
+            // Of an order that is sent twice one may be refused, and the other not.
+            Some(_) if algo.refused.contains(id) && algo.kind != Kind::Repeater => {
+                wrong.push(format!("request {id:x} was told to have had no effect, and is in the journal"));
             }
-            Some(_) => {}
+            Some(Asked::Unsaid) => {}
+            Some(asked) if asked == sent => {}
+            Some(asked) => wrong.push(format!("request {id:x}: sent {sent:?}, journaled {asked:?}")),
         }
     }
-    for order_id in ours.keys().filter(|order_id| !algo.orders.contains_key(order_id)) {
-        wrong.push(format!("order {order_id:x} is in the journal and was never reported"));
+    for (_, id) in journal.requests.range((algo.session_id, 0)..=(algo.session_id, u64::MAX)).map(|(ids, _)| ids) {
+        if !algo.sent.contains_key(id) {
+            wrong.push(format!("request {id:x} is in the journal and was never sent"));
+        }
     }
-    let fills: BTreeMap<u64, _> = ours
-        .iter()
-        .flat_map(|(order_id, order)| order.fills.iter().map(move |fill| (order_id, fill)))
-        .map(|(order_id, fill)| (fill.exec_id, (*order_id, fill.px, fill.qty, fill.fee)))
-        .collect();
-    let reported: BTreeMap<u64, _> =
-        algo.fills.iter().map(|(exec_id, fill)| (*exec_id, (fill.order_id, fill.px, fill.qty, fill.fee))).collect();
-    if fills != reported {
-        let first = fills.iter().zip(&reported).find(|(ours, theirs)| ours != theirs);
-        wrong.push(format!(
-            "{} fills were reported, {} are in the journal; the first that differ: {first:?}",
-            reported.len(),
-            fills.len()
-        ));
+    if !algo.unanswered_repeats.is_empty() {
+        wrong.push(format!("{} repeated orders were not answered", algo.unanswered_repeats.len()));
     }
-    let rejected: BTreeMap<u64, (u64, u16)> = journal
-        .rejected
-        .iter()
-        .filter(|(_, rejected)| rejected.session_id == algo.session_id)
-        .map(|(seq, rejected)| (*seq, (rejected.cl_ord_id, rejected.reason)))
-        .collect();
-    if rejected != algo.rejected {
-        wrong.push(format!("{} rejects were reported, {} are in the journal", algo.rejected.len(), rejected.len()));
+    if algo.repeats > 0 && algo.duplicates_answered == 0 {
+        wrong.push(format!("it repeated {} orders, and no answer knew of a first one", algo.repeats));
     }
     wrong
 }

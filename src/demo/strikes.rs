@@ -29,6 +29,14 @@ impl Strike {
     }
 }
 
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Struck {
+    pub(super) strikes: Vec<Strike>,
+    /// Orders that were on their way then, all together.
+    pub(super) on_their_way: u64,
+}
+
 /// Strikes in which the gateway is killed `kills` times and the venue `venue_kills` times: half of the lesser number
 /// are of both at once, the rest of one alone; the kinds are mixed evenly.
 pub(super) fn schedule(kills: u32, venue_kills: u32) -> Vec<Strike> {

@@ -1,34 +1,167 @@
 //! What the demo shows at its end.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use serde_json::{Value, json};
+use tradecore_journal::Stat;
 use tradecore_protocol::fields::Durability;
 
 use super::algo::Seen;
+use super::evidence::Evidence;
+use super::strikes::{Strike, Struck};
+
+/// Everything that a demo came to.
+pub(super) struct Outcome<'a> {
+    pub(super) seen: &'a [Seen],
+    pub(super) struck: &'a Struck,
+    pub(super) stat: &'a Stat,
+    /// How long it took to replay the journal.
+    pub(super) replayed: Duration,
+    pub(super) evidence: &'a Evidence,
+    /// What does not agree.
+    pub(super) wrong: &'a [String],
+}
+
+impl Outcome<'_> {
+    /// For people: the table, and a line for each claim.
+    pub(super) fn text(&self) -> String {
+        let [gateway, venue, both] = self.kills();
+        let [orders, fills, reports, doubts] = self.proven();
+        let Self { struck: Struck { strikes, on_their_way }, stat, replayed, .. } = self;
+        let mut text = format!("\n{}\n", of_algos(self.seen));
+        text += &format!("SIGKILLs: {gateway} to the gateway, {venue} to the venue, {both} to both at once");
+        text += &if strikes.is_empty() { "\n".to_owned() } else { format!(", {on_their_way} orders on their way\n") };
+        text += &format!("{}\n", durability(self.seen));
+        text += &format!("journal: {} events, {} KiB of payload, ", stat.records, stat.payload_bytes / 1024);
+        text += &format!("every checksum verified; replayed in {replayed:.1?}\n\n");
+        text += &format!("three-way proof over {orders} orders, {fills} fills and {reports} reports:\n");
+        if strikes.len() > 1 {
+            let kills = strikes.len();
+            text +=
+                &format!("  after each of {kills} SIGKILLs: what the algos had been told = what the journal held\n");
+            text += &format!("  after each of {kills} SIGKILLs: what it held as settled = what the venue had done\n");
+        }
+        if doubts > 0 {
+            text += &format!("  {doubts} times an order came in doubt: each was resolved by the venue's word\n");
+        }
+        text += "  what each algo sent and saw = what the journal holds = what the venue did\n";
+        if self.wrong.is_empty() {
+            text += "  holds: nothing lost, nothing twice, no gateway order with two venue orders";
+        } else {
+            text += &refutation(self.wrong, "at the end");
+        }
+        text
+    }
+
+    /// The same for programs.
+    pub(super) fn json(&self) -> Value {
+        let [gateway, venue, both] = self.kills();
+        let [orders, fills, reports, doubts] = self.proven();
+        json!({
+            "type": "Demo",
+            "algos": self.seen.iter().map(algo_json).collect::<Vec<_>>(),
+            "kills": {"gateway": gateway, "venue": venue, "both": both, "orders_on_their_way": self.struck.on_their_way},
+            "durability": classes(self.seen).iter().map(|(class, reports)| {
+                (Durability::from_raw(*class).map_or("unknown", Durability::name).to_owned(), json!(reports))
+            }).collect::<serde_json::Map<_, _>>(),
+            "journal": {
+                "events": self.stat.records,
+                "payload_bytes": self.stat.payload_bytes,
+                "replay_us": micros(self.replayed),
+            },
+            "proof": {
+                "holds": self.wrong.is_empty(),
+                "orders": orders,
+                "fills": fills,
+                "reports": reports,
+                "doubts": doubts,
+                "differences": self.wrong,
+            },
+        })
+    }
+
+    fn kills(&self) -> [usize; 3] {
+        [Strike::Gateway, Strike::Venue, Strike::Both]
+            .map(|wanted| self.struck.strikes.iter().filter(|strike| **strike == wanted).count())
+    }
+
+    /// Orders, fills, reports and doubts.
+    fn proven(&self) -> [u64; 4] {
+        let history = self.evidence.history();
+        let fills: usize = history.orders.values().map(|order| order.fills.len()).sum();
+        [history.orders.len() as u64, fills as u64, self.evidence.reports(), history.doubts]
+    }
+}
+
+/// What does not agree, in a few lines.
+pub(super) fn refutation(wrong: &[String], when: &str) -> String {
+    let lines = wrong.iter().take(SHOWN_MAX).map(|line| format!("\n    {line}"));
+    format!("  DOES NOT HOLD, {when}:{}", lines.collect::<String>())
+}
+
+/// The same for programs, of a proof before the end.
+pub(super) fn refutation_json(wrong: &[String], when: &str) -> Value {
+    json!({"type": "Demo", "proof": {"holds": false, "when": when, "differences": wrong}})
+}
+
+/// What does not agree is shown to people in so many lines at most.
+const SHOWN_MAX: usize = 20;
 
 /// A row for each algo, with its positions below.
-pub(super) fn of_algos(seen: &[Seen]) -> String {
+fn of_algos(seen: &[Seen]) -> String {
     let mut text =
         row(&["algo", "orders", "fills", "rejects", "duplicates", "reconnects", "P&L USDT", "p50 µs", "p99 µs"]);
     for algo in seen {
-        let positions = || algo.balance.iter().flat_map(|balance| &balance.positions);
         text += &row(&[
             algo.kind.name(),
-            &algo.orders.len().to_string(),
-            &algo.fills.len().to_string(),
+            &algo.orders.to_string(),
+            &algo.fills.to_string(),
             &algo.rejects.to_string(),
             &algo.duplicates_answered.to_string(),
             &algo.reconnects.to_string(),
-            &money(positions().map(|(_, (_, pnl))| pnl).sum()),
+            &money(profit(algo)),
             &algo.round_trip_us.value_at_quantile(0.5).to_string(),
             &algo.round_trip_us.value_at_quantile(0.99).to_string(),
         ]);
-        for (instrument_id, (qty, _)) in positions() {
-            let symbol = if *instrument_id == 1 { "BTC" } else { "ETH" };
-            text += &format!("{:<14}{symbol} {}\n", "", units(*qty));
+        for (symbol, qty) in positions(algo) {
+            text += &format!("{:<14}{symbol} {qty}\n", "");
         }
     }
     text
+}
+
+fn algo_json(algo: &Seen) -> Value {
+    json!({
+        "name": algo.kind.name(),
+        "session_id": algo.session_id,
+        "orders": algo.orders,
+        "fills": algo.fills,
+        "rejects": algo.rejects,
+        "duplicates": algo.duplicates_answered,
+        "reconnects": algo.reconnects,
+        "pnl_usdt": money(profit(algo)),
+        "round_trip_us": {
+            "p50": algo.round_trip_us.value_at_quantile(0.5),
+            "p99": algo.round_trip_us.value_at_quantile(0.99),
+        },
+        "positions": positions(algo)
+            .map(|(symbol, qty)| (symbol.to_owned(), Value::String(qty)))
+            .collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn profit(algo: &Seen) -> i128 {
+    algo.balance.iter().flat_map(|balance| balance.positions.values()).map(|(_, pnl)| pnl).sum()
+}
+
+fn positions(algo: &Seen) -> impl Iterator<Item = (&'static str, String)> {
+    let positions = algo.balance.iter().flat_map(|balance| &balance.positions);
+    positions.map(|(instrument_id, (qty, _))| (if *instrument_id == 1 { "BTC" } else { "ETH" }, units(*qty)))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn row(cells: &[&str; 9]) -> String {
@@ -36,13 +169,18 @@ fn row(cells: &[&str; 9]) -> String {
     format!("{algo:<14}{orders:>8}{fills:>8}{rejects:>9}{duplicates:>12}{reconnects:>12}{pnl:>14}{p50:>10}{p99:>10}\n")
 }
 
-/// The classes that reports said they had.
-pub(super) fn durability(seen: &[Seen]) -> String {
+/// How many reports said that they had which class.
+fn classes(seen: &[Seen]) -> BTreeMap<u8, u64> {
     let mut classes: BTreeMap<u8, u64> = BTreeMap::new();
     for (class, reports) in seen.iter().flat_map(|algo| &algo.durability) {
         let sum = classes.entry(*class).or_default();
         *sum = sum.saturating_add(*reports);
     }
+    classes
+}
+
+fn durability(seen: &[Seen]) -> String {
+    let classes = classes(seen);
     let name = |class: u8| match Durability::from_raw(class) {
         Some(Durability::Journaled) => "journaled (survives a crash of the process)".to_owned(),
         Some(Durability::Synced) => "synced (survives power loss)".to_owned(),

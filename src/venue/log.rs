@@ -235,12 +235,22 @@ pub struct LoggedOrder {
     pub orders_accepted: u32,
 }
 
+/// Changes of an order that the log has a client ask for, whether or not the order was ever submitted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoggedChanges {
+    /// Cancels accepted for the book.
+    pub cancels: u32,
+    /// Price and total quantity of every replace accepted for the book, oldest first.
+    pub replaces: Vec<(Px, Qty)>,
+}
+
 /// A log file that is read on as it grows. Folds the lines by itself, not through `Exchange`; a torn last line is
 /// left out. The venue may be running.
 #[derive(Debug)]
 pub struct LogReader {
     path: PathBuf,
     orders: BTreeMap<(Name, Name), LoggedOrder>,
+    changes: BTreeMap<(Name, Name), LoggedChanges>,
     whole_bytes: u64,
     lines: u64,
 }
@@ -249,7 +259,7 @@ impl LogReader {
     /// A reader of the file at `path` that has read nothing.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
-        Self { path, orders: BTreeMap::new(), whole_bytes: 0, lines: 0 }
+        Self { path, orders: BTreeMap::new(), changes: BTreeMap::new(), whole_bytes: 0, lines: 0 }
     }
 
     /// Takes in what was appended since the last call.
@@ -257,7 +267,7 @@ impl LogReader {
     /// # Errors
     /// `LogError::Io` and `LogError::Damaged`.
     pub fn read_on(&mut self) -> Result<(), LogError> {
-        let Self { path, orders, whole_bytes, lines } = self;
+        let Self { path, orders, changes, whole_bytes, lines } = self;
         let open = || {
             let mut file = File::open(&*path)?;
             file.seek(SeekFrom::Start(*whole_bytes))?;
@@ -266,7 +276,7 @@ impl LogReader {
         let file = open().map_err(|source| LogError::Io { path: path.clone(), source })?;
         let read_bytes = for_each_group(&file, path, lines, |group| {
             for record in group.records {
-                fold(orders, record);
+                fold(orders, changes, record);
             }
         })?;
         *whole_bytes = whole_bytes.saturating_add(read_bytes);
@@ -276,6 +286,11 @@ impl LogReader {
     /// Every order read, by client and client order id.
     pub fn orders(&self) -> impl Iterator<Item = &LoggedOrder> {
         self.orders.values()
+    }
+
+    /// Client order id and changes of every order that was asked to change.
+    pub fn changes(&self) -> impl Iterator<Item = (&Name, &LoggedChanges)> {
+        self.changes.iter().map(|((_, client_order_id), changes)| (client_order_id, changes))
     }
 }
 
@@ -289,9 +304,20 @@ pub fn read_log(path: &Path) -> Result<Vec<LoggedOrder>, LogError> {
     Ok(reader.orders.into_values().collect())
 }
 
-fn fold(orders: &mut BTreeMap<(Name, Name), LoggedOrder>, record: Record) {
+fn fold(
+    orders: &mut BTreeMap<(Name, Name), LoggedOrder>,
+    changes: &mut BTreeMap<(Name, Name), LoggedChanges>,
+    record: Record,
+) {
     match record {
-        Record::Start { .. } | Record::Hello { .. } | Record::Cancel { .. } | Record::Replace { .. } => {}
+        Record::Start { .. } | Record::Hello { .. } => {}
+        Record::Cancel { client, request, .. } => {
+            let entry = changes.entry((client, request.client_order_id)).or_default();
+            entry.cancels = entry.cancels.saturating_add(1);
+        }
+        Record::Replace { client, request, .. } => {
+            changes.entry((client, request.client_order_id)).or_default().replaces.push((request.px, request.qty));
+        }
         Record::Submit { client, venue_order_id, order, .. } => {
             let key = (client.clone(), order.client_order_id.clone());
             let entry = orders.entry(key).or_insert_with(|| LoggedOrder {

@@ -4,8 +4,7 @@
 use tradecore_domain::broker_id::text_of;
 use tradecore_protocol::fields::{Liquidity, OrderId, Px, Qty};
 
-use super::super::algo::{Kind, SeenFill, SeenOrder};
-use super::super::history::{Fill, Rejected};
+use super::super::history::{Fill, Terms};
 use super::*;
 use crate::venue::order::{Fill as VenueFill, VenueOrderId};
 
@@ -21,6 +20,7 @@ struct Story {
     seen: Seen,
     journal: History,
     venue: Vec<LoggedOrder>,
+    changes: Vec<(Name, LoggedChanges)>,
 }
 
 impl Story {
@@ -30,7 +30,8 @@ impl Story {
         let buy = Terms { instrument_id: 1, side: Side::Buy.raw(), px: 100 * UNIT, qty: 3 * UNIT };
         let sell = Terms { instrument_id: 1, side: Side::Sell.raw(), px: 110 * UNIT, qty: UNIT };
         let replaced = Terms { px: 111 * UNIT, ..sell };
-        let mut story = Self { seen: Seen::new(1, Kind::Taker), journal: History::default(), venue: Vec::new() };
+        let (seen, journal) = (Seen::new(1, Kind::Taker), History::default());
+        let mut story = Self { seen, journal, venue: Vec::new(), changes: Vec::new() };
         story.journal.symbols.insert(1, "BTCUSDT".to_owned());
         story.journal.initial_cash.insert(1, CASH);
         story.add(FILLED, (1, buy, buy), OrdStatus::Filled, &[(100, 1), (99, 2)]);
@@ -40,12 +41,15 @@ impl Story {
         let balance = Balance { cash: CASH - paid, positions: BTreeMap::from([(1, (3 * i128::from(UNIT), 0))]) };
         story.seen.balance = Some(balance.clone());
         story.journal.balances.insert(1, balance);
-        // Ids 3, 5 and 6: the replace of order 2, an order that was rejected, one that was refused.
-        story.seen.sent.extend([(3, None), (5, Some(buy)), (6, Some(buy))]);
-        story.journal.ids.extend([(1, 3), (1, 5)]);
-        story.journal.rejected.insert(77, Rejected { session_id: 1, cl_ord_id: 5, reason: 105 });
-        story.seen.rejected.insert(77, (5, 105));
+        // Order 2 is replaced and canceled by 3 and 7, order 5 is rejected, order 6 is refused.
+        let (replace, cancel) = (Asked::Replace(2, replaced.px, replaced.qty), Asked::Cancel(2));
+        story.seen.sent.extend([(3, replace), (5, Asked::New(buy)), (6, Asked::New(buy)), (7, cancel)]);
+        story.journal.requests.extend([((1, 3), replace), ((1, 5), Asked::New(buy)), ((1, 7), cancel)]);
         story.seen.refused.insert(6);
+        let order = story.ours(CANCELED);
+        (order.replaces, order.cancels) = (vec![(replaced.px, replaced.qty)], 1);
+        let changes = LoggedChanges { cancels: 1, replaces: vec![(Px(replaced.px), Qty(replaced.qty))] };
+        story.changes.push((name_of(CANCELED), changes));
         story
     }
 
@@ -66,7 +70,6 @@ impl Story {
             session_id: 1,
             account_id: 1,
             cl_ord_id,
-            asked,
             terms,
             cum_qty: fills.iter().map(|fill| fill.qty).sum(),
             cum_cost: fills.iter().map(|fill| i128::from(fill.px) * i128::from(fill.qty)).sum(),
@@ -75,15 +78,11 @@ impl Story {
             is_acked: status != OrdStatus::Rejected,
             acceptances: 1,
             fills,
+            cancels: 0,
+            replaces: Vec::new(),
         };
-        let Order { cum_qty, cum_cost, status: raw, version, .. } = order;
-        self.seen.sent.insert(cl_ord_id, Some(asked));
-        self.seen.orders.insert(order_id, SeenOrder { cl_ord_id, terms, cum_qty, cum_cost, status: raw, version });
-        for fill in &order.fills {
-            let Fill { exec_id, px, qty, fee, .. } = *fill;
-            self.seen.fills.insert(exec_id, SeenFill { order_id, px, qty, fee });
-        }
-        self.journal.ids.insert((1, cl_ord_id));
+        self.seen.sent.insert(cl_ord_id, Asked::New(asked));
+        self.journal.requests.insert((1, cl_ord_id), Asked::New(asked));
         if order.is_acked {
             self.venue.push(at_venue(order_id, &order));
         }
@@ -91,26 +90,35 @@ impl Story {
     }
 
     fn wrong(&self) -> Vec<String> {
-        compare(std::slice::from_ref(&self.seen), &self.journal, &AtVenue::new(self.venue.iter()))
+        compare(std::slice::from_ref(&self.seen), &self.journal, &self.at_venue())
+    }
+
+    fn at_venue(&self) -> AtVenue<'_> {
+        AtVenue::new(self.venue.iter(), self.changes.iter().map(|(name, changes)| (name, changes)))
+    }
+
+    /// Makes the journal hold another new order than was sent.
+    fn request(&mut self, cl_ord_id: u64, change: fn(&mut Terms)) {
+        let Some(Asked::New(terms)) = self.journal.requests.get_mut(&(1, cl_ord_id)) else { panic!("no new order") };
+        change(terms);
     }
 
     fn ours(&mut self, order_id: u64) -> &mut Order {
         self.journal.orders.get_mut(&order_id).unwrap()
     }
 
-    fn told(&mut self, order_id: u64) -> &mut SeenOrder {
-        self.seen.orders.get_mut(&order_id).unwrap()
-    }
-
-    /// How the order ended, as journal and algo agree on it.
+    /// How the order ended, by the journal.
     fn end(&mut self, order_id: u64, status: OrdStatus) {
         self.ours(order_id).status = status.raw();
-        self.told(order_id).status = status.raw();
     }
 }
 
-fn at_venue(order_id: u64, order: &Order) -> LoggedOrder {
+fn name_of(order_id: u64) -> Name {
     let name = text_of(Environment::Virtual, CORE, OrderId(order_id));
+    core::str::from_utf8(&name).unwrap().into()
+}
+
+fn at_venue(order_id: u64, order: &Order) -> LoggedOrder {
     let status = if order.fills.is_empty() { OrderStatus::Canceled } else { OrderStatus::Filled };
     let fill = |fill: &Fill| VenueFill {
         exec_id: fill.broker_exec_id,
@@ -122,7 +130,7 @@ fn at_venue(order_id: u64, order: &Order) -> LoggedOrder {
     };
     LoggedOrder {
         client: "core1".into(),
-        client_order_id: core::str::from_utf8(&name).unwrap().into(),
+        client_order_id: name_of(order_id),
         venue_order_id: VenueOrderId(order_id & 15),
         symbol: "BTCUSDT".into(),
         side: Side::from_raw(order.terms.side).unwrap(),
@@ -142,14 +150,14 @@ fn a_true_story_holds() {
     // The venue has not heard of an order that is on its way.
     let mut story = Story::new();
     story.ours(NOT_SENT).status = OrdStatus::PendingNew.raw();
-    assert_eq!(unsettled(&AtVenue::new(story.venue.iter()), &story.journal), [""; 0]);
+    assert_eq!(unsettled(&story.at_venue(), &story.journal), [""; 0]);
     // It may have filled more of an open order than the journal knows.
     let mut story = Story::new();
     let order = story.ours(FILLED);
     order.fills.pop();
     (order.cum_qty, order.cum_cost) = (UNIT, i128::from(100 * UNIT) * i128::from(UNIT));
     order.status = OrdStatus::PartiallyFilled.raw();
-    assert_eq!(unsettled(&AtVenue::new(story.venue.iter()), &story.journal), [""; 0]);
+    assert_eq!(unsettled(&story.at_venue(), &story.journal), [""; 0]);
 }
 
 /// A lie, how it is told, and what must be said of it.
@@ -177,6 +185,18 @@ const LIES: &[Lie] = &[
     ("of no gateway", |s| s.venue[0].client_order_id = "mine".into(), "that no gateway names"),
     ("submitted twice", |s| s.venue[0].submissions = 2, "more than once"),
     ("accepted twice by the venue", |s| s.venue[0].orders_accepted = 2, "more than once"),
+    ("canceled twice, meant once", |s| s.changes[0].1.cancels = 2, "2 cancels were sent"),
+    ("canceled and never meant", |s| s.ours(CANCELED).cancels = 0, "1 cancels were sent"),
+    (
+        "replaced twice, meant once",
+        |s| {
+            let twin = s.changes[0].1.replaces[0];
+            s.changes[0].1.replaces.push(twin);
+        },
+        "once more than journaled",
+    ),
+    ("replaced by another price", |s| s.changes[0].1.replaces[0].0 = Px(1), "once more than journaled"),
+    ("canceled, and of no order", |s| s.changes[0].0 = name_of(CANCELED + 7), "left before it was journaled"),
     ("of two clients", |s| s.venue.push(LoggedOrder { client: "b".into(), ..s.venue[0].clone() }), "more than once"),
     ("open there, canceled here", |s| s.venue[1].status = OrderStatus::New, "has it as New"),
     (
@@ -237,14 +257,14 @@ const LIES: &[Lie] = &[
     (
         "sent and nowhere",
         |s| {
-            s.seen.sent.insert(9, Some(Terms::default()));
+            s.seen.sent.insert(9, Asked::New(Terms::default()));
         },
         "nothing became of it",
     ),
     (
         "cancel sent and nowhere",
         |s| {
-            s.seen.sent.insert(9, None);
+            s.seen.sent.insert(9, Asked::Cancel(1));
         },
         "nothing became of it",
     ),
@@ -255,6 +275,13 @@ const LIES: &[Lie] = &[
         },
         "nothing became of it",
     ),
+    (
+        "refused and journaled",
+        |s| {
+            s.seen.refused.insert(2);
+        },
+        "told to have had no effect, and is in the journal",
+    ),
     ("in doubt at the end", |s| s.seen.in_doubt = 1, "in doubt at the end"),
     ("skipped reports", |s| s.seen.irregular = 1, "reports were skipped"),
     (
@@ -262,56 +289,34 @@ const LIES: &[Lie] = &[
         |s| {
             s.seen.sent.remove(&2);
         },
-        "sent None",
+        "was never sent",
     ),
-    ("journaled as a sell", |s| s.ours(FILLED).asked.side = Side::Sell.raw(), "sent Some"),
-    ("journaled at another price", |s| s.ours(CANCELED).asked.px = 1, "sent Some"),
+    ("journaled as a sell", |s| s.request(1, |terms| terms.side = Side::Sell.raw()), "sent New"),
+    ("journaled at another price", |s| s.request(2, |terms| terms.px = 1), "sent New"),
+    ("rejected at another price", |s| s.request(5, |terms| terms.px = 1), "sent New"),
+    (
+        "another order canceled",
+        |s| {
+            s.journal.requests.insert((1, 7), Asked::Cancel(1));
+        },
+        "sent Cancel",
+    ),
+    (
+        "replaced by another price here",
+        |s| {
+            s.journal.requests.insert((1, 3), Asked::Replace(2, 1, UNIT));
+        },
+        "sent Replace",
+    ),
     ("of no algo", |s| s.ours(NOT_SENT).session_id = 2, "of no algo"),
     (
-        "reported and not journaled",
+        "repeated and not answered",
         |s| {
-            s.seen.orders.insert(1, s.seen.orders[&FILLED]);
+            s.seen.unanswered_repeats.insert(1);
         },
-        "is not in the journal",
+        "were not answered",
     ),
-    (
-        "never reported",
-        |s| {
-            s.seen.orders.remove(&NOT_SENT);
-        },
-        "never reported",
-    ),
-    ("reported under another id", |s| s.told(FILLED).cl_ord_id = 8, "the algo saw"),
-    ("reported with another end", |s| s.told(CANCELED).status = OrdStatus::Filled.raw(), "the algo saw"),
-    ("reported at another price", |s| s.told(CANCELED).terms.px = 1, "the algo saw"),
-    ("reported as a buy", |s| s.told(CANCELED).terms.side = Side::Buy.raw(), "the algo saw"),
-    ("last report lost", |s| s.told(CANCELED).version = 3, "the algo saw"),
-    (
-        "fill not reported",
-        |s| {
-            s.seen.fills.pop_first();
-        },
-        "fills were reported",
-    ),
-    ("fill reported twice", |s| s.seen.doubled_fills = 1, "reported twice"),
-    (
-        "fill reported at another price",
-        |s| s.seen.fills.values_mut().for_each(|fill| fill.px += 1),
-        "fills were reported",
-    ),
-    (
-        "fill reported with another fee",
-        |s| s.seen.fills.values_mut().for_each(|fill| fill.fee = 0),
-        "fills were reported",
-    ),
-    ("reject not reported", |s| s.seen.rejected.clear(), "rejects were reported"),
-    (
-        "reject for another reason",
-        |s| {
-            s.seen.rejected.insert(77, (5, 1));
-        },
-        "rejects were reported",
-    ),
+    ("repeated and never known", |s| s.seen.repeats = 1, "no answer knew of a first one"),
     // Balances.
     ("no end", |s| s.seen.balance = None, "did not come to its end"),
     ("told of other cash", |s| s.seen.balance.as_mut().unwrap().cash += 1, "was told of"),
@@ -325,6 +330,15 @@ const LIES: &[Lie] = &[
         "the venue's fills to",
     ),
 ];
+
+#[test]
+fn of_an_order_that_is_sent_twice_one_may_be_refused() {
+    let mut story = Story::new();
+    story.seen.kind = Kind::Repeater;
+    story.seen.refused.insert(2);
+    (story.seen.repeats, story.seen.duplicates_answered) = (2, 1);
+    assert_eq!(story.wrong(), [""; 0]);
+}
 
 #[test]
 fn every_kind_of_lie_is_found() {
@@ -344,11 +358,11 @@ fn lies_between_journal_and_venue_are_found_before_the_end_too() {
         let (_, tell, said) = LIES.iter().find(|(known, ..)| *known == name).unwrap();
         let mut story = Story::new();
         tell(&mut story);
-        let wrong = unsettled(&AtVenue::new(story.venue.iter()), &story.journal);
+        let wrong = unsettled(&story.at_venue(), &story.journal);
         assert!(wrong.iter().any(|line| line.contains(said)), "{name}: {wrong:?}");
     }
     let mut story = Story::new();
     story.journal.orders.remove(&CANCELED);
-    let wrong = unjournaled(&AtVenue::new(story.venue.iter()), &story.journal);
+    let wrong = unjournaled(&story.at_venue(), &story.journal);
     assert!(wrong.iter().any(|line| line.contains("left before it was journaled")), "{wrong:?}");
 }
