@@ -541,7 +541,14 @@ fn a_demo_refuses_a_directory_that_is_in_use_and_touches_nothing() {
     assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 1);
 }
 
-/// A demo that is sent SIGINT once `file` is there: its exit code, and what it said.
+/// Command lines of the processes that run with a file of `dir`.
+fn running_in(dir: &std::path::Path) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("there").flatten();
+    let command_lines = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    command_lines.filter(|line| line.contains(&dir.display().to_string())).collect()
+}
+
+/// A demo that is sent SIGINT once `file` is there, and that leaves no process behind: its exit code, and what it said.
 fn interrupted(file: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let demo = Command::new(BINARY)
@@ -561,6 +568,7 @@ fn interrupted(file: &str) -> (Option<i32>, String) {
     assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().expect("sent").success());
     let output = demo.wait_with_output().expect("ended");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(running_in(dir.path()), [""; 0], "{file}: {text}");
     (output.status.code(), text)
 }
 

@@ -389,6 +389,7 @@ fn nothing_is_lost_or_doubled_when_gateway_and_venue_are_killed_under_load() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("SIGKILLs: 3 to the gateway, 2 to the venue, 2 to both at once"), "{text}");
     assert!(text.contains("after each of 7 SIGKILLs"), "{text}");
+    assert!(text.contains("times an order came in doubt: each was resolved"), "the kills struck something: {text}");
     assert!(text.contains("holds: nothing lost, nothing twice"), "{text}");
 }
 
@@ -415,10 +416,18 @@ fn nothing_is_lost_or_doubled_when_the_venue_drops_connections_and_repeats_event
 }
 
 #[test]
-fn a_demo_that_trades_nothing_by_itself_waits_until_something_is_proven() {
-    let (code, text, _) = demo(&["--seconds", "0", "--kills", "0"]);
+fn a_demo_that_trades_nothing_by_itself_waits_until_something_is_proven_and_says_it_to_programs() {
+    let (code, text, _) = demo(&["--seconds", "0", "--kills", "1", "--json"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(!text.contains("over 0 orders"), "{text}");
+    let said: serde_json::Value = serde_json::from_str(&text).expect("one object, and nothing else");
+    let count = |value: &serde_json::Value| value.as_u64().expect("a number");
+    assert!(count(&said["proof"]["orders"]) >= 20, "{text}");
+    assert_eq!(said["proof"]["holds"], true, "{text}");
+    assert_eq!(said["proof"]["differences"], serde_json::json!([]), "{text}");
+    assert_eq!(said["kills"]["gateway"], 1, "{text}");
+    assert!(count(&said["kills"]["orders_on_their_way"]) > 0, "{text}");
+    let orders: u64 = said["algos"].as_array().expect("algos").iter().map(|algo| count(&algo["orders"])).sum();
+    assert_eq!(orders, count(&said["proof"]["orders"]), "every order was accepted once, and told: {text}");
 }
 
 #[test]

@@ -176,8 +176,8 @@ fn run_in(dir: &Path, options: &DemoOptions, stop: &Arc<AtomicBool>) -> Result<(
         if strike.hits_venue() {
             venue.kill();
         }
-        let at = started.elapsed();
-        progress.say(&format!("{at:>5.1?}  SIGKILL to {}, {on_their_way} orders on their way", strike.text()))?;
+        let at = started.elapsed().as_secs_f32();
+        progress.say(&format!("{at:>5.1}s  SIGKILL to {}, {on_their_way} orders on their way", strike.text()))?;
         live.strikes.fetch_add(1, Ordering::Release);
         if strike.hits_venue() {
             venue = Process::start("venue", dir)?;
