@@ -2,12 +2,14 @@
 
 use crate::matching::{random_calls, random_run};
 use crate::script::{Stage, config, events_of, show};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tradecore::venue::exchange::Exchange;
-use tradecore::venue::log::{LogError, LogReader, LogReport, VenueLog, log_path, read_log, write_line};
+use tradecore::venue::log::{LogError, LogReader, LogReport, LoggedChanges, VenueLog, log_path, read_log, write_line};
 use tradecore::venue::order::OrderStatus;
-use tradecore::venue::record::Group;
+use tradecore::venue::record::{Group, Record};
+use tradecore::venue::text::Name;
 
 fn bytes_of(groups: &[Group]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -169,7 +171,8 @@ fn the_proof_read_from_the_log_agrees_with_the_exchange_order_by_order() {
 
 #[test]
 fn a_log_that_is_read_as_it_grows_tells_the_same_as_one_that_is_read_at_the_end() {
-    let bytes = bytes_of(&random_run(5, 150).groups);
+    let groups = random_run(5, 150).groups;
+    let bytes = bytes_of(&groups);
     let dir = tempfile::tempdir().unwrap();
     let path = log_path(dir.path());
     let mut reader = LogReader::new(path.clone());
@@ -181,4 +184,20 @@ fn a_log_that_is_read_as_it_grows_tells_the_same_as_one_that_is_read_at_the_end(
     let grown: Vec<_> = reader.orders().cloned().collect();
     assert!(!grown.is_empty());
     assert_eq!(grown, read_log(&path).unwrap());
+    // Every cancel and every replace, in order, also those of orders that the venue never had.
+    let mut changes: BTreeMap<(Name, Name), LoggedChanges> = BTreeMap::new();
+    for record in groups.into_iter().flat_map(|group| group.records) {
+        match record {
+            Record::Cancel { client, request, .. } => {
+                changes.entry((client, request.client_order_id)).or_default().cancels += 1;
+            }
+            Record::Replace { client, request, .. } => {
+                let of_order = changes.entry((client, request.client_order_id)).or_default();
+                of_order.replaces.push((request.px, request.qty));
+            }
+            _ => {}
+        }
+    }
+    assert!(changes.values().any(|of| of.cancels > 0) && changes.values().any(|of| !of.replaces.is_empty()));
+    assert!(reader.changes().eq(changes.iter().map(|((_, name), of)| (name, of))), "{changes:?}");
 }
