@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "cli/desk.rs"]
+mod desk;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_tradecore");
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -75,6 +78,18 @@ key_id = "k"
 secret_file = "key"
 role = "trade"
 accounts = [1]
+
+[[sessions]]
+id = 7
+key_id = "k7"
+secret_file = "key"
+role = "drop_copy"
+
+[[sessions]]
+id = 8
+key_id = "k8"
+secret_file = "key"
+role = "admin"
 "#;
 
 fn write_key(path: &Path, key: &str) {
@@ -199,12 +214,12 @@ fn an_order_is_placed_shown_replaced_and_canceled_by_hand() {
     assert_eq!((replaced.code, replaced.text("exec_type")), (0, "Replaced"), "{replaced:?}");
     assert_eq!((replaced.text("px"), replaced.text("order_qty")), ("49999.5", "0.01"), "what is not named stays");
 
-    let all = gateway.run(&["order", "status", "--all"]);
+    let all = gateway.run(&["order", "list"]);
     assert_eq!((all.code, all.lines.len(), all.text("cl_ord_id")), (0, 1, id), "{all:?}");
 
     let canceled = gateway.run(&["order", "cancel", "--cl-ord-id", id]);
     assert_eq!((canceled.code, canceled.text("ord_status")), (0, "Canceled"), "{canceled:?}");
-    assert_eq!(gateway.run(&["order", "status", "--all"]).lines.len(), 0);
+    assert_eq!(gateway.run(&["order", "list"]).lines.len(), 0);
 
     gateway.run(&["order", "cancel", "--cl-ord-id", id]).failed(65, "TooLate", "");
     gateway.run(&["order", "status", "--cl-ord-id", "7"]).failed(65, "UnknownOrder", "");
@@ -228,7 +243,7 @@ fn every_failure_has_an_exit_code_and_a_reason_of_its_own() {
     gateway.run(&order(&["--qty", "0.01", "--price", "50000.001"])).failed(65, "PriceTick", "");
     let unknown = ["order", "new", "--instrument", "DOGE", "--side", "sell", "--qty", "1"];
     gateway.run(&unknown).failed(65, "InstrumentUnknown", "BTCUSDT (1)");
-    let status = ["order", "status", "--all"];
+    let status = ["order", "list"];
     let by_hand = |address: &str, key: &str| {
         let place = ["--address", address, "--core", "1", "--environment", "virtual", "--key-id", "k"];
         let key = ["--secret-file", key, "--timeout", "500ms"];
@@ -244,7 +259,7 @@ fn every_failure_has_an_exit_code_and_a_reason_of_its_own() {
     for options in options {
         let other = Command::new(BINARY)
             .args(options)
-            .args(["order", "status", "--all", "--session", "9", "--json", "--config", "gateway.toml"])
+            .args(["order", "list", "--session", "9", "--json", "--config", "gateway.toml"])
             .current_dir(gateway.dir.path())
             .output();
         Run::of(other.expect("ran")).failed(64, "Usage", "allowed: 1");
@@ -307,10 +322,10 @@ fn a_watch_keeps_its_session_until_it_is_taken_and_replays_what_it_missed() {
     let placed = gateway.rest();
     let mut watch = Watch::start(&gateway, &[]);
     assert_eq!(watch.read_to("Connected")["open_orders"], 1);
-    gateway.run(&["order", "status", "--all"]).failed(74, "Io", "another client uses this state");
+    gateway.run(&["order", "list"]).failed(74, "Io", "another client uses this state");
     let second = |words: &[&str]| {
         let words =
-            [&["order", "status", "--all", "--session", "1", "--json", "--config", "gateway.toml"], words].concat();
+            [&["order", "list", "--session", "1", "--json", "--config", "gateway.toml"], words].concat();
         let output =
             Command::new(BINARY).args(words).args(["--state", "second.state"]).current_dir(gateway.dir.path()).output();
         Run::of(output.expect("ran"))
@@ -420,7 +435,7 @@ fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none
         &["journal", "dump", "--json", "--dir", "data/journal"],
         &["journal", "verify", "--dir", "data/journal"],
         &["config", "show", "--config", "gateway.toml"],
-        &["order", "status", "--all", "--session", "1", "--state", "cli.state", "--config", "gateway.toml"],
+        &["order", "list", "--session", "1", "--state", "cli.state", "--config", "gateway.toml"],
         &["watch", "--session", "1", "--state", "cli.state", "--config", "gateway.toml"],
         &["--help"],
     ];

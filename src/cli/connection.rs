@@ -1,8 +1,10 @@
 //! Who logs on, and where: the options that the commands of a client share.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tradecore::config::{Code, SessionEntry};
@@ -13,6 +15,8 @@ use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Address, Client, ClientError, Event, Options};
 
 use super::failure::Failure;
+use super::report::Printer;
+use super::values::{address, duration, named, whole};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Connection")]
@@ -21,16 +25,17 @@ pub(super) struct Connection {
     #[arg(long, required_unless_present = "address", conflicts_with = "address")]
     config: Option<PathBuf>,
     /// The configured session.
-    #[arg(long)]
-    session: u32,
+    #[arg(long, value_parser = whole::<u32>)]
+    pub(super) session: u32,
     /// Where the gateway listens: `host:port` or `unix:PATH`.
-    #[arg(long, requires_all = ["core", "environment", "key_id", "secret_file"])]
+    #[arg(long, requires_all = ["core", "environment", "key_id", "secret_file"],
+        value_parser = address)]
     address: Option<String>,
     /// Number of the core.
-    #[arg(long, requires = "address")]
+    #[arg(long, requires = "address", value_parser = whole::<u16>)]
     core: Option<u16>,
     /// Whose money.
-    #[arg(long, requires = "address", value_parser = environment)]
+    #[arg(long, requires = "address", value_parser = named(Environment::TABLE))]
     environment: Option<Environment>,
     /// Names the key.
     #[arg(long, requires = "address")]
@@ -39,7 +44,7 @@ pub(super) struct Connection {
     #[arg(long, requires = "address")]
     secret_file: Option<PathBuf>,
     /// What the session may do; by default `trade`.
-    #[arg(long, requires = "address", value_parser = role)]
+    #[arg(long, requires = "address", value_parser = named(Role::TABLE))]
     role: Option<Role>,
     /// What the client must not forget; by default
     /// `$XDG_STATE_HOME/tradecore/<environment>-<core>-<session>@<place>.state`, in `~/.local/state` without the
@@ -57,14 +62,38 @@ pub(super) struct Connection {
     pub(super) json: bool,
 }
 
+/// A client, and what is known of its session before it is connected.
+pub(super) struct Line {
+    pub(super) client: Client,
+    pub(super) role: Role,
+    /// There was no state file: what the session was told earlier is not known.
+    pub(super) is_new_state: bool,
+    pub(super) printer: Printer,
+    /// As people write it.
+    address: String,
+}
+
+/// A gateway, as far as the options say.
+struct Place {
+    options: Options,
+    /// Tells this gateway from others: its data directory, or its address.
+    name: String,
+    /// Names of the instruments, as far as they are known.
+    symbols: BTreeMap<u32, String>,
+}
+
 impl Connection {
     /// A client that is logged on and up to date, in time or not at all.
-    pub(super) fn connect(&self, replay_mode: ReplayMode) -> Result<Client, Failure> {
-        let (mut client, address) = self.client(replay_mode)?;
+    pub(super) fn connect(&self, replay_mode: ReplayMode, stop: &AtomicBool) -> Result<Line, Failure> {
+        let mut line = self.line(replay_mode)?;
         let deadline = Instant::now().checked_add(self.timeout);
         loop {
-            match client.poll(Duration::from_millis(50)).map_err(|error| self.refused(error))? {
-                Some(Event::Ready { .. }) => return Ok(client),
+            if stop.load(Ordering::Acquire) {
+                line.client.logout();
+                return Err(Failure::new(Exit::Interrupted, "interrupted before the logon; nothing was sent"));
+            }
+            match line.client.poll(Duration::from_millis(50)).map_err(|error| self.refused(error))? {
+                Some(Event::Ready { .. }) => return Ok(line),
                 Some(Event::Abandoned { cl_ord_id }) => {
                     super::warn(&format!("order {} of an earlier command was not sent: too late", cl_ord_id.0));
                 }
@@ -82,15 +111,17 @@ impl Connection {
                 }
                 Some(_) => {}
                 None if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
-                None => return Err(self.unreachable(&client, &address)),
+                None => return Err(self.unreachable(&line)),
             }
         }
     }
 
-    /// A client that is not connected yet, and the address as people write it.
-    pub(super) fn client(&self, replay_mode: ReplayMode) -> Result<(Client, String), Failure> {
-        let (mut options, place) = self.options()?;
-        options.state_path = Some(self.state_path(&options, &place)?);
+    /// A client that is not connected yet.
+    pub(super) fn line(&self, replay_mode: ReplayMode) -> Result<Line, Failure> {
+        let Place { mut options, name, symbols } = self.place()?;
+        let state_path = self.state_path(&options, &name)?;
+        let is_new_state = !state_path.exists();
+        options.state_path = Some(state_path);
         options.app_name = "tradecore".to_owned();
         options.replay_mode = replay_mode;
         options.takeover = if self.take_over { TakeoverPolicy::TakeOver } else { TakeoverPolicy::Refuse };
@@ -98,18 +129,26 @@ impl Connection {
             Address::Tcp(address) => address.clone(),
             Address::Unix(path) => format!("unix:{}", path.display()),
         };
+        let role = options.role;
         let client = Client::new(options)?;
         match client.in_doubt() {
             0 => {}
             count => super::warn(&format!("{count} requests of an earlier command had no answer; they are sent again")),
         }
-        Ok((client, address))
+        Ok(Line { client, role, is_new_state, printer: Printer::new(self.json, symbols), address })
     }
 
     /// The gateway was waited for in vain.
-    pub(super) fn unreachable(&self, client: &Client, address: &str) -> Failure {
+    pub(super) fn unreachable(&self, line: &Line) -> Failure {
+        let Line { client, address, .. } = line;
         let trouble = client.trouble().unwrap_or("no answer");
-        Failure::new(Exit::Unavailable, format!("{address}: {trouble}; waited {:?} (--timeout)", self.timeout))
+        match client.refusal() {
+            Some(reason) => self.advised(reason, Failure::refused(Exit::Credential, reason, trouble)),
+            None => {
+                let text = format!("{address}: {trouble}; waited {:?} (--timeout)", self.timeout);
+                Failure::new(Exit::Unavailable, text)
+            }
+        }
     }
 
     /// Why a logon is refused, and what helps.
@@ -118,20 +157,42 @@ impl Connection {
             ClientError::Refused { reason, .. } => *reason,
             _ => Reason::None,
         };
-        let mut failure = Failure::from(error);
+        self.advised(reason, Failure::from(error))
+    }
+
+    fn advised(&self, reason: Reason, mut failure: Failure) -> Failure {
         let advice = match reason {
             Reason::SessionInUse => "an algo may be at work; --take-over ends its connection",
-            Reason::AuthFailed => "look at session, key id and secret",
+            Reason::AuthFailed | Reason::LoginRate => "look at session, key id and secret",
             Reason::SeqAhead => "--state names another file",
             Reason::SeqUnavailable => "with --skip-missed the reports that are gone are left out",
             _ => return failure,
         };
-        failure.text = format!("session {}: {}; {advice}", self.session, failure.text);
+        let text = failure.text.trim_end_matches('.');
+        failure.text = format!("session {}: {text}; {advice}", self.session);
         failure
     }
 
-    /// Who logs on, and what tells this gateway from others: its data directory, or its address.
-    fn options(&self) -> Result<(Options, String), Failure> {
+    /// The options that say so again, for a further command.
+    pub(super) fn words(&self) -> String {
+        let mut words = format!("--session {}", self.session);
+        let mut say = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words = format!("{words} --{name} {value}");
+            }
+        };
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        say("config", path(&self.config));
+        say("address", self.address.clone());
+        say("core", self.core.map(|core| core.to_string()));
+        say("environment", self.environment.map(|environment| environment.name().to_lowercase()));
+        say("key-id", self.key_id.clone());
+        say("secret-file", path(&self.secret_file));
+        say("state", path(&self.state));
+        words
+    }
+
+    fn place(&self) -> Result<Place, Failure> {
         if let Some(path) = &self.config {
             return self.configured(path);
         }
@@ -143,7 +204,7 @@ impl Connection {
         };
         let secret =
             tradecore::config::read_secret(secret_file).map_err(|text| Failure::new(Exit::Credential, text))?;
-        let place = address.clone();
+        let name = address.clone();
         let address = match address.strip_prefix("unix:") {
             Some(path) => Address::Unix(path.into()),
             None => Address::Tcp(address.clone()),
@@ -151,10 +212,10 @@ impl Connection {
         let mut options = Options::new(address, self.session, key_id, &secret);
         (options.core, options.environment) = (core, environment);
         options.role = self.role.unwrap_or(Role::Trade);
-        Ok((options, place))
+        Ok(Place { options, name, symbols: BTreeMap::new() })
     }
 
-    fn configured(&self, path: &Path) -> Result<(Options, String), Failure> {
+    fn configured(&self, path: &Path) -> Result<Place, Failure> {
         let config = super::config::load(path)?;
         let Some(session) = config.sessions.iter().find(|session| session.id == self.session) else {
             let known: Vec<String> = config.sessions.iter().map(|session| session.id.to_string()).collect();
@@ -173,8 +234,9 @@ impl Connection {
         let allowed = &config.listen;
         options.heartbeat_ms = options.heartbeat_ms.max(allowed.heartbeat_min_ms).min(allowed.heartbeat_max_ms);
         let data_dir = config.beside(&config.core.data_dir);
-        let place = std::fs::canonicalize(&data_dir).unwrap_or(data_dir);
-        Ok((options, place.display().to_string()))
+        let name = std::fs::canonicalize(&data_dir).unwrap_or(data_dir).display().to_string();
+        let symbols = config.instruments.iter().map(|known| (known.id, known.symbol.clone())).collect();
+        Ok(Place { options, name, symbols })
     }
 
     fn state_path(&self, options: &Options, place: &str) -> Result<PathBuf, Failure> {
@@ -219,48 +281,5 @@ fn listener(config: &tradecore::config::Config) -> Result<Address, Failure> {
             let text = format!("{} names no address: the gateway has not run", data_dir.join("listening").display());
             Err(Failure::new(Exit::Unavailable, text))
         }
-    }
-}
-
-fn environment(text: &str) -> Result<Environment, String> {
-    by_name(text, Environment::TABLE.iter().map(|(value, _, name, _)| (*value, *name)))
-}
-
-fn role(text: &str) -> Result<Role, String> {
-    by_name(text, Role::TABLE.iter().map(|(value, _, name, _)| (*value, *name)))
-}
-
-/// A value by its name in the protocol, in small letters.
-pub(super) fn by_name<T>(text: &str, names: impl Iterator<Item = (T, &'static str)>) -> Result<T, String> {
-    let mut allowed = Vec::new();
-    for (value, name) in names {
-        let word = name.chars().enumerate().fold(String::new(), |mut word, (index, letter)| {
-            if index > 0 && letter.is_ascii_uppercase() {
-                word.push('-');
-            }
-            word.push(letter.to_ascii_lowercase());
-            word
-        });
-        if word == text {
-            return Ok(value);
-        }
-        allowed.push(word);
-    }
-    Err(format!("allowed: {}", allowed.join(", ")))
-}
-
-/// `500ms`, `5s`, `2m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-    let factor_ms: u64 = match text.get(digits.len()..) {
-        Some("ms") => 1,
-        Some("s") => 1_000,
-        Some("m") => 60_000,
-        _ => 0,
-    };
-    let ms = digits.parse::<u32>().ok().map(|number| u64::from(number).saturating_mul(factor_ms));
-    match ms {
-        Some(ms) if factor_ms > 0 => Ok(Duration::from_millis(ms)),
-        _ => Err("allowed: a whole number with ms, s or m, like 500ms or 5s".to_owned()),
     }
 }

@@ -1,17 +1,20 @@
 //! A connection on which one request is made, and what becomes of it is followed.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tradecore::exit::Exit;
-use tradecore_client::protocol::codes::ReplayMode;
-use tradecore_client::protocol::fields::ClOrdId;
+use tradecore_client::protocol::codes::{BatchStatus, ReplayMode};
+use tradecore_client::protocol::fields::{ClOrdId, OrdStatus, Role};
 use tradecore_client::protocol::messages as wire;
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Client, Event};
 
-use super::connection::Connection;
+use super::connection::{Connection, Line};
 use super::failure::Failure;
-use super::report;
+use super::report::Printer;
 
 /// What a report of an order means for the request that was made.
 pub(super) enum Answer {
@@ -28,8 +31,13 @@ pub(super) enum Answer {
 /// A client with one thing to do.
 pub(super) struct Desk {
     pub(super) client: Client,
-    json: bool,
+    pub(super) printer: Printer,
+    pub(super) role: Role,
     timeout: Duration,
+    /// True from the first Ctrl-C on.
+    stop: Arc<AtomicBool>,
+    /// The options that lead a further command here.
+    words: String,
 }
 
 impl Drop for Desk {
@@ -41,8 +49,9 @@ impl Drop for Desk {
 impl Desk {
     /// Logs on. What earlier commands were told is left out.
     pub(super) fn open(connection: &Connection) -> Result<Self, Failure> {
-        let client = connection.connect(ReplayMode::Skip)?;
-        Ok(Self { client, json: connection.json, timeout: connection.timeout })
+        let stop = super::stop_at_signals()?;
+        let Line { client, printer, role, .. } = connection.connect(ReplayMode::Skip, &stop)?;
+        Ok(Self { client, printer, role, timeout: connection.timeout, stop, words: connection.words() })
     }
 
     /// Prints the reports of an order until they answer the request, to the end even when nobody reads them any more:
@@ -54,17 +63,12 @@ impl Desk {
         bound: Option<Duration>,
         judge: impl Fn(&wire::ExecReport) -> Answer,
     ) -> Result<(), Failure> {
+        let ask = format!("order status --cl-ord-id {}", order.0);
         let deadline = bound.and_then(|bound| Instant::now().checked_add(bound));
         loop {
-            let Some(event) = self.client.poll(left(deadline))? else {
-                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    return Err(self.unanswered(order));
-                }
-                continue;
-            };
-            match event {
+            match self.next(request, deadline, &ask)? {
                 Event::Exec(exec) if exec.cl_ord_id.get() == order.0 => {
-                    report::print(&exec, self.json)?;
+                    self.printer.message(&exec)?;
                     let reason = Reason::from_raw(exec.reason.get()).unwrap_or(Reason::None);
                     match judge(&exec) {
                         Answer::Done => return Ok(()),
@@ -73,22 +77,6 @@ impl Desk {
                         Answer::NotYet => {}
                     }
                 }
-                Event::Reject(reject) if reject.cl_ord_id.get() == request.0 => {
-                    report::print(&reject, self.json)?;
-                    let reason = Reason::from_raw(reject.reason.get()).unwrap_or(Reason::None);
-                    return Err(Failure::refused(Exit::Rejected, reason, reject.text.as_str()));
-                }
-                Event::SessionReject(reject) => {
-                    let reason = Reason::from_raw(reject.reason.get()).unwrap_or(Reason::None);
-                    return Err(Failure::refused(Exit::Rejected, reason, reject.text.as_str()));
-                }
-                Event::NotApplied { cl_ord_id } if cl_ord_id == request => {
-                    let text = "it had no effect; the refusal was lost with the connection";
-                    return Err(Failure::refused(Exit::Unavailable, Reason::ConnectionLost, text));
-                }
-                Event::Abandoned { cl_ord_id } if cl_ord_id == request => {
-                    return Err(Failure::refused(Exit::Rejected, Reason::StaleRequest, "it was not sent"));
-                }
                 // The connection was away and reports were skipped: what they said is asked for.
                 Event::Ready { .. } => drop(self.client.order_status(order)),
                 _ => {}
@@ -96,14 +84,83 @@ impl Desk {
         }
     }
 
-    /// Hands on what answers a query, up to its end.
-    pub(super) fn answers(&mut self, ref_template: u16, mut take: impl FnMut(&Event)) -> Result<(), Failure> {
+    /// Prints the reports of a mass cancel, or of a kill switch, until it is done and none of the orders of this
+    /// session that it cancels waits for the broker any more.
+    pub(super) fn follow_all(&mut self, request: ClOrdId, cancels: bool, ask: &str) -> Result<(), Failure> {
+        let deadline = Instant::now().checked_add(self.timeout);
+        let (mut is_set, mut is_canceled, mut pending) = (false, !cancels, BTreeSet::new());
+        while !is_set || !is_canceled || !pending.is_empty() {
+            match self.next(request, deadline, ask)? {
+                Event::Exec(exec) => {
+                    self.printer.message(&exec)?;
+                    match OrdStatus::from_raw(exec.ord_status) {
+                        Some(OrdStatus::PendingCancel) => pending.insert(exec.cl_ord_id.get()),
+                        Some(_) | None => pending.remove(&exec.cl_ord_id.get()),
+                    };
+                }
+                Event::MassCancel(report) if report.cl_ord_id.get() == request.0 => {
+                    self.printer.message(&report)?;
+                    let is_done = report.status == BatchStatus::Done.raw();
+                    (is_set, is_canceled) = (true, is_canceled || is_done);
+                }
+                Event::Kill(report) if report.cl_ord_id.get() == request.0 => {
+                    self.printer.message(&report)?;
+                    is_set = true;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What happens next while a request has no answer; its refusal is a failure.
+    fn next(&mut self, request: ClOrdId, deadline: Option<Instant>, ask: &str) -> Result<Event, Failure> {
+        loop {
+            let Some(event) = self.client.poll(left(deadline))? else {
+                if self.stop.load(Ordering::Acquire) {
+                    return Err(self.unanswered(Exit::Interrupted, "interrupted", request, ask));
+                }
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    let trouble = self.client.trouble().unwrap_or("no answer");
+                    let trouble = format!("{trouble}; waited {:?} (--timeout)", self.timeout);
+                    return Err(self.unanswered(Exit::Unavailable, &trouble, request, ask));
+                }
+                continue;
+            };
+            match &event {
+                Event::Reject(reject) if reject.cl_ord_id.get() == request.0 => {
+                    self.printer.message(reject)?;
+                    let reason = Reason::from_raw(reject.reason.get()).unwrap_or(Reason::None);
+                    return Err(Failure::refused(Exit::Rejected, reason, reject.text.as_str()));
+                }
+                Event::SessionReject(reject) => {
+                    let reason = Reason::from_raw(reject.reason.get()).unwrap_or(Reason::None);
+                    return Err(Failure::refused(Exit::Rejected, reason, reject.text.as_str()));
+                }
+                Event::NotApplied { cl_ord_id } if *cl_ord_id == request => {
+                    let text = "it had no effect; the refusal was lost with the connection";
+                    return Err(Failure::refused(Exit::Unavailable, Reason::ConnectionLost, text));
+                }
+                Event::Abandoned { cl_ord_id } if *cl_ord_id == request => {
+                    return Err(Failure::refused(Exit::Rejected, Reason::StaleRequest, "it was not sent"));
+                }
+                _ => return Ok(event),
+            }
+        }
+    }
+
+    /// Hands on what answers a query, up to its end: whole or cut, as the end says.
+    pub(super) fn answers(
+        &mut self,
+        ref_template: u16,
+        mut take: impl FnMut(&Printer, &Event),
+    ) -> Result<wire::QueryEnd, Failure> {
         let deadline = Instant::now().checked_add(self.timeout);
         loop {
             match self.client.poll(left(deadline))? {
                 Some(Event::QueryEnd(end)) if end.ref_template.get() == ref_template => {
                     return match Reason::from_raw(end.reason.get()) {
-                        None | Some(Reason::None) => Ok(()),
+                        None | Some(Reason::None | Reason::ResendLimit) => Ok(end),
                         Some(reason) => Err(Failure::refused(Exit::Rejected, reason, "")),
                     };
                 }
@@ -114,7 +171,10 @@ impl Desk {
                 Some(Event::Disconnected { reason }) => {
                     return Err(Failure::refused(Exit::Unavailable, reason, "before the answer came"));
                 }
-                Some(event) => take(&event),
+                Some(event) => take(&self.printer, &event),
+                None if self.stop.load(Ordering::Acquire) => {
+                    return Err(Failure::new(Exit::Interrupted, "interrupted before the answer to a query was whole"));
+                }
                 None if deadline.is_some_and(|deadline| Instant::now() < deadline) => {}
                 None => {
                     let text = format!("no answer to a query; waited {:?} (--timeout)", self.timeout);
@@ -128,39 +188,26 @@ impl Desk {
     pub(super) fn status(&mut self, order: ClOrdId) -> Result<wire::ExecReport, Failure> {
         let mut status = None;
         self.client.order_status(order)?;
-        self.answers(wire::OrderStatusRequest::TEMPLATE_ID, |event| match event {
+        self.answers(wire::OrderStatusRequest::TEMPLATE_ID, |_, event| match event {
             Event::Exec(exec) if exec.cl_ord_id.get() == order.0 => status = Some(*exec),
             _ => {}
         })?;
         status.ok_or_else(|| Failure::refused(Exit::Rejected, Reason::UnknownOrder, ""))
     }
 
-    /// Prints every open order.
-    pub(super) fn print_open_orders(&mut self) -> Result<(), Failure> {
-        let json = self.json;
-        let mut printed = Ok(true);
-        self.client.open_orders()?;
-        self.answers(wire::OpenOrdersRequest::TEMPLATE_ID, |event| {
-            if let (Event::Exec(exec), Ok(true)) = (event, &printed) {
-                printed = report::print(exec, json);
-            }
-        })?;
-        printed.map(drop)
-    }
-
-    fn unanswered(&self, order: ClOrdId) -> Failure {
-        let trouble = self.client.trouble().unwrap_or("no answer");
+    /// A request without an answer: what it may have done, and how to find out.
+    fn unanswered(&self, exit: Exit, why: &str, request: ClOrdId, ask: &str) -> Failure {
         let text = format!(
-            "{trouble}; waited {:?} (--timeout): what became of the request is not known; look at it with \
-             `tradecore order status --cl-ord-id {}`",
-            self.timeout, order.0
+            "{why}: what became of request {} is not known, an order may be live; look with `tradecore {ask} {}`",
+            request.0, self.words
         );
-        Failure::new(Exit::Unavailable, text)
+        Failure::new(exit, text)
     }
 }
 
 /// Time to wait in one poll.
 fn left(deadline: Option<Instant>) -> Duration {
-    let longest = Duration::from_secs(1);
+    // As long as a Ctrl-C may wait.
+    let longest = Duration::from_millis(50);
     deadline.map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()).min(longest))
 }

@@ -30,7 +30,11 @@ impl Failure {
     pub(super) fn refused(exit: Exit, reason: Reason, text: &str) -> Self {
         let meaning = Reason::TABLE.iter().find(|(known, ..)| *known == reason).map_or("", |(_, _, _, doc)| doc.trim());
         // The gateway's text is often the meaning itself, cut to its field.
-        let text = if meaning.starts_with(text) { meaning.to_owned() } else { format!("{meaning} ({text})") };
+        let text = match meaning.trim_end_matches('.') {
+            "" => text.to_owned(),
+            _ if meaning.starts_with(text) => meaning.to_owned(),
+            bare => format!("{bare}: {text}"),
+        };
         Self { exit, name: reason.name().to_owned(), code: u32::from(reason.raw()), text }
     }
 

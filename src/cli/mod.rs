@@ -6,9 +6,12 @@ mod demo;
 mod desk;
 mod failure;
 mod journal;
+mod kill;
 mod order;
+mod query;
 mod report;
 mod run;
+mod values;
 mod venue;
 mod watch;
 
@@ -53,6 +56,11 @@ enum Command {
     Venue(venue::Venue),
     #[command(subcommand)]
     Order(order::Order),
+    Positions(query::Positions),
+    Account(query::Account),
+    Fills(query::Fills),
+    #[command(subcommand)]
+    Kill(kill::Kill),
     Watch(watch::Watch),
     #[command(subcommand)]
     Config(config::Config),
@@ -93,6 +101,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Venue(command) => command.run(),
         Command::Order(command) => command.run(),
+        Command::Positions(command) => command.run(),
+        Command::Account(command) => command.run(),
+        Command::Fills(command) => command.run(),
+        Command::Kill(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Journal(command) => command.run(),
@@ -103,12 +115,16 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Says why a command failed: to people always, to programs where an order was asked about with `--json`.
+/// The commands that speak to a gateway.
+const CLIENTS: &[&str] = &["order", "positions", "account", "fills", "kill", "watch"];
+
+/// Says why a command failed: to people always, to programs where a gateway was spoken to with `--json`.
 fn end(failure: &Failure) -> ExitCode {
     warn(&failure.to_string());
     // From the words themselves: a command line that is wrong was never parsed.
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let is_client = command_of(&words).is_some_and(|command| command == "order" || command == "watch");
+    let is_client = command_of(&words)
+        .is_some_and(|command| CLIENTS.iter().any(|client| command == client));
     if is_client && words.iter().any(|word| word == "--json") {
         // It fails already, with an exit code that says why.
         drop(print(&failure.to_json().to_string()));

@@ -3,23 +3,28 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tradecore::exit::Exit;
+use tradecore_client::protocol::codes::{MassCancelScope, mass_cancel_flags};
 use tradecore_client::protocol::fields::{ClOrdId, OrdStatus, Px, Qty, Side, Tif, exec_flags};
 use tradecore_client::protocol::messages as wire;
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Event, NewOrder};
 
-use super::connection::{Connection, by_name, duration};
+use super::connection::Connection;
 use super::desk::{Answer, Desk};
 use super::failure::Failure;
+use super::query;
+use super::values::{duration, named, whole};
 
 /// Places, changes and shows orders; every report is printed as it comes.
 #[derive(clap::Subcommand)]
-#[command(after_help = "Example: tradecore order status --config gateway.toml --session 1 --all")]
+#[command(after_help = "Example: tradecore order list --config gateway.toml --session 1")]
 pub(super) enum Order {
     New(Box<New>),
     Cancel(Cancel),
+    CancelAll(Box<CancelAll>),
     Replace(Replace),
     Status(Status),
+    List(query::List),
 }
 
 /// Places an order; without a price it is a market order.
@@ -32,8 +37,8 @@ pub(super) struct New {
     /// Symbol or number of the instrument.
     #[arg(long)]
     instrument: String,
-    /// `buy` or `sell`.
-    #[arg(long, value_parser = |text: &str| by_name(text, Side::TABLE.iter().map(|(side, _, name, _)| (*side, *name))))]
+    /// Whether to buy or to sell.
+    #[arg(long, value_parser = named(Side::TABLE))]
     side: Side,
     /// Quantity, exact.
     #[arg(long, value_parser = tradecore_client::qty, allow_hyphen_values = true)]
@@ -41,20 +46,19 @@ pub(super) struct New {
     /// Price, exact.
     #[arg(long, value_parser = tradecore_client::px, allow_hyphen_values = true)]
     price: Option<Px>,
-    /// Time in force: `day`, `gtc`, `ioc` or `fok`.
-    #[arg(long, default_value = "day",
-        value_parser = |text: &str| by_name(text, Tif::TABLE.iter().map(|(tif, _, name, _)| (*tif, *name))))]
+    /// Time in force.
+    #[arg(long, default_value = "day", value_parser = named(Tif::TABLE))]
     tif: Tif,
     /// Refuses rather than takes liquidity.
     #[arg(long)]
     post_only: bool,
     /// The account; by default the only one that the session may use.
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u32>)]
     account: Option<u32>,
     /// The order is refused when it arrives later; `0s` for no bound.
     #[arg(long, default_value = "5s", value_parser = duration)]
     valid_for: Duration,
-    /// `ack`: until the broker has the order. `done`: until the order is closed, however long it takes.
+    /// How long to wait.
     #[arg(long, default_value = "ack")]
     wait: Wait,
     #[command(flatten)]
@@ -63,7 +67,9 @@ pub(super) struct New {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Wait {
+    /// Until the broker has the order.
     Ack,
+    /// Until the order is closed, however long it takes.
     Done,
 }
 
@@ -72,7 +78,7 @@ enum Wait {
 #[command(after_help = "Example: tradecore order cancel --config gateway.toml --session 1 --cl-ord-id 281474976710657")]
 pub(super) struct Cancel {
     /// The order's FIX ClOrdID (11), as the reports say it.
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>)]
     cl_ord_id: u64,
     #[command(flatten)]
     connection: Connection,
@@ -87,7 +93,7 @@ pub(super) struct Cancel {
 #[command(group(clap::ArgGroup::new("change").args(["qty", "price"]).required(true).multiple(true)))]
 pub(super) struct Replace {
     /// The order's FIX ClOrdID (11), as the reports say it.
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>)]
     cl_ord_id: u64,
     /// Total quantity, what is filled included; by default as it is.
     #[arg(long, value_parser = tradecore_client::qty, allow_hyphen_values = true)]
@@ -99,17 +105,37 @@ pub(super) struct Replace {
     connection: Connection,
 }
 
-/// Prints the state of one order, or of all open ones.
+/// Prints the state of an order, open or closed.
 #[derive(clap::Args)]
-#[command(after_help = "Example: tradecore order status --config gateway.toml --session 1 --all --json")]
-#[command(group(clap::ArgGroup::new("which").args(["cl_ord_id", "all"]).required(true)))]
+#[command(after_help = "Example: tradecore order status --config gateway.toml --session 1 --cl-ord-id 281474976710657")]
 pub(super) struct Status {
     /// The order's FIX ClOrdID (11), as the reports say it.
+    #[arg(long, value_parser = whole::<u64>)]
+    cl_ord_id: u64,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Cancels every open order of the session and waits until they are closed; a session of role `admin` cancels those of
+/// all sessions.
+#[derive(clap::Args)]
+#[command(after_help = "Example: tradecore order cancel-all --config gateway.toml --session 1 --lock-out")]
+pub(super) struct CancelAll {
+    /// Only orders of this instrument: its symbol or number.
     #[arg(long)]
-    cl_ord_id: Option<u64>,
-    /// Every open order of the session.
+    instrument: Option<String>,
+    /// Only orders of this side.
+    #[arg(long, value_parser = named(Side::TABLE))]
+    side: Option<Side>,
+    /// Only orders of this account.
+    #[arg(long, value_parser = whole::<u32>)]
+    account: Option<u32>,
+    /// Refuses new orders that these filters cover from now on.
     #[arg(long)]
-    all: bool,
+    lock_out: bool,
+    /// Lets new orders pass again after `--lock-out`; cancels nothing.
+    #[arg(long, conflicts_with = "lock_out")]
+    release_lock_out: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -119,8 +145,10 @@ impl Order {
         match self {
             Self::New(command) => command.run(),
             Self::Cancel(command) => command.run(),
+            Self::CancelAll(command) => command.run(),
             Self::Replace(command) => command.run(),
             Self::Status(command) => command.run(),
+            Self::List(command) => command.run(),
         }
     }
 }
@@ -158,7 +186,7 @@ impl New {
         }
         let mut accounts = Vec::new();
         desk.client.accounts()?;
-        desk.answers(wire::AccountRequest::TEMPLATE_ID, |event| {
+        desk.answers(wire::AccountRequest::TEMPLATE_ID, |_, event| {
             if let Event::Account(account) = event {
                 accounts.push(account.account_id.get());
             }
@@ -187,7 +215,7 @@ fn valid_until_ns(valid_for: Duration) -> u64 {
 fn instrument(desk: &mut Desk, wanted: &str) -> Result<u32, Failure> {
     let mut known = Vec::new();
     desk.client.instruments()?;
-    desk.answers(wire::InstrumentsRequest::TEMPLATE_ID, |event| {
+    desk.answers(wire::InstrumentsRequest::TEMPLATE_ID, |_, event| {
         if let Event::Instrument(instrument) = event {
             known.push((instrument.instrument_id.get(), instrument.symbol.as_str().to_owned()));
         }
@@ -254,12 +282,30 @@ fn is_refusal(report: &wire::ExecReport, request: ClOrdId) -> bool {
 impl Status {
     fn run(self) -> Result<(), Failure> {
         let mut desk = Desk::open(&self.connection)?;
-        match self.cl_ord_id {
-            Some(cl_ord_id) => {
-                let status = desk.status(ClOrdId(cl_ord_id))?;
-                super::report::print(&status, self.connection.json).map(drop)
-            }
-            None => desk.print_open_orders(),
+        let status = desk.status(ClOrdId(self.cl_ord_id))?;
+        desk.printer.message(&status).map(drop)
+    }
+}
+
+impl CancelAll {
+    fn run(self) -> Result<(), Failure> {
+        let mut desk = Desk::open(&self.connection)?;
+        let mut block =
+            wire::MassCancel { scope: MassCancelScope::Session.raw(), ..wire::MassCancel::default() };
+        if let Some(symbol) = &self.instrument {
+            block.instrument_id.set(instrument(&mut desk, symbol)?);
         }
+        block.account_id.set(self.account.unwrap_or(0));
+        block.side = self.side.map_or(0, Side::raw);
+        block.flags = match (self.lock_out, self.release_lock_out) {
+            (true, _) => mass_cancel_flags::LOCK_OUT,
+            (false, true) => mass_cancel_flags::RELEASE_LOCK_OUT,
+            (false, false) => 0,
+        };
+        let request = desk.client.request(|id| {
+            block.cl_ord_id.set(id.0);
+            block
+        })?;
+        desk.follow_all(request, true, "order list")
     }
 }

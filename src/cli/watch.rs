@@ -3,13 +3,18 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tradecore_client::Event;
 use tradecore_client::protocol::codes::ReplayMode;
+use tradecore_client::protocol::fields::{ClOrdId, Role};
 
-use super::connection::Connection;
+use super::connection::{Connection, Line};
 use super::failure::Failure;
-use super::report::{print, print_fields};
+
+/// A state file that is new knows of no earlier report: none was missed.
+const STARTED: &str = "the first watch with this state file: what happened before is in `tradecore order list`, \
+    `fills` and `positions`";
+const SKIPPED: &str = "reports of a while ago are left out here; `tradecore order list`, `fills` and `positions` say \
+    where it stands";
 
 /// Prints every report of a session until Ctrl-C, those that the last watch missed first; says when the connection
 /// ends and comes back.
@@ -27,58 +32,71 @@ impl Watch {
     pub(super) fn run(self) -> Result<(), Failure> {
         let stop = super::stop_at_signals()?;
         let replay_mode = if self.skip_missed { ReplayMode::Skip } else { ReplayMode::Replay };
-        let (mut client, address) = self.connection.client(replay_mode)?;
+        let mut line = self.connection.line(replay_mode)?;
+        let mut is_new_state = line.is_new_state;
         let mut first_contact_until = Instant::now().checked_add(self.connection.timeout);
         while !stop.load(Ordering::Acquire) {
             // As long as a Ctrl-C may wait.
-            let event = client.poll(Duration::from_millis(50)).map_err(|error| self.connection.refused(error))?;
+            let event = line.client.poll(Duration::from_millis(50)).map_err(|error| self.connection.refused(error))?;
             let Some(event) = event else {
                 if first_contact_until.is_some_and(|until| Instant::now() >= until) {
-                    return Err(self.connection.unreachable(&client, &address));
+                    return Err(self.connection.unreachable(&line));
                 }
                 continue;
             };
-            if matches!(event, Event::Ready { .. }) {
+            let printed = match event {
+                Event::Resynchronize if is_new_state => line.printer.event("Started", &[], STARTED),
+                event => self.print(&line, &event),
+            };
+            if line.client.is_ready() {
                 first_contact_until = None;
             }
-            let printed = self.print(&event);
+            is_new_state &= first_contact_until.is_some();
             if !matches!(printed, Ok(true)) {
-                client.logout();
+                line.client.logout();
                 return printed.map(drop);
             }
         }
-        client.logout();
+        line.client.logout();
         Ok(())
     }
 
-    fn print(&self, event: &Event) -> Result<bool, Failure> {
-        let json = self.connection.json;
-        let say = |fields: &[(&'static str, Value)]| print_fields(fields, json);
+    fn print(&self, line: &Line, event: &Event) -> Result<bool, Failure> {
+        let printer = &line.printer;
+        let of_request = |kind: &'static str, id: &ClOrdId, text: &str| {
+            printer.event(kind, &[("cl_ord_id", id.0.to_string().into())], &format!("request {} {text}", id.0))
+        };
         match event {
-            Event::Exec(report) => print(report, json),
-            Event::Reject(report) => print(report, json),
-            Event::MassCancel(report) => print(report, json),
-            Event::Kill(report) => print(report, json),
-            Event::Quote(report) => print(report, json),
-            Event::Position(report) => print(report, json),
-            Event::Account(report) => print(report, json),
-            Event::Instrument(report) => print(report, json),
-            Event::SessionReject(report) => print(report, json),
-            Event::QueryEnd(report) => print(report, json),
-            Event::Ready { open_orders } => {
-                say(&[("type", "Connected".into()), ("open_orders", (*open_orders).into())])
+            Event::Exec(report) => printer.message(report),
+            Event::Reject(report) => printer.message(report),
+            Event::MassCancel(report) => printer.message(report),
+            Event::Kill(report) => printer.message(report),
+            Event::Quote(report) => printer.message(report),
+            Event::Position(report) => printer.message(report),
+            Event::Account(report) => printer.message(report),
+            Event::Instrument(report) => printer.message(report),
+            Event::SessionReject(report) => printer.message(report),
+            Event::QueryEnd(report) => printer.message(report),
+            // Only a session that trades has open orders of its own.
+            Event::Ready { open_orders } if line.role == Role::Trade => {
+                let text = format!("session {}, open orders: {open_orders}", self.connection.session);
+                printer.event("Connected", &[("open_orders", (*open_orders).into())], &text)
             }
-            Event::Disconnected { reason } => say(&[("type", "Disconnected".into()), ("reason", reason.name().into())]),
-            Event::Resynchronize => say(&[("type", "ReportsSkipped".into())]),
-            Event::NotApplied { cl_ord_id } => {
-                say(&[("type", "NotApplied".into()), ("cl_ord_id", cl_ord_id.0.to_string().into())])
+            Event::Ready { .. } => {
+                let role = line.role.name();
+                let text = format!("session {}, role {role}: what happens from now on", self.connection.session);
+                printer.event("Connected", &[("role", role.into())], &text)
             }
+            Event::Disconnected { reason } => {
+                let text = format!("{}; the connection is opened again", reason.name());
+                printer.event("Disconnected", &[("reason", reason.name().into())], &text)
+            }
+            Event::Resynchronize => printer.event("ReportsSkipped", &[], SKIPPED),
+            Event::NotApplied { cl_ord_id } => of_request("NotApplied", cl_ord_id, "was refused and had no effect"),
             Event::OutcomeUnknown { cl_ord_id } => {
-                say(&[("type", "OutcomeUnknown".into()), ("cl_ord_id", cl_ord_id.0.to_string().into())])
+                of_request("OutcomeUnknown", cl_ord_id, "may have had an effect; see `tradecore order status`")
             }
-            Event::Abandoned { cl_ord_id } => {
-                say(&[("type", "Abandoned".into()), ("cl_ord_id", cl_ord_id.0.to_string().into())])
-            }
+            Event::Abandoned { cl_ord_id } => of_request("Abandoned", cl_ord_id, "was not sent: too late"),
             _ => Ok(true),
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tradecore_protocol::fields::{ClOrdId, Px, Qty};
 use tradecore_protocol::layout::Message;
+use tradecore_protocol::reason::Reason;
 
 use crate::clock::Clock;
 use crate::conversation::Conversation;
@@ -121,6 +122,12 @@ impl AsyncClient {
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.conversation.trouble()
+    }
+
+    /// The gateway's reason where `trouble` is a logon that it refused for a while.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Reason> {
+        self.conversation.refusal()
     }
 
     /// The next event. Connects, reconnects and recovers on the way, and shows the gateway that the client lives:

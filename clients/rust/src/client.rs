@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tradecore_protocol::fields::{ClOrdId, Px, Qty};
 use tradecore_protocol::layout::Message;
+use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::Now;
 
 use crate::clock::Clock;
@@ -156,6 +157,12 @@ impl Client {
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.conversation.trouble()
+    }
+
+    /// The gateway's reason where `trouble` is a logon that it refused for a while.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Reason> {
+        self.conversation.refusal()
     }
 
     /// Sends a new order: its ClOrdID. It is kept first; whatever breaks, it has one effect.
@@ -327,11 +334,19 @@ impl Client {
         })
     }
 
-    fn request<T: Message>(&mut self, block: impl FnOnce(ClOrdId) -> T) -> Result<ClOrdId, ClientError> {
+    /// Sends any sequenced request under a new ClOrdID, with which its block must begin: the ClOrdID. It is kept first.
+    ///
+    /// # Errors
+    /// As `new_order`.
+    pub fn request<T: Message>(&mut self, block: impl FnOnce(ClOrdId) -> T) -> Result<ClOrdId, ClientError> {
         self.talk(|conversation, now, out| conversation.request(now, block, out))
     }
 
-    fn query<T: Message>(&mut self, block: impl FnOnce(u64) -> T) -> Result<(), ClientError> {
+    /// Sends any query under a new request id, with which its block must begin. It is not kept.
+    ///
+    /// # Errors
+    /// As `new_order`.
+    pub fn query<T: Message>(&mut self, block: impl FnOnce(u64) -> T) -> Result<(), ClientError> {
         self.talk(|conversation, now, out| conversation.query(now, block, out))
     }
 

@@ -74,6 +74,8 @@ pub struct Conversation {
     has_logged_on: bool,
     is_taken_over: bool,
     trouble: Option<String>,
+    /// Why the gateway refused the last logon.
+    refusal: Option<Reason>,
 }
 
 impl Conversation {
@@ -105,6 +107,7 @@ impl Conversation {
             has_logged_on: false,
             is_taken_over: false,
             trouble: None,
+            refusal: None,
         })
     }
 
@@ -131,7 +134,7 @@ impl Conversation {
 
     /// No connection could be opened, and why, for people: `poll_timeout` says when to try again.
     pub fn unreachable(&mut self, now: Now, why: String) {
-        self.trouble = Some(why);
+        (self.trouble, self.refusal) = (Some(why), None);
         self.back_off(now);
     }
 
@@ -330,6 +333,12 @@ impl Conversation {
         self.trouble.as_deref()
     }
 
+    /// The gateway's reason where `trouble` is a logon that it refused for a while.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Reason> {
+        self.refusal
+    }
+
     /// Where the gateway listens.
     #[must_use]
     pub const fn options(&self) -> &Options {
@@ -403,7 +412,7 @@ impl Conversation {
     }
 
     fn disconnected(&mut self, reason: Reason) {
-        self.trouble = Some(format!("the connection ended: {}", reason.name()));
+        (self.trouble, self.refusal) = (Some(format!("the connection ended: {}", reason.name())), None);
         if self.link.take().is_some_and(|link| link.is_ready) {
             self.tell(Some(Event::Disconnected { reason }));
         }

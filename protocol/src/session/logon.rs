@@ -159,8 +159,8 @@ pub(super) fn check_fields(logon: &Logon, config: &ServerConfig) -> Result<Logon
             0 => None,
             raw => Some(CodMode::from_raw(raw).ok_or(value("cod_mode: 0 to 4"))?),
         },
-        takeover: TakeoverPolicy::from_raw(logon.takeover_policy).ok_or(value("takeover_policy: 1 or 2"))?,
-        replay_mode: ReplayMode::from_raw(logon.replay_mode).ok_or(value("replay_mode: 1 or 2"))?,
+        takeover: TakeoverPolicy::from_raw(logon.takeover_policy).ok_or(value("takeover_policy: 1 (Refuse) or 2 (TakeOver)"))?,
+        replay_mode: ReplayMode::from_raw(logon.replay_mode).ok_or(value("replay_mode: 1 (Replay) or 2 (Skip)"))?,
     })
 }
 
@@ -184,7 +184,7 @@ pub(super) fn decide(
         return Err((Reason::Redirect, ""));
     }
     if session.is_connected && fields.takeover == TakeoverPolicy::Refuse {
-        return Err((Reason::SessionInUse, "connected; takeover_policy 2 takes over"));
+        return Err((Reason::SessionInUse, "connected; takeover_policy TakeOver takes over"));
     }
     if logon.session_epoch.get() != session.session_epoch {
         return Err((Reason::EpochMismatch, "query open orders, positions, fills; then log on"));
@@ -197,7 +197,7 @@ pub(super) fn decide(
         return Err((Reason::SeqAhead, "next_client_seq: skips more than 1000000"));
     }
     if fields.replay_mode == ReplayMode::Replay && next_expected_seq < session.oldest_report_seq {
-        return Err((Reason::SeqUnavailable, "replay_mode 2 skips; then query what is missing"));
+        return Err((Reason::SeqUnavailable, "replay_mode Skip skips; then query what is missing"));
     }
     Ok(LoggedOn {
         session_id: logon.session_id.get(),

@@ -208,7 +208,12 @@ impl ServerSession {
         let (key, session, gateway) = match answer {
             LogonAnswer::Unknown => return self.end(now, out, Reason::AuthFailed, ""),
             LogonAnswer::Refused { reason, retry_after_ms } => {
-                let reject = logon::blind_reject((reason, ""), retry_after_ms);
+                let text = match reason {
+                    Reason::LoginRate => "too many failed logons from this host with this key",
+                    Reason::Shutdown => "the gateway stops",
+                    _ => "",
+                };
+                let reject = logon::blind_reject((reason, text), retry_after_ms);
                 return self.reject(now, &reject, reason, out);
             }
             LogonAnswer::Known { key, session, gateway } => (key, session, gateway),

@@ -33,7 +33,7 @@ impl Conversation {
         self.backoff_ns = BACKOFF_MIN_NS;
         self.replay_mode = ReplayMode::Replay;
         self.has_logged_on = true;
-        self.trouble = None;
+        (self.trouble, self.refusal) = (None, None);
         self.store.enter_epoch(ack.client_epoch.get());
         self.ids_max = ack.ids_max.get().max(1);
         if let Some(link) = &mut self.link {
@@ -115,7 +115,7 @@ impl Conversation {
                 Ok(())
             }
             Verdict::Retry => {
-                self.trouble = Some(format!("{}: {}", reason.name(), reject.text));
+                self.refused_by(reason, reject);
                 let wait_ns = u64::from(reject.retry_after_ms.get().min(RETRY_AFTER_MS_MAX)).saturating_mul(1_000_000);
                 self.next_attempt_ns = self.next_attempt_ns.max(now.mono_ns.saturating_add(wait_ns));
                 Ok(())
@@ -124,6 +124,17 @@ impl Conversation {
                 Err(ClientError::Refused { reason, text: self.advice(reason, reject) })
             }
         }
+    }
+
+    /// Keeps for people why the gateway refuses for now, and for how long.
+    fn refused_by(&mut self, reason: Reason, reject: &LogonReject) {
+        let wait_ms = reject.retry_after_ms.get();
+        let text = self.advice(reason, reject);
+        self.trouble = Some(match wait_ms {
+            0 => text,
+            _ => format!("{text}; try again in {} s", wait_ms.div_ceil(1000)),
+        });
+        self.refusal = Some(reason);
     }
 
     /// What a refusal means for people.
@@ -155,7 +166,7 @@ impl Conversation {
         };
         if self.has_logged_on && !is_authentic {
             // The gateway of this key has been spoken to: somebody else has answered in its place.
-            self.trouble = Some(text.to_owned());
+            (self.trouble, self.refusal) = (Some(text.to_owned()), None);
             return Ok(());
         }
         Err(ClientError::Refused { reason, text: text.to_owned() })

@@ -1,0 +1,206 @@
+//! What a person at a terminal asks for, and reads.
+
+use std::io::Read;
+use std::process::Output;
+
+use super::*;
+
+impl Gateway {
+    /// As a person runs it, with a session of their own: for people unless the words ask for JSON.
+    fn by_hand(&self, session: &str, words: &[&str]) -> Output {
+        self.hand(session, words).output().expect("ran")
+    }
+
+    fn hand(&self, session: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(words)
+            .args(["--config", "gateway.toml", "--session", session, "--state"])
+            .arg(format!("{session}.state"))
+            .current_dir(self.dir.path());
+        command
+    }
+
+    fn json(&self, session: &str, words: &[&str]) -> Run {
+        Run::of(self.hand(session, words).arg("--json").output().expect("ran"))
+    }
+
+    /// What a person reads on stdout, as lines of words.
+    fn read(&self, session: &str, words: &[&str]) -> Vec<Vec<String>> {
+        let output = self.by_hand(session, words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    }
+}
+
+/// The cell of a table in a column, by its header.
+fn cell<'a>(table: &'a [Vec<String>], row: usize, column: &str) -> &'a str {
+    let place = table[0].iter().position(|header| header == column).unwrap_or_else(|| panic!("{column}: {table:?}"));
+    &table[row][place]
+}
+
+#[test]
+fn orders_fills_positions_and_cash_are_asked_for_with_a_command_each() {
+    let gateway = start();
+    let id = gateway.rest()["cl_ord_id"].as_str().expect("ids are text").to_owned();
+    let bought = gateway.run(&order(&["--qty", "0.001", "--wait", "done"]));
+    assert_eq!(bought.code, 0, "{bought:?}");
+
+    let orders = gateway.read("1", &["order", "list"]);
+    assert_eq!(orders.len(), 2, "{orders:?}");
+    assert_eq!(cell(&orders, 1, "cl_ord_id"), id);
+    assert_eq!((cell(&orders, 1, "px"), cell(&orders, 1, "order_qty")), ("50000", "0.01"));
+    assert_eq!((cell(&orders, 1, "instrument"), cell(&orders, 1, "ord_status")), ("BTCUSDT", "New"));
+
+    let fills = gateway.read("1", &["fills"]);
+    assert!(fills.len() >= 2, "{fills:?}");
+    assert_eq!((cell(&fills, 1, "side"), cell(&fills, 1, "instrument")), ("Buy", "BTCUSDT"));
+    assert!(cell(&fills, 1, "time").ends_with('Z'), "{fills:?}");
+    assert_eq!(gateway.json("1", &["fills"]).lines.len() + 1, fills.len());
+
+    let positions = gateway.json("1", &["positions"]);
+    assert_eq!((positions.code, positions.text("position_qty")), (0, "0.001"), "{positions:?}");
+    let account = gateway.json("1", &["account"]);
+    assert_eq!((account.code, account.text("currency"), account.text("kill_state")), (0, "USDT", "Released"));
+    let none = gateway.read("1", &["positions", "--account", "2"]);
+    assert_eq!(none.len(), 1, "a header says that there is none: {none:?}");
+}
+
+#[test]
+fn every_order_is_canceled_with_one_command_and_new_ones_locked_out_until_released() {
+    let gateway = start();
+    let first = gateway.rest();
+    gateway.rest();
+    let nothing = gateway.json("1", &["order", "cancel-all", "--side", "sell"]);
+    assert_eq!((nothing.code, &nothing.last()["canceled"]), (0, &0.into()), "{nothing:?}");
+    assert_eq!(gateway.json("1", &["order", "list"]).lines.len(), 2);
+
+    let canceled = gateway.json("1", &["order", "cancel-all", "--instrument", "BTCUSDT", "--lock-out"]);
+    assert_eq!(canceled.code, 0, "{canceled:?}");
+    let closed = |line: &&Value| line["ord_status"] == "Canceled";
+    assert_eq!(canceled.lines.iter().filter(closed).count(), 2, "it waits for each: {canceled:?}");
+    assert!(canceled.lines.iter().any(|line| line["cl_ord_id"] == first["cl_ord_id"]), "{canceled:?}");
+    assert_eq!(gateway.json("1", &["order", "list"]).lines.len(), 0);
+
+    gateway.run(&order(&["--qty", "0.01", "--price", "50000"])).failed(65, "LockedOut", "");
+    let release = ["order", "cancel-all", "--release-lock-out", "--instrument", "BTCUSDT"];
+    assert_eq!(gateway.json("1", &release).code, 0);
+    gateway.rest();
+}
+
+#[test]
+fn the_kill_switch_is_worked_by_an_admin_and_by_nobody_else() {
+    let gateway = start();
+    gateway.rest();
+    gateway.json("1", &["kill", "on"]).failed(65, "RoleForbidden", "role `admin`");
+    let on = gateway.json("8", &["kill", "on", "--cancel-open"]);
+    assert_eq!(on.code, 0, "{on:?}");
+    let kinds: Vec<_> = on.lines.iter().map(|line| line["type"].as_str().expect("a type")).collect();
+    assert_eq!(kinds, ["KillSwitchReport", "MassCancelReport", "MassCancelReport"], "{on:?}");
+    assert_eq!(on.lines[0]["kill_state"], "Engaged");
+    assert_eq!(on.lines[2]["canceled"], 1);
+    gateway.run(&order(&["--qty", "0.01", "--price", "50000"])).failed(65, "Killed", "");
+    let off = gateway.json("8", &["kill", "off"]);
+    assert_eq!((off.code, off.text("kill_state")), (0, "Released"), "{off:?}");
+    gateway.json("8", &["kill", "on", "--account", "2"]).failed(65, "AccountUnknown", "");
+    gateway.rest();
+}
+
+#[test]
+fn a_report_is_a_line_that_a_person_can_read() {
+    let gateway = start();
+    gateway.rest();
+    let output = gateway.by_hand("1", &order(&["--qty", "0.01", "--price", "50000.00"]));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let line = text.lines().last().expect("a report");
+    for said in [" New ord_status=New ", " side=Buy order_qty=0.01 instrument=BTCUSDT px=50000 tif=Day "] {
+        assert!(line.contains(said), "{said}: {line}");
+    }
+    assert!(!line.contains("journal_seq") && !line.contains("recv_time_ns"), "for programs: {line}");
+    let output = gateway.by_hand("1", &order(&["--qty", "0.01", "--price", "50000.001"]));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("reason=PriceTick (The price is not a multiple of the tick size)"), "{text}");
+}
+
+#[test]
+fn a_watch_says_in_words_what_its_session_is_told() {
+    let gateway = start();
+    gateway.rest();
+    let said = |session: &str, until: &str| {
+        let mut watch = Watch::of(&mut gateway.hand(session, &["watch"]));
+        let mut text = String::new();
+        while !text.contains(until) {
+            text.push_str(&watch.lines.next().expect("it goes on").expect("readable"));
+            text.push('\n');
+        }
+        assert!(Command::new("kill").args(["-INT", &watch.child.id().to_string()]).status().expect("sent").success());
+        assert!(watch.child.wait().expect("ended").success(), "Ctrl-C is a clean end");
+        text
+    };
+    let fresh = said("1", "Connected");
+    assert!(fresh.starts_with("Started: ") && !fresh.contains("ReportsSkipped"), "nothing was missed: {fresh}");
+    assert!(fresh.contains("Connected: session 1, open orders: 1"), "{fresh}");
+    assert!(said("1", "Connected").starts_with("Connected: "), "the state file is known now");
+    let drop_copy = said("7", "Connected");
+    assert!(drop_copy.contains("role DropCopy") && !drop_copy.contains("open orders"), "{drop_copy}");
+}
+
+#[test]
+fn an_interrupted_order_says_that_it_may_be_live_and_how_to_ask_for_it() {
+    let gateway = start();
+    gateway.rest();
+    let words = order(&["--qty", "0.01", "--price", "50000", "--wait", "done"]);
+    let mut child =
+        gateway.hand("1", &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    while !lines.next().expect("it waits").expect("readable").contains(" New ") {}
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent").success());
+    let mut text = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut text).expect("read");
+    assert_eq!(child.wait().expect("ended").code(), Some(90), "{text}");
+    assert!(text.contains("Interrupted (90): ") && text.contains("may be live"), "{text}");
+    let command = text.split('`').nth(1).expect("a command");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    let asked = Command::new(BINARY).args(words).arg("--json").current_dir(gateway.dir.path()).output();
+    let asked = Run::of(asked.expect("ran"));
+    assert_eq!((asked.code, asked.text("ord_status")), (0, "New"), "{command}: {asked:?}");
+}
+
+#[test]
+fn an_address_without_a_port_is_a_wrong_command_line_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_key(&dir.path().join("key"), "a key for these tests");
+    let words = ["order", "list", "--session", "1", "--core", "1", "--key-id", "k", "--secret-file", "key", "--json"];
+    let run = |more: &[&str]| {
+        let state = ["--state", "cli.state"];
+        let output = Command::new(BINARY).args(words).args(state).args(more).current_dir(dir.path()).output();
+        Run::of(output.expect("ran"))
+    };
+    run(&["--environment", "virtual", "--address", "127.0.0.1"]).failed(64, "Usage", "host:port");
+    run(&["--environment", "vrtual", "--address", "127.0.0.1:1"]).failed(64, "Usage", "live, paper, virtual");
+    run(&["--environment", "virtual", "--address", "127.0.0.1:1", "--core", "x"]).failed(64, "Usage", "--core");
+    run(&["--environment", "virtual", "--account", "x"]).failed(64, "Usage", "a whole number from 0 to 4294967295");
+    assert!(!dir.path().join("cli.state").exists());
+}
+
+#[test]
+fn too_many_failed_logons_say_how_long_to_wait() {
+    let gateway = start();
+    gateway.rest();
+    write_key(&gateway.dir.path().join("wrong"), "another key, as long");
+    let try_once = || {
+        let address = gateway.address();
+        let place = ["--address", &address, "--core", "1", "--environment", "virtual", "--key-id", "k"];
+        let key = ["--secret-file", "wrong", "--timeout", "100ms"];
+        Run::of(gateway.command(&["order", "list"]).args(place).args(key).output().expect("ran"))
+    };
+    let mut run = try_once();
+    for _ in 0..100 {
+        if run.text("reason") != "AuthFailed" {
+            break;
+        }
+        run = try_once();
+    }
+    run.failed(77, "LoginRate", "try again in ");
+}
