@@ -324,8 +324,7 @@ fn a_watch_keeps_its_session_until_it_is_taken_and_replays_what_it_missed() {
     assert_eq!(watch.read_to("Connected")["open_orders"], 1);
     gateway.run(&["order", "list"]).failed(74, "Io", "another client uses this state");
     let second = |words: &[&str]| {
-        let words =
-            [&["order", "list", "--session", "1", "--json", "--config", "gateway.toml"], words].concat();
+        let words = [&["order", "list", "--session", "1", "--json", "--config", "gateway.toml"], words].concat();
         let output =
             Command::new(BINARY).args(words).args(["--state", "second.state"]).current_dir(gateway.dir.path()).output();
         Run::of(output.expect("ran"))

@@ -86,6 +86,6 @@ mod tests {
         let meaning = "PriceTick (108): The price is not a multiple of the tick size.";
         assert_eq!(text(""), meaning);
         assert_eq!(text("The price is not a multiple of"), meaning);
-        assert_eq!(text("tick 0.01"), format!("{meaning} (tick 0.01)"));
+        assert_eq!(text("tick 0.01"), "PriceTick (108): The price is not a multiple of the tick size: tick 0.01");
     }
 }

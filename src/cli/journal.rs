@@ -1,14 +1,18 @@
 //! `tradecore journal`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
-use tradecore_domain::event::{Event, FieldValue};
+use tradecore_client::protocol::fields::Px;
+use tradecore_domain::event::{Event, FieldValue, order_flags};
 use tradecore_journal::{Finding, Flaw, ReadError, Reader, Record, Stat, Until, VerifyReport};
 
 use super::failure::Failure;
+use super::report::{Printer, bits, code, decimal, has_value, utc};
+use super::values::whole;
 use super::{print, written};
 
 #[derive(clap::Args)]
@@ -37,22 +41,27 @@ pub(super) enum Journal {
         #[command(flatten)]
         place: Place,
     },
-    /// Prints events, one a line.
+    /// Prints events, one a line: number, time, name, fields that have a value.
+    ///
+    /// With `--json` an event is one object, `{"seq", "ts_ns", "type", "event"}`, and `event` holds every field as it is
+    /// journaled: prices and quantities are integers of 10⁻⁹, money of 10⁻¹⁸, names that end in `_ns` are ns, times
+    /// since 1970 in UTC; −9223372036854775808 is no price. Codes are the numbers of protocol/PROTOCOL.md. Integers of
+    /// 64 bits and more are strings. `offered` and `allowed` have the unit of what the reason is about.
     #[command(after_help = "Example: tradecore journal dump --dir data/journal --from 100 --to 200 --json")]
     Dump {
         #[command(flatten)]
         place: Place,
         /// First sequence number; without it the oldest there is.
-        #[arg(long)]
+        #[arg(long, value_parser = whole::<u64>)]
         from: Option<u64>,
-        /// Last sequence number.
-        #[arg(long, default_value_t = u64::MAX)]
-        to: u64,
+        /// Last sequence number; without it the newest there is.
+        #[arg(long, value_parser = whole::<u64>)]
+        to: Option<u64>,
         /// Goes on with events as they come.
         #[arg(long)]
         follow: bool,
     },
-    /// Prints events as they come.
+    /// Prints events as they come, as `dump` does; see there for the fields of `--json`.
     #[command(after_help = "Example: tradecore journal tail --dir data/journal --json")]
     Tail {
         #[command(flatten)]
@@ -69,7 +78,7 @@ impl Journal {
         match self {
             Self::Stat { place } => stat(&place),
             Self::Verify { place } => verify(&place),
-            Self::Dump { place, from, to, follow } => dump(&place, from, to, follow),
+            Self::Dump { place, from, to, follow } => dump(&place, from, to.unwrap_or(u64::MAX), follow),
             Self::Tail { place } => {
                 let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
                 dump(&place, Some(stat.last_seq.saturating_add(1)), u64::MAX, true)
@@ -254,10 +263,13 @@ fn unknown_line(record: &Record<'_>, error: &str, json: bool) -> String {
         let (seq, ts_ns) = (seq.to_string(), ts_ns.to_string());
         return json!({"seq": seq, "ts_ns": ts_ns, "kind": kind, "version": version, "error": error}).to_string();
     }
-    format!("{seq} {ts_ns} {error}")
+    format!("{seq} {} {error}", utc(*ts_ns))
 }
 
 fn line(record: &Record<'_>, event: &Event, json: bool) -> String {
+    if !json {
+        return format!("{} {} {}", record.seq, utc(record.ts_ns), event_text(event));
+    }
     let mut fields = serde_json::Map::new();
     event.visit_fields(&mut |name, value| {
         let value = match value {
@@ -265,17 +277,185 @@ fn line(record: &Record<'_>, event: &Event, json: bool) -> String {
             FieldValue::Short(number) => number.into(),
             FieldValue::Unsigned(number) => number.to_string().into(),
             FieldValue::Signed(number) => number.to_string().into(),
-            FieldValue::Text(bytes) => String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned().into(),
+            FieldValue::Text(bytes) => text_of(bytes).into(),
         };
         fields.insert(name.to_owned(), value);
     });
-    if json {
-        let value = json!({"seq": record.seq.to_string(), "ts_ns": record.ts_ns.to_string(), "type": event.name(), "event": fields});
-        return value.to_string();
+    let (seq, ts_ns) = (record.seq.to_string(), record.ts_ns.to_string());
+    json!({"seq": seq, "ts_ns": ts_ns, "type": event.name(), "event": fields}).to_string()
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+/// Fields that are integers × 10⁻⁹.
+const UNITS: &[&str] = &[
+    "px",
+    "order_qty",
+    "cum_qty",
+    "last_px",
+    "last_qty",
+    "new_px",
+    "new_qty",
+    "market_px",
+    "tick_size",
+    "lot_size",
+    "qty_min",
+    "order_qty_max",
+    "position_max",
+];
+/// Fields that are integers × 10⁻¹⁸.
+const MONEY: &[&str] = &["cum_cost", "fee", "initial_cash", "order_notional_max"];
+/// Fields that are codes, and whose.
+const CODES: &[(&str, &str)] = &[
+    ("environment", "Environment"),
+    ("durability", "Durability"),
+    ("role", "Role"),
+    ("cod_mode", "CodMode"),
+    ("reason", "Reason"),
+    ("side", "Side"),
+    ("ord_type", "OrdType"),
+    ("tif", "Tif"),
+    ("exec_flags", "exec_flags"),
+    ("ord_status", "OrdStatus"),
+    ("liquidity", "Liquidity"),
+    ("status", "BrokerStatus"),
+    ("state", "TradingState"),
+    ("lockout", "mass_cancel_flags"),
+    ("ref_template", "template"),
+];
+
+/// Bits of an order's `flags`.
+const ORDER_FLAGS: &[(u8, &str, &str)] = &[
+    (order_flags::ACKED, "ACKED", ""),
+    (order_flags::CANCEL_PENDING, "CANCEL_PENDING", ""),
+    (order_flags::REPLACE_PENDING, "REPLACE_PENDING", ""),
+    (order_flags::DOUBT, "DOUBT", ""),
+];
+
+/// An event for people: decimals, times and names, without what has no value; what a reject was decided on as a text.
+fn event_text(event: &Event) -> String {
+    let printer = Printer::new(false, BTreeMap::new());
+    let mut said = event.name().to_owned();
+    let (mut reason, mut offered, mut allowed) = (0, 0, 0);
+    event.visit_fields(&mut |name, raw| {
+        let code_of = |name: &str| CODES.iter().find(|(known, _)| *known == name).map(|(_, unit)| *unit);
+        let value = match raw {
+            FieldValue::Signed(number) if number == i128::from(Px::NONE.0) => Value::Null,
+            FieldValue::Signed(number) if name == "offered" => {
+                offered = number;
+                Value::Null
+            }
+            FieldValue::Signed(number) if name == "allowed" => {
+                allowed = number;
+                Value::Null
+            }
+            FieldValue::Signed(number) if UNITS.contains(&name) => decimal(number, 9),
+            FieldValue::Signed(number) if MONEY.contains(&name) => decimal(number, 18),
+            FieldValue::Signed(number) => number.to_string().into(),
+            FieldValue::Short(number) if name == "flags" => bits(ORDER_FLAGS, number as u16),
+            FieldValue::Short(number) => match (code_of(name), u16::try_from(number)) {
+                (Some(unit), Ok(raw)) => {
+                    reason = if name == "reason" { raw } else { reason };
+                    code(unit, raw)
+                }
+                (Some(_) | None, Ok(_) | Err(_)) => number.into(),
+            },
+            FieldValue::Unsigned(number) => number.to_string().into(),
+            FieldValue::Text(bytes) => text_of(bytes).into(),
+        };
+        if has_value(name, &value) {
+            said = format!("{said} {name}={}", printer.words(name, &value));
+        }
+    });
+    if (offered, allowed) != (0, 0) {
+        said = format!("{said}: {}", tradecore::egress::text::of(reason, offered, allowed));
     }
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{name}={}", value.as_str().map_or(value.to_string(), str::to_owned)))
-        .collect();
-    format!("{} {} {} {}", record.seq, record.ts_ns, event.name(), fields.join(" "))
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::is_time;
+    use super::*;
+
+    /// Ids, counts, spans of time and marks: as they are.
+    const PLAIN: &[&str] = &[
+        "account_id",
+        "already_pending",
+        "broker_exec_id",
+        "broker_order_id",
+        "broker_seq",
+        "canceled",
+        "change",
+        "cl_ord_id",
+        "client_seq",
+        "cod_all",
+        "cod_window_ms",
+        "collar_ppm",
+        "connection_no",
+        "content_hash",
+        "core",
+        "correlation_id",
+        "decision_maker",
+        "done",
+        "engaged",
+        "epoch",
+        "exec_id",
+        "fact",
+        "flagged_only",
+        "instrument_id",
+        "kill_epoch",
+        "mass_cancel_id",
+        "next_slot",
+        "open_orders_max",
+        "order_id",
+        "order_id_max",
+        "order_version",
+        "orig_cl_ord_id",
+        "overfill",
+        "owner_id",
+        "quote_age_max_ns",
+        "rate_max",
+        "report_no",
+        "report_seq",
+        "req_cl_ord_id",
+        "request_id",
+        "session_epoch",
+        "session_id",
+        "strategy_id",
+        "target_session_id",
+    ];
+
+    #[test]
+    fn every_field_of_every_event_has_a_unit_for_people() {
+        let golden = include_str!("../domain/golden/events.hex");
+        let mut missing = std::collections::BTreeSet::new();
+        for line in golden.lines().filter(|line| line.starts_with(|letter: char| letter.is_ascii_digit())) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [kind, version, .., hex] = words.as_slice() else { continue };
+            let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default());
+            let bytes: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap_or_default()).collect();
+            let event = Event::from_archive(kind.parse().unwrap_or(0), version.parse().unwrap_or(0), &bytes);
+            event.expect("golden").visit_fields(&mut |name, value| {
+                let is_known = match value {
+                    FieldValue::Signed(_) => {
+                        UNITS.contains(&name) || MONEY.contains(&name) || ["offered", "allowed"].contains(&name)
+                    }
+                    FieldValue::Short(_) | FieldValue::Unsigned(_) => {
+                        CODES.iter().any(|(known, _)| *known == name)
+                            || is_time(name)
+                            || name == "flags"
+                            || PLAIN.contains(&name)
+                    }
+                    FieldValue::Text(_) => true,
+                };
+                if !is_known {
+                    missing.insert(name);
+                }
+            });
+        }
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }

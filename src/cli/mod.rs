@@ -123,8 +123,7 @@ fn end(failure: &Failure) -> ExitCode {
     warn(&failure.to_string());
     // From the words themselves: a command line that is wrong was never parsed.
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let is_client = command_of(&words)
-        .is_some_and(|command| CLIENTS.iter().any(|client| command == client));
+    let is_client = command_of(&words).is_some_and(|command| CLIENTS.iter().any(|client| command == client));
     if is_client && words.iter().any(|word| word == "--json") {
         // It fails already, with an exit code that says why.
         drop(print(&failure.to_json().to_string()));

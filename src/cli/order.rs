@@ -290,8 +290,7 @@ impl Status {
 impl CancelAll {
     fn run(self) -> Result<(), Failure> {
         let mut desk = Desk::open(&self.connection)?;
-        let mut block =
-            wire::MassCancel { scope: MassCancelScope::Session.raw(), ..wire::MassCancel::default() };
+        let mut block = wire::MassCancel { scope: MassCancelScope::Session.raw(), ..wire::MassCancel::default() };
         if let Some(symbol) = &self.instrument {
             block.instrument_id.set(instrument(&mut desk, symbol)?);
         }

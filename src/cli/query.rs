@@ -159,11 +159,7 @@ impl List {
 impl Filter {
     /// Asks, for a cut answer again behind its end, and prints all that is told. `block` makes the query of a request
     /// id and the first report wanted.
-    fn ask<T: Message>(
-        &self,
-        columns: &'static [&'static str],
-        block: impl Fn(u64, u64) -> T,
-    ) -> Result<(), Failure> {
+    fn ask<T: Message>(&self, columns: &'static [&'static str], block: impl Fn(u64, u64) -> T) -> Result<(), Failure> {
         let mut desk = Desk::open(&self.connection)?;
         let mut table = Table::new(columns);
         let mut from_seq = 0;

@@ -50,7 +50,7 @@ const REPORT: &[&str] = &[
 const FOR_PROGRAMS: &[&str] =
     &["request_id", "journal_seq", "recv_time_ns", "ref_seq", "ref_offset", "retry_after_ns", "layer", "as_of_seq"];
 /// Where nothing is something.
-const ZERO_SAYS: &[&str] = &["px", "cum_qty", "leaves_qty", "canceled", "open_orders"];
+const ZERO_SAYS: &[&str] = &["px", "cum_qty", "leaves_qty", "canceled", "open_orders", "engaged"];
 
 type Fields = Vec<(&'static str, Value)>;
 
@@ -72,7 +72,12 @@ impl Printer {
     }
 
     /// Prints what is no message of the gateway in the same form, the words for people as its `text`.
-    pub(super) fn event(&self, kind: &'static str, values: &[(&'static str, Value)], text: &str) -> Result<bool, Failure> {
+    pub(super) fn event(
+        &self,
+        kind: &'static str,
+        values: &[(&'static str, Value)],
+        text: &str,
+    ) -> Result<bool, Failure> {
         if !self.json {
             return super::print(&format!("{kind}: {text}"));
         }
@@ -87,32 +92,42 @@ impl Printer {
 
     /// For people: what has no value is left out.
     fn line(&self, fields: &[(&'static str, Value)]) -> String {
-        let is_report = fields.first().is_some_and(|(_, kind)| kind == "ExecReport");
+        let value_of = |wanted: &str| fields.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        let is_report = value_of("type").is_some_and(|kind| kind == "ExecReport");
+        // What a kill switch cancels is counted by a mass cancel's report; a state is often named like its event.
+        let is_said = |name: &str| match name {
+            "canceled" => value_of("kill_state").is_none(),
+            "ord_status" => value_of("ord_status") != value_of("exec_type"),
+            _ => true,
+        };
         let shown: Vec<&(&str, Value)> = if is_report {
             REPORT.iter().filter_map(|wanted| fields.iter().find(|(name, _)| name == wanted)).collect()
         } else {
             fields.iter().filter(|(name, _)| !FOR_PROGRAMS.contains(name)).collect()
         };
-        let said = shown.into_iter().filter(|(name, value)| has_value(name, value)).map(|(name, value)| {
-            let words = self.words(name, value);
-            let words = if words.contains(' ') && *name != "reason" { format!("{words:?}") } else { words };
-            match *name {
-                "type" | "transact_time_ns" | "exec_type" => words,
-                name => format!("{}={words}", header(name)),
-            }
-        });
+        let said =
+            shown.into_iter().filter(|(name, value)| is_said(name) && has_value(name, value)).map(|(name, value)| {
+                let words = self.words(name, value);
+                let words = if words.contains(' ') && *name != "reason" { format!("{words:?}") } else { words };
+                match *name {
+                    "type" | "transact_time_ns" | "exec_type" => words,
+                    name => format!("{}={words}", header(name)),
+                }
+            });
         said.collect::<Vec<_>>().join(" ")
     }
 
     /// A value as people read it.
-    fn words(&self, name: &str, value: &Value) -> String {
+    pub(super) fn words(&self, name: &str, value: &Value) -> String {
         match value {
             Value::Null => "-".to_owned(),
-            Value::String(text) if name.ends_with("_time_ns") => text.parse().map_or_else(|_| text.clone(), utc),
-            Value::String(text) if name == "reason" => match Reason::TABLE.iter().find(|(_, _, name, _)| name == text) {
-                Some((_, _, name, meaning)) => format!("{name} ({})", meaning.trim().trim_end_matches('.')),
-                None => text.clone(),
-            },
+            Value::String(text) if is_time(name) => text.parse().map_or_else(|_| text.clone(), utc),
+            Value::String(text) if name == "reason" => {
+                match Reason::TABLE.iter().find(|(_, _, name, _)| name == text) {
+                    Some((_, _, name, meaning)) => format!("{name} ({})", meaning.trim().trim_end_matches('.')),
+                    None => text.clone(),
+                }
+            }
             Value::String(text) => text.clone(),
             Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("|"),
             Value::Number(number) if name == "instrument_id" => {
@@ -183,7 +198,12 @@ fn header(name: &str) -> &str {
     }
 }
 
-fn has_value(name: &str, value: &Value) -> bool {
+/// True for a field that is a time, not a span of it.
+pub(super) fn is_time(name: &str) -> bool {
+    name.ends_with("_time_ns") || matches!(name, "valid_until_ns" | "cod_due_ns")
+}
+
+pub(super) fn has_value(name: &str, value: &Value) -> bool {
     let is_zero = value == "0" || *value == 0;
     !value.is_null() && value != "" && *value != json!([]) && (!is_zero || ZERO_SAYS.contains(&name))
 }
@@ -194,11 +214,12 @@ pub(super) fn utc(ns: u64) -> String {
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);
     let (mut year, mut month) = (1970_u64, 1_u64);
     let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    while days >= 365 + u64::from(is_leap(year)) {
-        days = days.saturating_sub(365 + u64::from(is_leap(year)));
+    let days_of = |year: u64| if is_leap(year) { 366 } else { 365 };
+    while days >= days_of(year) {
+        days = days.saturating_sub(days_of(year));
         year = year.saturating_add(1);
     }
-    for length in [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+    for length in [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
         if days < length {
             break;
         }
@@ -271,7 +292,7 @@ fn named(mut names: impl Iterator<Item = (u16, &'static str)>, raw: u16) -> Valu
     }
 }
 
-fn bits(table: &[(u8, &'static str, &str)], raw: u16) -> Value {
+pub(super) fn bits(table: &[(u8, &'static str, &str)], raw: u16) -> Value {
     table.iter().filter(|(bit, ..)| raw & u16::from(*bit) != 0).map(|(_, name, _)| *name).collect()
 }
 
@@ -318,7 +339,7 @@ mod tests {
         report.transact_time_ns.set(1_709_210_096_000_000_001);
         report.reason.set(Reason::PriceTick.raw());
         let printer = Printer::new(false, BTreeMap::from([(1, "BTCUSDT".to_owned())]));
-        let expected = "2024-02-29T12:34:56.000000001Z Rejected ord_status=Rejected cl_ord_id=7 side=Buy \
+        let expected = "2024-02-29T12:34:56.000000001Z Rejected cl_ord_id=7 side=Buy \
             order_qty=0.01 instrument=BTCUSDT cum_qty=0 leaves_qty=0 \
             reason=PriceTick (The price is not a multiple of the tick size)";
         assert_eq!(printer.line(&fields(&report)), expected);

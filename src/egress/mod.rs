@@ -5,4 +5,4 @@
 pub mod gate;
 pub mod replay;
 pub mod report;
-mod text;
+pub mod text;

@@ -13,7 +13,7 @@ const MONEY: u32 = 18;
 
 /// The text of a decision: with the numbers that it was made on, where the reason has any.
 #[must_use]
-pub(super) fn of(reason: u16, offered: i128, allowed: i128) -> ReasonText {
+pub fn of(reason: u16, offered: i128, allowed: i128) -> ReasonText {
     let Some(known) = Reason::from_raw(reason) else { return ReasonText::EMPTY };
     let mut out = Line { bytes: [0; REASON_TEXT_BYTES], len: 0 };
     let units = |value| Decimal(value, UNITS);

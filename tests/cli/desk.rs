@@ -114,7 +114,7 @@ fn a_report_is_a_line_that_a_person_can_read() {
     let output = gateway.by_hand("1", &order(&["--qty", "0.01", "--price", "50000.00"]));
     let text = String::from_utf8(output.stdout).expect("text");
     let line = text.lines().last().expect("a report");
-    for said in [" New ord_status=New ", " side=Buy order_qty=0.01 instrument=BTCUSDT px=50000 tif=Day "] {
+    for said in [" New cl_ord_id=", " side=Buy order_qty=0.01 instrument=BTCUSDT px=50000 tif=Day "] {
         assert!(line.contains(said), "{said}: {line}");
     }
     assert!(!line.contains("journal_seq") && !line.contains("recv_time_ns"), "for programs: {line}");
@@ -151,8 +151,7 @@ fn an_interrupted_order_says_that_it_may_be_live_and_how_to_ask_for_it() {
     let gateway = start();
     gateway.rest();
     let words = order(&["--qty", "0.01", "--price", "50000", "--wait", "done"]);
-    let mut child =
-        gateway.hand("1", &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut child = gateway.hand("1", &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     while !lines.next().expect("it waits").expect("readable").contains(" New ") {}
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent").success());
@@ -203,4 +202,22 @@ fn too_many_failed_logons_say_how_long_to_wait() {
         run = try_once();
     }
     run.failed(77, "LoginRate", "try again in ");
+}
+
+#[test]
+fn a_journal_is_read_as_names_decimals_and_times() {
+    let gateway = start();
+    gateway.rest();
+    gateway.run(&order(&["--qty", "0.01", "--price", "50000.001"])).failed(65, "PriceTick", "");
+    let mut command = Command::new(BINARY);
+    let output = command.args(["journal", "dump", "--dir", "data/journal"]).current_dir(gateway.dir.path());
+    let text = String::from_utf8(output.output().expect("ran").stdout).expect("text");
+    let event = |name: &str| text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    let accepted = event(" OrderAccepted ");
+    for said in [" px=50000 ", " order_qty=0.01 ", " side=Buy ", " tif=Day ", " ord_status=PendingNew "] {
+        assert!(accepted.contains(said), "{said}: {accepted}");
+    }
+    assert!(accepted.split(' ').nth(1).is_some_and(|time| time.starts_with("20") && time.ends_with('Z')), "{accepted}");
+    let rejected = event("reason=PriceTick ");
+    assert!(rejected.ends_with("px 50000.001 is no multiple of tick_size 0.01"), "{rejected}");
 }

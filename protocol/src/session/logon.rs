@@ -159,7 +159,8 @@ pub(super) fn check_fields(logon: &Logon, config: &ServerConfig) -> Result<Logon
             0 => None,
             raw => Some(CodMode::from_raw(raw).ok_or(value("cod_mode: 0 to 4"))?),
         },
-        takeover: TakeoverPolicy::from_raw(logon.takeover_policy).ok_or(value("takeover_policy: 1 (Refuse) or 2 (TakeOver)"))?,
+        takeover: TakeoverPolicy::from_raw(logon.takeover_policy)
+            .ok_or(value("takeover_policy: 1 (Refuse) or 2 (TakeOver)"))?,
         replay_mode: ReplayMode::from_raw(logon.replay_mode).ok_or(value("replay_mode: 1 (Replay) or 2 (Skip)"))?,
     })
 }
