@@ -10,7 +10,8 @@ type Row<T> = (T, u8, &'static str, &'static str);
 
 /// A value by its name in the protocol, in small letters; the help lists all of them.
 pub(super) fn named<T: Copy + Send + Sync>(table: &'static [Row<T>]) -> impl TypedValueParser<Value = T> {
-    let allowed = table.iter().map(|(_, _, name, doc)| PossibleValue::new(kebab(name)).help(doc.trim()));
+    let allowed =
+        table.iter().map(|(_, _, name, doc)| PossibleValue::new(kebab(name)).help(doc.trim().trim_end_matches('.')));
     PossibleValuesParser::new(allowed.collect::<Vec<_>>()).try_map(move |word| {
         let row = table.iter().find(|(_, _, name, _)| kebab(name) == word);
         row.map(|(value, ..)| *value).ok_or("not in the list")
