@@ -1,4 +1,4 @@
-//! A disk that fills: a small tmpfs under the journal. Needs root, to mount it.
+//! A disk that fills: a small tmpfs under the journal, and under the venue's log. Needs root, to mount it.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tradecore::venue::order::OrderStatus;
 use tradecore_client::protocol::fields::{ClOrdId, ExecType, Px, Side, Tif};
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Address, Client, Event, NewOrder, Options, px, qty};
@@ -50,6 +51,15 @@ impl Place {
 
     fn log(&self) -> PathBuf {
         self.dir.path().join("log")
+    }
+
+    fn venue_log(&self) -> PathBuf {
+        self.disk().join("venue/venue.log")
+    }
+
+    /// How often the gateway's log says that the venue has no room.
+    fn standstills(&self) -> usize {
+        std::fs::read_to_string(self.log()).expect("a log").matches("the venue stands still").count()
     }
 
     fn socket(&self) -> PathBuf {
@@ -250,6 +260,36 @@ impl Seen {
         }
     }
 
+    /// Sends orders that rest below the market, until so many do; some will fill. Returns how many were sent.
+    fn rest(&mut self, client: &mut Client, open_min: usize) -> u64 {
+        let tick = 10_000_000;
+        let (before, mut sent) = (self.accepted + self.rejected, 0);
+        while self.open.len() < open_min {
+            for step in 1..=RESTING {
+                let price = Px(self.ask_px - step * 200 * tick);
+                let order = NewOrder::limit(1, 1, Side::Buy, qty("0.001").expect("exact"), price);
+                client.new_order(&order).expect("sent");
+            }
+            // Refused, at first, while the broker is not ready; every one is answered before more are sent.
+            sent += RESTING.unsigned_abs();
+            self.wait(client, "resting orders", |seen| seen.accepted + seen.rejected == before + sent);
+        }
+        sent
+    }
+
+    /// Asks again for what was refused, until nothing is open.
+    fn cancel_all(&mut self, client: &mut Client) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.open.is_empty() {
+            assert!(Instant::now() < deadline, "open: {:?}, refused {:?}", self.open, self.refused);
+            let answered = self.answered + self.open.len() as u64;
+            for id in &self.open {
+                client.cancel(ClOrdId(*id)).expect("sent");
+            }
+            self.wait(client, "answers to cancels", |seen| seen.open.is_empty() || seen.answered >= answered);
+        }
+    }
+
     /// What the gateway says is open and held must be what this trader was told.
     fn agrees(&self, client: &mut Client) {
         let mut told = Self::default();
@@ -296,19 +336,7 @@ fn fill_and_recover(place: &mut Place) {
     client.subscribe(1).expect("sent");
     seen.wait(&mut client, "a quote", |seen| seen.ask_px > 0);
 
-    // Orders that rest below the market: some will fill, the others are canceled later.
-    let tick = 10_000_000;
-    let mut sent = 0_u64;
-    while seen.open.is_empty() {
-        for step in 1..=RESTING {
-            let price = Px(seen.ask_px - step * 200 * tick);
-            let order = NewOrder::limit(1, 1, Side::Buy, qty("0.001").expect("exact"), price);
-            client.new_order(&order).expect("sent");
-        }
-        // Refused, at first, while the broker is not ready; every one is answered before more are sent.
-        sent += RESTING.unsigned_abs();
-        seen.wait(&mut client, "resting orders", |seen| seen.accepted + seen.rejected == sent);
-    }
+    let mut sent = seen.rest(&mut client, 1);
 
     // Until the disk is full.
     while seen.refused != Some(Reason::JournalFull) {
@@ -380,4 +408,48 @@ fn fill_and_recover(place: &mut Place) {
     assert!(verified.finding.is_none_or(|finding| finding.flaw == tradecore_journal::Flaw::Tail), "whole");
     place.restart(&mut client, &mut seen);
     seen.agrees(&mut client);
+}
+
+/// Cancels of so many orders have no room in the page that the log has begun.
+const CANCELS_THAT_DO_NOT_FIT: usize = 20;
+
+#[test]
+fn a_venue_without_room_for_its_log_tells_nothing_and_goes_on_when_there_is_room() {
+    let mut place = Place::new("hot");
+    let text = config("hot").replace("log_dir = \"venue\"", "log_dir = \"disk/venue\"");
+    std::fs::write(place.dir.path().join("gateway.toml"), text).expect("written");
+    place.start();
+    let options = Options::new(Address::Unix(place.socket()), 1, "k", SECRET);
+    let (mut client, mut seen) = (Client::connect(options).expect("logs on"), Seen::default());
+    client.subscribe(1).expect("sent");
+    seen.wait(&mut client, "a quote", |seen| seen.ask_px > 0);
+    for is_killed in [false, true] {
+        seen.rest(&mut client, CANCELS_THAT_DO_NOT_FIT);
+        let standstills = place.standstills();
+        place.fill_up();
+        for id in &seen.open {
+            client.cancel(ClOrdId(*id)).expect("sent");
+        }
+        seen.wait(&mut client, "a standstill", |_| place.standstills() > standstills);
+        if is_killed {
+            // The rest of a line is cut, the start waits for room, and the gateway is there all the same.
+            place.kill();
+            place.fill_up();
+            let ready = seen.ready;
+            place.spawn();
+            seen.wait(&mut client, "a session that goes on", |seen| seen.ready > ready);
+        }
+        let logged = tradecore::venue::read_log(&place.venue_log()).expect("whole");
+        let logged = logged.iter().filter(|order| order.status == OrderStatus::Canceled).count() as u64;
+        assert!(seen.canceled <= logged, "{} were told of, {logged} are logged", seen.canceled);
+        assert!(place.is_alive(), "a full disk ends nothing");
+
+        std::fs::remove_file(place.ballast()).expect("removed");
+        seen.cancel_all(&mut client);
+        seen.agrees(&mut client);
+    }
+    for order in tradecore::venue::read_log(&place.venue_log()).expect("whole") {
+        assert_eq!((order.orders_accepted, order.submissions), (1, 1), "{order:?}");
+        assert!(matches!(order.status, OrderStatus::Canceled | OrderStatus::Filled), "{order:?}");
+    }
 }

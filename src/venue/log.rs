@@ -1,8 +1,8 @@
 //! The venue's log: append-only JSON lines, one group a line, written before anything is answered.
 //!
 //! It shares no code or format with the gateway's journal, so that it can witness for or against it. A last
-//! line without its newline was never answered: it is cut and kept aside. Any other line that cannot be read
-//! is damage, and the venue does not start.
+//! line without its newline was never answered: it is cut, and kept aside where there is room. Any other line that
+//! cannot be read is damage, and the venue does not start.
 
 use super::event::EventKind;
 use super::exchange::Exchange;
@@ -58,7 +58,7 @@ pub struct LogReport {
     pub groups: u64,
     /// Bytes of a torn last line that were cut.
     pub cut_bytes: u64,
-    /// Where they are kept.
+    /// Where they are kept; `None` when nothing was cut, or a full disk had no room for it.
     pub kept_at: Option<PathBuf>,
 }
 
@@ -68,7 +68,8 @@ pub struct VenueLog {
     file: File,
     path: PathBuf,
     sync: bool,
-    line: Vec<u8>,
+    /// Lines, the first perhaps without its beginning, that the disk had no room for.
+    unwritten: Vec<u8>,
     /// Held as long as the log is.
     lock: File,
 }
@@ -102,35 +103,57 @@ impl VenueLog {
         })?;
         report.cut_bytes = file.metadata().map_err(io_error)?.len().saturating_sub(whole_bytes);
         if report.cut_bytes > 0 {
-            report.kept_at = Some(keep_tail(&file, &path, whole_bytes).map_err(io_error)?);
+            report.kept_at = keep_tail(&file, &path, whole_bytes).map_err(io_error)?;
         }
         if sync {
             File::open(dir).and_then(|d| d.sync_all()).map_err(io_error)?;
         }
-        Ok((Self { file, path, sync, line: Vec::new(), lock }, report))
+        Ok((Self { file, path, sync, unwritten: Vec::new(), lock }, report))
     }
 
-    /// Writes `groups`, and waits for the disk where configured; only then may they be told.
+    /// Writes `groups`, and waits for the disk where configured; only then may they be told. False while a full
+    /// disk has no room for all of them: nothing may be told, and nothing else be decided, until `append` of no
+    /// further groups is true.
     ///
     /// # Errors
     /// `LogError::Io`: the venue must stop, since what is on disk is unknown.
-    pub fn append(&mut self, groups: &[Group]) -> Result<(), LogError> {
-        if groups.is_empty() {
-            return Ok(());
-        }
-        self.line.clear();
+    pub fn append(&mut self, groups: &[Group]) -> Result<bool, LogError> {
+        let was_behind = self.is_behind();
+        let Self { file, path, sync, unwritten, .. } = self;
+        let io_error = |source| LogError::Io { path: path.clone(), source };
         for group in groups {
-            write_line(&mut self.line, group).map_err(|source| self.io_error(source))?;
+            write_line(unwritten, group).map_err(io_error)?;
         }
-        self.file.write_all(&self.line).map_err(|source| self.io_error(source))?;
-        if self.sync {
-            self.file.sync_data().map_err(|source| self.io_error(source))?;
+        if unwritten.is_empty() {
+            return Ok(true);
         }
-        Ok(())
+        while !unwritten.is_empty() {
+            match file.write(unwritten) {
+                Ok(0) => return Err(io_error(io::ErrorKind::WriteZero.into())),
+                Ok(count) => drop(unwritten.drain(..count)),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                    if !was_behind {
+                        tracing::warn!(path = %path.display(), "no room for the venue's log: the venue stands still");
+                    }
+                    return Ok(false);
+                }
+                Err(source) => return Err(io_error(source)),
+            }
+        }
+        if was_behind {
+            tracing::info!(path = %path.display(), "room for the venue's log: the venue goes on");
+        }
+        if *sync {
+            file.sync_data().map_err(io_error)?;
+        }
+        Ok(true)
     }
 
-    fn io_error(&self, source: io::Error) -> LogError {
-        LogError::Io { path: self.path.clone(), source }
+    /// True while `append` waits for room.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.unwritten.is_empty()
     }
 }
 
@@ -194,16 +217,23 @@ fn for_each_group(file: &File, path: &Path, number: &mut u64, mut each: impl FnM
     }
 }
 
-/// Copies what follows `whole_bytes` to a file of its own, then cuts it.
-fn keep_tail(file: &File, path: &Path, whole_bytes: u64) -> io::Result<PathBuf> {
+/// Copies what follows `whole_bytes` to a file of its own, then cuts it. A full disk has left such a tail and has no
+/// room for the copy: nobody was told of it, so it is cut all the same.
+fn keep_tail(file: &File, path: &Path, whole_bytes: u64) -> io::Result<Option<PathBuf>> {
     let kept_at = path.with_extension(format!("log.torn-{whole_bytes}"));
     let mut reader = file;
     reader.seek(SeekFrom::Start(whole_bytes))?;
     let mut kept = File::create(&kept_at)?;
-    io::copy(&mut reader, &mut kept)?;
-    kept.sync_all()?;
+    let is_kept = match io::copy(&mut reader, &mut kept).and_then(|_| kept.sync_all()) {
+        Ok(()) => true,
+        Err(e) if e.kind() == io::ErrorKind::StorageFull => false,
+        Err(e) => return Err(e),
+    };
+    if !is_kept {
+        fs::remove_file(&kept_at)?;
+    }
     file.set_len(whole_bytes)?;
-    Ok(kept_at)
+    Ok(is_kept.then_some(kept_at))
 }
 
 /// An order as the log proves it.

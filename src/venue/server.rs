@@ -1,7 +1,8 @@
 //! The venue's loop: one thread that owns the exchange, its log, the market and every connection.
 //!
 //! A turn: read the clock; play due ticks; bring the exchange to now; take requests; write the log; only then
-//! send replies, events and quotes. So nothing is told that the log does not hold.
+//! send replies, events and quotes. So nothing is told that the log does not hold. While a full disk has no room
+//! for it, the exchange stands still: no request is read, no tick played, no time passes.
 
 use super::clock;
 use super::config::VenueConfig;
@@ -104,6 +105,7 @@ impl Server {
         let (mut log, log_report) = VenueLog::open(&config.log_dir, config.log_sync, &mut exchange)?;
         let now_ns = clock::now_ns();
         let start_no = exchange.start(now_ns);
+        // Without room for it, the first turns try again before anything is told.
         log.append(&exchange.take_groups())?;
         let poll = Poll::new().map_err(VenueError::Poll)?;
         let mut listeners = Vec::new();
@@ -134,7 +136,10 @@ impl Server {
             now_ns,
             start_no,
         };
-        server.announce(&config.log_dir, &config.listen)?;
+        if let Err(error) = server.announce(&config.log_dir, &config.listen) {
+            // A full disk must not keep a gateway down that knows its venue's address.
+            tracing::warn!(%error, "the venue's addresses could not be written down");
+        }
         Ok(server)
     }
 
@@ -192,6 +197,9 @@ impl Server {
 
     /// One turn; returns how long nothing is due.
     fn turn(&mut self) -> Result<Duration, VenueError> {
+        if self.log.is_behind() && !self.log.append(&[])? {
+            return Ok(WAIT_MAX);
+        }
         self.now_ns = self.now_ns.max(clock::now_ns());
         self.play()?;
         self.exchange.advance(self.now_ns);
@@ -207,7 +215,9 @@ impl Server {
                 self.dropped.push(connection);
             }
         }
-        self.log.append(&self.exchange.take_groups())?;
+        if !self.log.append(&self.exchange.take_groups())? {
+            return Ok(WAIT_MAX);
+        }
         self.dropped.clear();
         for connection in self.connections.values_mut() {
             send_events(&self.exchange, &mut self.faults, self.now_ns, connection);
