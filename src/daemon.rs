@@ -86,7 +86,7 @@ pub enum DaemonError {
     Read(#[from] tradecore_journal::ReadError),
     /// The venue inside this process.
     #[error("the venue: {0}")]
-    Venue(String),
+    Venue(#[from] crate::venue::VenueError),
     /// An address cannot be listened on.
     #[error("{address}: {source}; is another gateway running?")]
     Listen {
@@ -121,7 +121,8 @@ impl DaemonError {
             Self::Replay(ReplayError::Shortened { .. }) => Exit::JournalShortened,
             Self::Replay(ReplayError::Decode { source, .. }) => Exit::from(source),
             Self::Replay(ReplayError::Read(error)) | Self::Read(error) => Exit::from(error),
-            Self::Venue(_) | Self::Listen { .. } => Exit::Unavailable,
+            Self::Venue(error) => Exit::from(error),
+            Self::Listen { .. } => Exit::Unavailable,
             Self::Io(_) => Exit::Io,
         }
     }
@@ -331,7 +332,7 @@ fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> 
     if venue.listen.is_empty() {
         venue.listen.push("127.0.0.1:0".to_owned());
     }
-    let server = crate::venue::Server::bind(&venue).map_err(|error| DaemonError::Venue(error.to_string()))?;
+    let server = crate::venue::Server::bind(&venue)?;
     let address = server
         .tcp_addresses()
         .first()
@@ -340,7 +341,8 @@ fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> 
     let stop_venue = Arc::clone(&stop);
     side.spawn("venue", move || {
         if let Err(error) = server.run(&stop_venue) {
-            tracing::error!(%error, "the venue ended");
+            tracing::error!(%error, "the venue cannot go on; stopping");
+            std::process::exit(i32::from(Exit::from(&error).code()));
         }
     })?;
     side.stop.push(Box::new(move || stop.store(true, Ordering::Release)));

@@ -43,13 +43,13 @@ exit_codes! {
     Credential = 77,
     /// The configuration is wrong.
     Config = 78,
-    /// The journal is damaged below its durable watermark.
+    /// The journal is damaged below its durable watermark, or the venue's log before its last line.
     JournalDamaged = 80,
-    /// Another process writes the journal.
+    /// Another process writes the journal, or the venue's log.
     JournalLocked = 81,
     /// The journal was written by a newer release.
     JournalTooNew = 82,
-    /// No room for the journal.
+    /// No room for the journal, or the venue's log.
     JournalNoSpace = 83,
     /// The hot segment that should exist is missing, or is that of the journal from which this one was copied.
     HotSegmentMissing = 84,
@@ -92,6 +92,23 @@ impl From<&tradecore_journal::ReadError> for Exit {
             E::FormatTooNew { .. } => Self::JournalTooNew,
             E::Truncated { .. } => Self::JournalTruncated,
             _ => Self::JournalDamaged,
+        }
+    }
+}
+
+impl From<&crate::venue::VenueError> for Exit {
+    fn from(error: &crate::venue::VenueError) -> Self {
+        use crate::market_data::capture::CaptureError;
+        use crate::venue::{VenueError as E, log::LogError};
+        match error {
+            E::Config(_) | E::Capture(CaptureError::Line { .. }) => Self::Config,
+            E::Listen { .. } => Self::Unavailable,
+            E::Log(LogError::Locked { .. }) => Self::JournalLocked,
+            E::Log(LogError::Damaged { .. }) => Self::JournalDamaged,
+            E::Log(LogError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self::JournalNoSpace
+            }
+            E::Log(LogError::Io { .. }) | E::Capture(CaptureError::Io { .. }) | E::Poll(_) => Self::Io,
         }
     }
 }

@@ -6,6 +6,8 @@
 mod journals;
 #[path = "gateway/stop.rs"]
 mod stop;
+#[path = "gateway/venue.rs"]
+mod venue;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tradecore::daemon::Stop;
 use tradecore::exit::Exit;
-use tradecore::venue::Server;
+use tradecore::venue::{Server, VenueError};
 
 use super::failure::Failure;
 
@@ -32,6 +32,6 @@ impl Venue {
             stop.started();
             server.run(stop.flag())
         };
-        run().map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))
+        run().map_err(|error: VenueError| Failure::new(Exit::from(&error), error.to_string()))
     }
 }
