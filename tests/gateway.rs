@@ -196,12 +196,16 @@ fn an_account_of_another_session_is_refused() {
 }
 
 fn exit_of(dir: &Path) -> (i32, String) {
-    let mut child = spawn(dir);
+    end_of(spawn(dir))
+}
+
+/// Exit code and words of a process that ends by itself.
+fn end_of(mut child: Child) -> (i32, String) {
     let started = Instant::now();
     while child.try_wait().expect("asked").is_none() {
         if started.elapsed() > Duration::from_secs(20) {
             drop(child.kill());
-            panic!("the gateway started, and should not have");
+            panic!("it goes on, and should not");
         }
         std::thread::yield_now();
     }

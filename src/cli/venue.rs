@@ -8,9 +8,9 @@ use tradecore::venue::{Server, VenueError};
 
 use super::failure::Failure;
 
-/// Runs the virtual venue of a configuration as a process of its own.
+/// Runs the virtual venue of a configuration as a process of its own, where venue.listen says.
 #[derive(clap::Args)]
-#[command(after_help = "Example: tradecore venue --config /etc/tradecore/virtual.toml")]
+#[command(after_help = "Example: tradecore venue --config demo/gateway.toml")]
 pub(super) struct Venue {
     /// A configuration with a [venue] section.
     #[arg(long)]

@@ -38,11 +38,12 @@ pub(super) const VENUE_SECTIONS: [Section; 6] = [
         doc: "The virtual broker, for `broker.kind = \"paper\"` and for `tradecore venue`.",
         keys: keys! {
             /// Where it listens for gateways in other processes: `ip:port` (port 0: a free one) or `unix:/path`.
+            /// `tradecore venue` needs one.
             "listen" = [required to_value(&[""; 0])] in Allowed::Texts;
             /// Allows TCP addresses that are not loopback: the venue knows no keys, so whoever reaches it can trade
             /// and see every order.
             "i_accept_anyone_on_a_network" = [to_value(&false)] in Allowed::Bool;
-            /// Directory of its own log; made if missing.
+            /// Directory of its own log; made if missing. While there is no room for the log, the venue stands still.
             "log_dir" = [required to_value(&"/var/lib/tradecore/virtual/venue")] in Allowed::Path;
             /// Waits for the disk before each reply. Without it the log survives a crash of the process only: after
             /// power loss it may know less than the gateway, which then does not trade.

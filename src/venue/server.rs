@@ -101,6 +101,11 @@ impl Server {
     /// `VenueError`, by what failed.
     pub fn bind(config: &VenueConfig) -> Result<Self, VenueError> {
         config.exchange.check().map_err(VenueError::Config)?;
+        if config.listen.is_empty() {
+            let problem =
+                "venue.listen is empty: nobody can connect; allowed: a list of \"ip:port\" and \"unix:/path\"";
+            return Err(VenueError::Config(problem.to_owned()));
+        }
         let mut exchange = Exchange::new(config.exchange.clone());
         let (mut log, log_report) = VenueLog::open(&config.log_dir, config.log_sync, &mut exchange)?;
         let now_ns = clock::now_ns();

@@ -203,7 +203,7 @@ fn hanging() -> tempfile::TempDir {
     let pipe = dir.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("ran").success());
     let capture = format!("[venue.capture]\npaths = [{pipe:?}]\n[venue.exchange]");
-    write_config(dir.path(), &config("").replace("[venue.exchange]", &capture));
+    write_config(dir.path(), &config("").replace("[venue.exchange]", &capture).replace("[]", "[\"127.0.0.1:0\"]"));
     dir
 }
 

@@ -1,11 +1,11 @@
 //! How a venue ends that cannot start or go on: by itself, and inside a gateway, with the same exit code.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use tradecore::venue::log::log_path;
 
-use super::{BINARY, config, exit_of, write_config};
+use super::{BINARY, config, end_of, exit_of, write_config};
 
 const QUOTE: &str = r#"1723161254087891268 {"stream":"btcusdt@bookTicker","data":{"u":1,"s":"BTCUSDT","b":"61837.63","B":"3.7","a":"61837.64","A":"1.5"}}"#;
 
@@ -24,14 +24,17 @@ fn place(capture: &str, listen: &str) -> tempfile::TempDir {
     place
 }
 
+fn exit_of_venue(dir: &Path) -> (i32, String) {
+    let mut command = Command::new(BINARY);
+    command.args(["venue", "--config"]).arg(dir.join("gateway.toml"));
+    end_of(command.stderr(Stdio::piped()).spawn().expect("started"))
+}
+
 fn check(dir: &Path, code: i32, words: &str) {
-    let output = Command::new(BINARY).args(["venue", "--config"]).arg(dir.join("gateway.toml")).output().expect("ran");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(said.contains(words), "{said}");
-    let (run, said) = exit_of(dir);
-    assert_eq!(run, code, "{said}");
-    assert!(said.contains(words), "{said}");
+    for (end, said) in [exit_of_venue(dir), exit_of(dir)] {
+        assert_eq!(end, code, "{said}");
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 #[test]
@@ -57,6 +60,17 @@ fn an_address_that_is_taken_ends_a_venue_and_a_gateway_with_69_and_a_capture_tha
 
 #[test]
 fn a_venue_that_cannot_go_on_ends_a_gateway_that_is_at_work_with_its_own_exit_code() {
-    let broken = place(&format!("{QUOTE}\nno tick\n"), "\"127.0.0.1:0\"");
-    check(broken.path(), 78, "capture.txt line 2");
+    // A start reads two lines.
+    let broken = place(&format!("{QUOTE}\n{QUOTE}\nno tick\n"), "\"127.0.0.1:0\"");
+    check(broken.path(), 78, "capture.txt line 3");
+    assert!(exit_of(broken.path()).1.contains("the venue cannot go on"));
+}
+
+#[test]
+fn a_venue_that_nobody_could_connect_to_is_refused_before_it_takes_its_log() {
+    let silent = place("", "");
+    let (end, said) = exit_of_venue(silent.path());
+    assert_eq!(end, 78, "{said}");
+    assert!(said.contains("venue.listen is empty: nobody can connect; allowed:"), "{said}");
+    assert!(!silent.path().join("venue/venue.lock").exists());
 }
