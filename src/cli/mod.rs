@@ -7,6 +7,7 @@ mod desk;
 mod failure;
 mod journal;
 mod kill;
+mod log;
 mod order;
 mod query;
 mod report;
@@ -89,7 +90,7 @@ pub(crate) fn main() -> ExitCode {
     // A line that cannot be written is lost: to say so on the same stderr would panic, and end what trades.
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(log::Lines::new(matches!(arguments.log_format, LogFormat::Json)))
         .with_target(false)
         .log_internal_errors(false);
     match arguments.log_format {

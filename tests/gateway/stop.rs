@@ -114,6 +114,41 @@ fn a_gateway_whose_log_nobody_reads_goes_on() {
     assert!(is_sealed(gateway.dir.path()));
 }
 
+#[test]
+fn a_gateway_whose_log_is_held_by_a_reader_that_does_not_read_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_config(dir.path(), &config(""));
+    let (mut reader, mut writer) = std::io::pipe().expect("made");
+    let child = Command::new(BINARY)
+        .args(["run", "--config"])
+        .arg(dir.path().join("gateway.toml"))
+        .stdin(Stdio::null())
+        .stderr(writer.try_clone().expect("cloned"))
+        .spawn()
+        .expect("started");
+    let mut gateway = Gateway { child, dir };
+    drop(Client::connect(options(&gateway, SECRET)).expect("logs on"));
+    // Whoever shares the pipe has filled it, to the last byte.
+    rustix::io::ioctl_fionbio(&writer, true).expect("set");
+    for piece in [4096, 1] {
+        while std::io::Write::write(&mut writer, &vec![b'.'; piece]).is_ok() {}
+    }
+    // Every session gets a line, and so do its end and the stop.
+    for _ in 0..3 {
+        let mut client = Client::connect(options(&gateway, SECRET)).expect("logs on");
+        send(&mut client);
+        assert!(next_reason(&mut client).is_some());
+    }
+    signal(&gateway.child, "-TERM");
+    let status = ended(&mut gateway.child);
+    assert!(status.success(), "{status}");
+    assert!(is_sealed(gateway.dir.path()));
+    drop(writer);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).expect("read");
+    assert!(text.contains("ready") && !text.contains("sealed"), "{text}");
+}
+
 /// A host that takes no connection and refuses none: its queue is full.
 fn silent() -> (std::os::fd::OwnedFd, Vec<std::net::TcpStream>, std::net::SocketAddr) {
     use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
