@@ -19,6 +19,8 @@ pub fn apply(state: &mut State, event: &Event) {
             state.next_order = 1;
             state.next_exec = 1;
             state.broker_status = tradecore_protocol::fields::BrokerStatus::Down.raw();
+            // Connections are counted from 1 again.
+            state.broker_connection_no = 0;
             state.doubt_search = Some(0);
             for session in &mut state.sessions {
                 session.connection_no = 0;

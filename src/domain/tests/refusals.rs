@@ -12,8 +12,9 @@ mod requests;
 use std::collections::BTreeSet;
 
 use desk::{ACCOUNT, Desk, NOW, ONE, SESSION, Said};
-use tradecore_domain::command::{Command, MassCancel, Origin, PlaceOrder};
-use tradecore_domain::{Decision, State, apply, decide};
+use tradecore_domain::command::{CancelOrder, Command, MassCancel, Origin, PlaceOrder};
+use tradecore_domain::event::order_flags;
+use tradecore_domain::{Decision, apply, decide};
 use tradecore_protocol::fields::{
     AccountId, BrokerStatus, ClOrdId, InstrumentId, OrdType, Px, Qty, SessionId, Side, Tif, TradingState, UnixNanos,
     exec_flags,
@@ -349,19 +350,26 @@ fn every_reason_is_provoked_here_or_given_elsewhere() {
 }
 
 #[test]
-fn a_broker_that_stays_away_is_noted_once() {
-    let desk = Desk::new(8);
+fn a_broker_that_stays_away_is_noted_once_and_again_with_each_connection_that_ends_while_an_order_is_open() {
+    let mut desk = Desk::new(8);
     let mut decision = Decision::new();
-    let mut noted = |state: &State, status| {
-        let command = Command::BrokerStatus { status, connection_no: 1 };
-        decide(state, UnixNanos(NOW), &desk.market, &Origin::default(), &command, &mut decision);
-        decision.events().to_vec()
+    let mut noted = |desk: &mut Desk, status, connection_no| {
+        let command = Command::BrokerStatus { status, connection_no };
+        decide(&desk.state, UnixNanos(NOW), &desk.market, &Origin::default(), &command, &mut decision);
+        decision.events().iter().for_each(|event| apply(&mut desk.state, event));
+        let is_noted = !decision.events().is_empty();
+        desk.step();
+        is_noted
     };
-    let mut down = desk.state.clone();
-    for event in noted(&desk.state, BrokerStatus::Down) {
-        apply(&mut down, &event);
-    }
-    assert_eq!(down.broker_status(), BrokerStatus::Down);
-    assert_eq!(noted(&down, BrokerStatus::Down), [], "every attempt to connect says it");
-    assert_ne!(noted(&down, BrokerStatus::Syncing), []);
+    let (down, syncing) = (BrokerStatus::Down, BrokerStatus::Syncing);
+    assert!(noted(&mut desk, down, 1));
+    assert!(!noted(&mut desk, down, 1) && !noted(&mut desk, down, 2), "nothing can have left");
+    assert!(noted(&mut desk, syncing, 3) && noted(&mut desk, BrokerStatus::Ready, 3));
+    desk.live(Desk::order(), 0);
+    assert!(noted(&mut desk, down, 3) && !noted(&mut desk, down, 3));
+    let id = Desk::order().cl_ord_id;
+    desk.session(&Command::CancelOrder(CancelOrder { orig_cl_ord_id: id, ..CancelOrder::default() }));
+    assert!(noted(&mut desk, down, 4), "a cancel may have left by it");
+    let order = desk.state.known(SESSION, id).expect("known").order;
+    assert_ne!(order.flags & order_flags::DOUBT, 0);
 }

@@ -73,8 +73,10 @@ fn change_refused(image: &OrderImage, change: u8) -> OrderImage {
 
 impl Deciding<'_> {
     pub(super) fn broker_status(&mut self, status: BrokerStatus, connection_no: u64) {
-        // An adapter says it at every attempt to connect.
-        if status == BrokerStatus::Down && self.state.broker_status() == BrokerStatus::Down {
+        // A connection may end before it was `Syncing`, and cancels have left by it: what became of them is in doubt
+        // with every connection that ends. Without an open order there is nothing to look for.
+        let is_down = status == BrokerStatus::Down && self.state.broker_status() == BrokerStatus::Down;
+        if is_down && (connection_no == self.state.broker_connection_no || self.state.open_orders == 0) {
             return;
         }
         let event =
