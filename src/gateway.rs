@@ -21,7 +21,7 @@ use tradecore_domain::market::Market;
 use tradecore_domain::{Decision, State, apply, decide};
 use tradecore_journal::{Space, Watermarks, Writer};
 use tradecore_protocol::codes::er_flags;
-use tradecore_protocol::fields::{AccountId, Durability, OrderId, Role, UnixNanos};
+use tradecore_protocol::fields::{AccountId, Durability, OrderId, Role, SessionId, UnixNanos};
 use tradecore_protocol::frame::Envelope;
 use tradecore_protocol::reason::Reason;
 use tradecore_protocol::session::{Now, ServerConfig};
@@ -289,7 +289,7 @@ impl Gateway {
         let bytes = events
             .iter()
             .fold(0_usize, |sum, event| sum.saturating_add(event.payload_len()).saturating_add(RECORD_OVERHEAD));
-        let (space, otherwise) = space_of(command, events);
+        let (space, otherwise) = space_of(&self.state, origin.session_id, command, events);
         if !self.journal.can_append(bytes, events.len(), space) {
             return Err(otherwise);
         }
@@ -435,17 +435,22 @@ const FACT_RECORDS: usize = 4;
 const FACT_BYTES: usize = FACT_RECORDS * (tradecore_domain::event::EVENT_BYTES_MAX + RECORD_OVERHEAD);
 
 /// What of the journal's space a decision may use, and what is said when that is full: the reserve is for what takes
-/// risk away and for what has happened. What can be asked for without end must not use it up.
-fn space_of(command: &Command, events: &[Event]) -> (Space, Reason) {
-    match (command, events) {
-        (Command::PlaceOrder(_) | Command::ReplaceOrder(_), _) => (Space::Normal, Reason::JournalFull),
+/// risk away and for what has happened. What can be asked for without end must not use it up: it has the first half.
+fn space_of(state: &State, session_id: SessionId, command: &Command, events: &[Event]) -> (Space, Reason) {
+    let is_endless = match (command, events) {
+        (Command::PlaceOrder(_) | Command::ReplaceOrder(_), _) => return (Space::Normal, Reason::JournalFull),
         // A reject changes nothing: without room it is told all the same, as a refusal.
         (_, [Event::RequestRejected(event)]) => {
-            (Space::Normal, Reason::from_raw(event.reason).unwrap_or(Reason::JournalFull))
+            return (Space::Normal, Reason::from_raw(event.reason).unwrap_or(Reason::JournalFull));
         }
-        (Command::LogOn { .. }, _) => (Space::HalfReserve, Reason::JournalFull),
-        (_, _) => (Space::Reserve, Reason::JournalFull),
-    }
+        (Command::LogOn { .. } | Command::MassCancel(_), _) => true,
+        // Of a connection whose logon found no room.
+        (Command::EndSession { .. }, _) => state.session(session_id).is_none_or(|session| session.connection_no == 0),
+        (Command::SetKillSwitch { account_id, engage, .. }, _) => !engage || state.is_killed(*account_id),
+        (Command::CancelOrder(_), [Event::CancelRequested(event)]) => state.is_canceling(OrderId(event.order.order_id)),
+        (_, _) => false,
+    };
+    (if is_endless { Space::HalfReserve } else { Space::Reserve }, Reason::JournalFull)
 }
 
 #[cfg(test)]

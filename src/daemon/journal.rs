@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use tradecore_domain::Limits;
 use tradecore_domain::event::{DecodeError, Event};
+use tradecore_domain::{Limits, PLACES_PER_STEP};
 use tradecore_journal::{OpenError, Opened, SyncPolicy};
 use tradecore_protocol::fields::{Durability, Environment};
 
@@ -178,17 +178,19 @@ fn hot_root(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> Opti
 }
 
 /// What must still be journaled when the disk is full: for every order that can be open a doubt, a cancel, its
-/// outcome and two fills; for every mass cancel, session and account a few changes of their state; each as long as
-/// the longest event.
+/// outcome and two fills; for every mass cancel its beginning, its end and each step over the order table; for every
+/// session and account a few changes of their state; each as long as the longest event.
 fn reserve_bytes(limits: &Limits) -> u64 {
+    let places = u64::from(limits.orders_max).saturating_add(limits.closed_kept.into());
+    let steps = places.div_ceil(PLACES_PER_STEP as u64);
     let events = [
-        (limits.orders_max, 5),
-        (u32::try_from(limits.mass_cancel_places()).unwrap_or(u32::MAX), 4),
-        (limits.sessions_max, 2),
-        (limits.accounts_max, 4),
+        (limits.orders_max.into(), 5),
+        (limits.mass_cancel_places() as u64, steps.saturating_add(2)),
+        (limits.sessions_max.into(), 2),
+        (limits.accounts_max.into(), 4),
     ]
     .iter()
-    .fold(0_u64, |sum, (count, events)| sum.saturating_add(u64::from(*count).saturating_mul(*events)));
+    .fold(0_u64, |sum, (count, events): &(u64, u64)| sum.saturating_add(count.saturating_mul(*events)));
     events.saturating_mul(LONGEST_RECORD_BYTES)
 }
 

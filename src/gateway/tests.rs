@@ -1,8 +1,8 @@
 //! The loop without its threads: what leaves for the broker while a sync stalls, and what becomes of the rest.
 #![allow(clippy::arithmetic_side_effects)]
 
-use tradecore_domain::command::{CancelOrder, PlaceOrder};
-use tradecore_domain::event::{AccountDefined, CoreStarted, InstrumentDefined, Meta, RequestRejected};
+use tradecore_domain::command::{CancelOrder, MassCancel, PlaceOrder};
+use tradecore_domain::event::{AccountDefined, CancelRequested, CoreStarted, InstrumentDefined, Meta, RequestRejected};
 use tradecore_domain::{Known, Limits, market::Quote};
 use tradecore_journal::{Closer, Config, Opened};
 use tradecore_protocol::fields::{
@@ -319,14 +319,52 @@ fn the_reserve_is_kept_for_what_takes_risk_away_and_for_what_has_happened() {
     let cancel = Command::CancelOrder(CancelOrder::default());
     let log_on = Command::LogOn { connection_no: 1, cod_mode: CodMode::None, cod_window_ms: 0 };
     let end = Command::EndSession { reason: Reason::Logout };
+    let mut core = Core::new();
+    let (live, canceling) = (core.place(1).expect("accepted"), core.place(2).expect("accepted"));
+    core.cancel(canceling).expect("taken");
+    let canceled = |order_id: OrderId| {
+        let order = *core.gateway.state.order(order_id).expect("known");
+        let (exec_id, reason) = (1, Reason::ClientRequest.raw());
+        Event::from(CancelRequested { meta, order, req_cl_ord_id: 3, exec_id, reason, reserved: [0; 14] })
+    };
+    let account_id = AccountId::NONE;
+    let kill = |engage| Command::SetKillSwitch { request_id: 1, account_id, engage, cancel_open: true, reopen: false };
+    let is_of = |state: &State, command: &Command, event| space_of(state, SESSION, command, &[event]);
     for (command, event, expected) in [
         (place, some, (Space::Normal, Reason::JournalFull)),
-        (cancel, some, (Space::Reserve, Reason::JournalFull)),
+        (cancel, canceled(live), (Space::Reserve, Reason::JournalFull)),
+        (cancel, canceled(canceling), (Space::HalfReserve, Reason::JournalFull)),
+        (Command::MassCancel(MassCancel::default()), some, (Space::HalfReserve, Reason::JournalFull)),
+        (kill(true), some, (Space::Reserve, Reason::JournalFull)),
+        (kill(false), some, (Space::HalfReserve, Reason::JournalFull)),
         (cancel, reject, (Space::Normal, Reason::TooLate)),
         (log_on, some, (Space::HalfReserve, Reason::JournalFull)),
-        (end, some, (Space::Reserve, Reason::JournalFull)),
+        (end, some, (Space::HalfReserve, Reason::JournalFull)),
         (Command::Step, some, (Space::Reserve, Reason::JournalFull)),
     ] {
-        assert_eq!(space_of(&command, &[event]), expected, "{command:?}");
+        assert_eq!(is_of(&core.gateway.state, &command, event), expected, "{command:?}");
     }
+    core.gateway.run(&kill(true)).expect("engaged");
+    let again = is_of(&core.gateway.state, &kill(true), some);
+    assert_eq!(again, (Space::HalfReserve, Reason::JournalFull), "it is engaged already");
+    core.request(&log_on).expect("logged on");
+    let first = is_of(&core.gateway.state, &end, some);
+    assert_eq!(first, (Space::Reserve, Reason::JournalFull), "its logon is journaled");
+}
+
+#[test]
+fn the_end_of_a_connection_whose_logon_was_not_journaled_arms_what_is_not_armed_and_is_no_event_otherwise() {
+    let mut core = Core::new();
+    let log_on = Command::LogOn { connection_no: 1, cod_mode: CodMode::Disconnect, cod_window_ms: u32::MAX };
+    let ended = |core: &mut Core, reason| {
+        let before = core.gateway.journal.last_seq();
+        core.request(&Command::EndSession { reason }).expect("taken");
+        core.gateway.journal.last_seq() - before
+    };
+    core.request(&log_on).expect("journaled");
+    core.place(1).expect("accepted");
+    assert_eq!(ended(&mut core, Reason::Logout), 1);
+    assert_eq!(ended(&mut core, Reason::Logout), 0, "it is away, and its orders stay");
+    assert_eq!(ended(&mut core, Reason::ConnectionLost), 1, "its orders are due in a while");
+    assert_eq!(ended(&mut core, Reason::ConnectionLost), 0, "they are due already");
 }

@@ -23,7 +23,7 @@ mod state;
 
 pub use account::{Account, Position};
 pub use apply::apply;
-pub use decide::{Decision, EVENTS_MAX, decide};
+pub use decide::{Decision, EVENTS_MAX, PLACES_PER_STEP, decide};
 pub use index::Index;
 pub use invariants::BrokenInvariant;
 pub use session::Session;

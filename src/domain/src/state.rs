@@ -244,6 +244,22 @@ impl State {
         if self.is_killed { KillState::Engaged } else { KillState::Released }
     }
 
+    /// True when the kill switch of the account, of the core for `NONE`, is engaged.
+    #[must_use]
+    pub fn is_killed(&self, account_id: AccountId) -> bool {
+        if account_id == AccountId::NONE {
+            self.is_killed
+        } else {
+            self.account(account_id).is_some_and(|account| account.is_killed)
+        }
+    }
+
+    /// True when a cancel of the order is on its way, or its outcome unknown.
+    #[must_use]
+    pub fn is_canceling(&self, order_id: OrderId) -> bool {
+        self.order(order_id).is_some_and(|order| order.flags & order_flags::CANCEL_PENDING != 0)
+    }
+
     /// What passes.
     #[must_use]
     pub fn trading_state(&self) -> TradingState {

@@ -132,6 +132,10 @@ impl Deciding<'_> {
         let window_ns = if is_logout { 0 } else { u64::from(session.cod_window_ms).saturating_mul(NS_PER_MS) };
         // Orders with the flag are canceled whatever the mode, but for a logout that means to leave them.
         let arms = !cancels_nothing && (all || !is_logout) && session.open_orders > 0;
+        // One whose logon found no room in the journal counts as away: it may arm what is not armed, and no more.
+        if session.connection_no == 0 && (!arms || session.cod_due_ns != 0) {
+            return;
+        }
         let event = SessionEnded {
             meta: Meta::default(),
             cod_due_ns: if arms { self.now.0.saturating_add(window_ns).max(1) } else { 0 },

@@ -9,6 +9,7 @@ mod control;
 mod orders;
 mod steps;
 
+pub use steps::PLACES_PER_STEP;
 use tradecore_protocol::fields::{AccountId, SessionId, UnixNanos};
 use tradecore_protocol::reason::Reason;
 

@@ -2,7 +2,7 @@
 //!
 //! Driven from state, a bounded piece at a time; how far it has come is an event, so a crash loses nothing.
 
-use tradecore_protocol::fields::exec_flags;
+use tradecore_protocol::fields::{SessionId, exec_flags};
 use tradecore_protocol::reason::Reason;
 
 use super::Deciding;
@@ -11,7 +11,7 @@ use crate::event::{DoubtSearchProgressed, MassCancelCompleted, MassCancelProgres
 use crate::state::MassCancelState;
 
 /// Places of the order table that one step looks at.
-const VISITS_PER_STEP: usize = 256;
+pub const PLACES_PER_STEP: usize = 256;
 /// Orders that one step changes.
 const ORDERS_PER_STEP: usize = 32;
 
@@ -31,7 +31,7 @@ impl Deciding<'_> {
     /// The core or the connection has ended: what was sent and not answered is in doubt.
     fn search_doubts(&mut self, slot: u32) {
         let mut position = slot as usize;
-        let end = position.saturating_add(VISITS_PER_STEP).min(self.state.order_places());
+        let end = position.saturating_add(PLACES_PER_STEP).min(self.state.order_places());
         let mut changed: usize = 0;
         while position < end && changed < ORDERS_PER_STEP {
             let order = self.state.orders.get(position).filter(|order| order.is_open()).map(|order| order.image);
@@ -47,7 +47,7 @@ impl Deciding<'_> {
         let event = DoubtSearchProgressed {
             meta: Meta::default(),
             next_slot: position as u32,
-            done: u8::from(position >= self.state.order_places()),
+            done: u8::from(position >= self.state.order_places() || self.state.open_orders == 0),
             reserved: [0; 3],
             reserved2: 0,
         };
@@ -56,7 +56,7 @@ impl Deciding<'_> {
 
     fn go_on_with_mass_cancel(&mut self, mass_cancel: &MassCancelState) {
         let mut position = mass_cancel.next_slot as usize;
-        let end = position.saturating_add(VISITS_PER_STEP).min(self.state.order_places());
+        let end = position.saturating_add(PLACES_PER_STEP).min(self.state.order_places());
         let (mut canceled, mut already_pending) = (mass_cancel.canceled, mass_cancel.already_pending);
         let mut changed: usize = 0;
         while position < end && changed < ORDERS_PER_STEP {
@@ -72,7 +72,7 @@ impl Deciding<'_> {
                 changed = changed.saturating_add(1);
             }
         }
-        if position < self.state.order_places() {
+        if position < self.state.order_places() && self.open_orders_of(mass_cancel) > 0 {
             let event = MassCancelProgressed {
                 meta: Meta::default(),
                 mass_cancel_id: mass_cancel.id,
@@ -97,6 +97,13 @@ impl Deciding<'_> {
         } else {
             self.report(mass_cancel.requester, mass_cancel.account_id, mass_cancel.id, event);
         }
+    }
+
+    /// Open orders of the narrowest of its scopes that are counted: with none, it covers nothing.
+    fn open_orders_of(&self, mass_cancel: &MassCancelState) -> u32 {
+        let session = self.state.session(SessionId(mass_cancel.target_session_id)).map(|session| session.open_orders);
+        let account = self.account_of(mass_cancel.account_id).map(|account| account.open_orders);
+        [session, account].into_iter().flatten().fold(self.state.open_orders, u32::min)
     }
 }
 
