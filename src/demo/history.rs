@@ -37,6 +37,8 @@ pub(super) struct Order {
     pub(super) version: u32,
     /// The broker has shown that it has the order.
     pub(super) is_acked: bool,
+    /// It was canceled here, before it left.
+    pub(super) never_left: bool,
     /// How often it was accepted: once.
     pub(super) acceptances: u32,
     pub(super) fills: Vec<Fill>,
@@ -148,7 +150,11 @@ impl History {
             Event::RequestRejected(e) => self.note_request(session_id, e.req_cl_ord_id, Asked::Unsaid),
             Event::OrderFilled(e) => self.note_fill(e),
             Event::OrderAcknowledged(e) => drop(self.note_order(&e.order)),
-            Event::OrderClosed(e) => drop(self.note_order(&e.order)),
+            Event::OrderClosed(e) => {
+                // What the venue cancels, its stream has told.
+                let is_ours = e.order.ord_status == OrdStatus::Canceled.raw() && e.broker.broker_seq == 0;
+                self.note_order(&e.order).never_left = is_ours;
+            }
             Event::CancelRequested(e) => {
                 let order = self.note_order(&e.order);
                 order.cancels = order.cancels.saturating_add(1);

@@ -130,6 +130,7 @@ pub(super) fn unsettled(venue: &AtVenue<'_>, journal: &History) -> Vec<String> {
         }
         let difference = match venue.orders.get(order_id) {
             None => is_known_there(ours).then(|| "the venue never had it".to_owned()),
+            Some(_) if ours.never_left => Some("it was canceled before it left, and is at the venue".to_owned()),
             Some(theirs) => differs(ours, theirs, journal),
         };
         if let Some(difference) = difference {
@@ -143,10 +144,11 @@ fn is_closed(order: &Order) -> bool {
     OrdStatus::from_raw(order.status).is_some_and(OrdStatus::is_closed)
 }
 
-/// True when the journal says that the venue had the order: all that is closed was there, but what was refused.
+/// True when the journal says that the venue had the order: all that is closed was there, but what was refused, or
+/// canceled before it left.
 fn is_known_there(order: &Order) -> bool {
     let is_refused = order.status == OrdStatus::Rejected.raw();
-    order.is_acked || !order.fills.is_empty() || (is_closed(order) && !is_refused)
+    order.is_acked || !order.fills.is_empty() || (is_closed(order) && !is_refused && !order.never_left)
 }
 
 fn differs(ours: &Order, theirs: &LoggedOrder, journal: &History) -> Option<String> {

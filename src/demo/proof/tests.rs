@@ -76,6 +76,7 @@ impl Story {
             status: status.raw(),
             version: 4,
             is_acked: status != OrdStatus::Rejected,
+            never_left: false,
             acceptances: 1,
             fills,
             cancels: 0,
@@ -151,6 +152,11 @@ fn a_true_story_holds() {
     let mut story = Story::new();
     story.ours(NOT_SENT).status = OrdStatus::PendingNew.raw();
     assert_eq!(unsettled(&story.at_venue(), &story.journal), [""; 0]);
+    // Nor of one that was canceled before it left.
+    let mut story = Story::new();
+    story.end(NOT_SENT, OrdStatus::Canceled);
+    story.ours(NOT_SENT).never_left = true;
+    assert_eq!(story.wrong(), [""; 0]);
     // It may have filled more of an open order than the journal knows.
     let mut story = Story::new();
     let order = story.ours(FILLED);
@@ -174,6 +180,7 @@ const LIES: &[Lie] = &[
         "the venue never had it",
     ),
     ("canceled, and never there", |s| s.end(NOT_SENT, OrdStatus::Canceled), "the venue never had it"),
+    ("canceled before it left, and there", |s| s.ours(CANCELED).never_left = true, "is at the venue"),
     ("acknowledged, and never there", |s| s.ours(NOT_SENT).is_acked = true, "the venue never had it"),
     (
         "lost in the journal",

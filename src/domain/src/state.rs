@@ -431,13 +431,13 @@ impl State {
         self.sessions.iter().zip(0..).find(|(session, _)| due(session)).map(|(_, id)| id)
     }
 
-    /// Why a new order or a replace that has not left must not leave any more; `None` when it may. Without the
-    /// broker it does not wait for the next connection, which would have to be asked whether it has arrived. A cancel
-    /// may always leave.
+    /// Why a new order or a replace that has not left must not leave any more; `None` when it may. Not what is to be
+    /// canceled: it could fill before its cancel arrives. Without the broker it does not wait for the next connection,
+    /// which would have to be asked whether it has arrived. A cancel may always leave.
     #[must_use]
     pub fn stops(&self, order_id: OrderId, kind: EffectKind) -> Option<Reason> {
         let order = self.order(order_id).filter(|order| !crate::order::is_closed(order));
-        let account = order.and_then(|order| self.account(AccountId(order.account_id)));
+        let restriction = order.and_then(|order| self.restriction(order.account_id));
         let is_wanted = order.is_some_and(|order| match kind {
             EffectKind::Submit => order.flags & order_flags::ACKED == 0,
             EffectKind::Replace => order.flags & order_flags::REPLACE_PENDING != 0,
@@ -447,10 +447,25 @@ impl State {
             None
         } else if !is_wanted {
             Some(Reason::TooLate)
-        } else if self.is_killed || account.is_some_and(|account| account.is_killed) {
-            Some(Reason::Killed)
+        } else if self.is_canceling(order_id) {
+            Some(Reason::PendingChange)
+        } else if restriction.is_some() {
+            restriction
         } else if self.broker_status() != BrokerStatus::Ready {
             Some(Reason::BrokerNotReady)
+        } else {
+            None
+        }
+    }
+
+    /// Why nothing that adds risk may pass for an account: a kill switch or a trading state, its own or the core's.
+    pub(crate) fn restriction(&self, account_id: u32) -> Option<Reason> {
+        let account = self.account(AccountId(account_id));
+        let is_open = |raw: u8| raw == 0 || raw == TradingState::Open.raw();
+        if self.is_killed || account.is_some_and(|account| account.is_killed) {
+            Some(Reason::Killed)
+        } else if !is_open(self.trading_state) || account.is_some_and(|account| !is_open(account.trading_state)) {
+            Some(Reason::AccountState)
         } else {
             None
         }

@@ -368,7 +368,13 @@ impl Deciding<'_> {
             }
             // Once the broker has the order, it cannot be unsent: the broker's word counts.
             (EffectFailure::NotSent, EffectKind::Submit) if image.flags & order_flags::ACKED == 0 => {
-                self.close_order(&image, OrdStatus::Rejected, reason, BrokerRef::default());
+                let (status, reason) = if image.flags & order_flags::CANCEL_PENDING == 0 {
+                    (OrdStatus::Rejected, reason)
+                } else {
+                    // Whoever wanted the cancel has it.
+                    (OrdStatus::Canceled, self.cancel_reason(&image))
+                };
+                self.close_order(&image, status, reason, BrokerRef::default());
             }
             (EffectFailure::NotSent, EffectKind::Submit) => {}
             (EffectFailure::NotSent, EffectKind::Cancel) if image.flags & order_flags::CANCEL_PENDING != 0 => {

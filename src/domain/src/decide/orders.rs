@@ -1,8 +1,6 @@
 //! New orders, cancels, replaces.
 
-use tradecore_protocol::fields::{
-    BrokerStatus, Money, OrdStatus, OrdType, OrderId, Px, Qty, Side, Tif, TradingState, exec_flags,
-};
+use tradecore_protocol::fields::{BrokerStatus, Money, OrdStatus, OrdType, OrderId, Px, Qty, Side, Tif, exec_flags};
 use tradecore_protocol::reason::Reason;
 
 use super::Deciding;
@@ -142,18 +140,14 @@ impl Deciding<'_> {
 
     /// Nothing forbids the account and the session to add risk.
     fn check_may_add_risk(&self, account_id: u32) -> Result<(), Refused> {
-        let account = self.account_of(account_id).ok_or(Reason::AccountUnknown)?;
-        if self.state.is_killed || account.is_killed {
-            return Err(Reason::Killed.into());
+        let restriction = self.state.restriction(account_id);
+        let is_locked_out = self.state.session(self.origin.session_id).is_some_and(|session| session.is_locked_out);
+        match restriction {
+            Some(Reason::Killed) => Err(Reason::Killed.into()),
+            _ if is_locked_out => Err(Reason::LockedOut.into()),
+            Some(reason) => Err(reason.into()),
+            None => Ok(()),
         }
-        if self.state.session(self.origin.session_id).is_some_and(|session| session.is_locked_out) {
-            return Err(Reason::LockedOut.into());
-        }
-        let is_open = |raw: u8| raw == 0 || raw == TradingState::Open.raw();
-        if !is_open(self.state.trading_state) || !is_open(account.trading_state) {
-            return Err(Reason::AccountState.into());
-        }
-        Ok(())
     }
 
     fn check_rate(&self, account_id: u32) -> Result<(), Refused> {
