@@ -233,10 +233,10 @@ impl Gateway {
         self.connections.stop_accepting();
     }
 
-    /// True when a draining loop has nothing left that a client waits for.
+    /// True when a draining loop has nothing left that a client or the broker waits for.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining && self.gate.is_empty() && self.outbox.is_empty() && self.connections.is_empty()
+        self.draining && self.gate.is_empty() && self.outbox.is_settled() && self.connections.is_empty()
     }
 
     /// Says goodbye to every connection.
@@ -319,8 +319,7 @@ impl Gateway {
                 self.notices.leave(notice);
             }
             if let Some(instruction) = outbox::instruction_of(event, &self.state) {
-                let valid_until_ns = outbox::valid_until_ns(event);
-                self.outbox.offer(*seq, valid_until_ns, instruction);
+                self.outbox.offer(*seq, instruction);
             }
         }
         self.committed = committed;

@@ -39,6 +39,8 @@ pub struct SubmitOrder {
     pub px: Px,
     /// FIX OrderQty (38).
     pub order_qty: Qty,
+    /// UTC ns after which it must not leave; 0 for never.
+    pub valid_until_ns: u64,
     /// Kill epoch of the core at the decision: the adapter asks `Link::is_killed_since` before the write.
     pub kill_epoch: u64,
 }
@@ -63,6 +65,8 @@ pub enum Instruction {
         px: Px,
         /// New total quantity.
         total_qty: Qty,
+        /// UTC ns after which it must not leave; 0 for never.
+        valid_until_ns: u64,
         /// Kill epoch of the core at the decision.
         kill_epoch: u64,
     },
@@ -77,6 +81,30 @@ pub enum Instruction {
         /// The connection that reported `Syncing`.
         connection_no: u64,
     },
+}
+
+impl Instruction {
+    /// The effect that it has at the broker; `None` for a question.
+    #[must_use]
+    pub const fn effect(&self) -> Option<(OrderId, EffectKind)> {
+        match self {
+            Self::Submit(order) => Some((order.order_id, EffectKind::Submit)),
+            Self::Cancel { order_id } => Some((*order_id, EffectKind::Cancel)),
+            Self::Replace { order_id, .. } => Some((*order_id, EffectKind::Replace)),
+            Self::Query { .. } | Self::EndOfQueries { .. } => None,
+        }
+    }
+
+    /// True for a new order or a replace that is past its valid-until: it must not leave any more.
+    #[must_use]
+    pub const fn is_stale(&self, now_ns: u64) -> bool {
+        match self {
+            Self::Submit(SubmitOrder { valid_until_ns, .. }) | Self::Replace { valid_until_ns, .. } => {
+                *valid_until_ns != 0 && *valid_until_ns < now_ns
+            }
+            Self::Cancel { .. } | Self::Query { .. } | Self::EndOfQueries { .. } => false,
+        }
+    }
 }
 
 /// What an adapter tells the loop.
@@ -125,6 +153,9 @@ pub struct Link {
     pub inbound: ArrayQueue<Inbound>,
     /// Adapter → loop: quotes, conflated by the adapter while it is full.
     pub quotes: ArrayQueue<AgedQuote>,
+    /// Instructions that the adapter has done with, of all that were put into the ring: answered, refused, or lost with
+    /// their connection.
+    pub settled: CachePadded<AtomicU64>,
     /// By account, the core's first: the kill epoch at which its kill switch has last engaged.
     kill_epochs: Box<[CachePadded<AtomicU64>]>,
     /// Wakes the adapter when instructions have come, or when it should end.
@@ -143,6 +174,7 @@ impl Link {
             instructions: ArrayQueue::new(instructions_max.max(1)),
             inbound: ArrayQueue::new(inbound_max.max(1)),
             quotes: ArrayQueue::new(quotes_max.max(1)),
+            settled: CachePadded::new(AtomicU64::new(0)),
             kill_epochs: (0..=accounts_max).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             bell: Bell::new()?,
             stop: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! What comes from the broker, and work that is stepped from state.
 
+use tradecore_domain::PLACES_PER_STEP;
 use tradecore_domain::command::{Command, Origin};
 use tradecore_protocol::fields::{BrokerStatus, UnixNanos};
 use tradecore_protocol::session::Now;
@@ -94,10 +95,11 @@ impl Gateway {
         let mut work: usize = 0;
         while self.outbox.has_room_for_cancels(2) && work < STEPS_PER_TURN {
             work = work.saturating_add(1);
-            match self.state.next_in_doubt(&mut position) {
-                Some(order_id) => self.outbox.offer(0, 0, Instruction::Query { order_id }),
+            match self.state.next_in_doubt(&mut position, PLACES_PER_STEP) {
+                Some(order_id) => self.outbox.offer(0, Instruction::Query { order_id }),
+                None if position < self.state.order_places() => {}
                 None => {
-                    self.outbox.offer(0, 0, Instruction::EndOfQueries { connection_no });
+                    self.outbox.offer(0, Instruction::EndOfQueries { connection_no });
                     self.queries_from = None;
                     return work;
                 }

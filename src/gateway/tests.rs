@@ -18,6 +18,8 @@ use crate::session::lockout::LockoutBounds;
 use crate::session::throttle::Pace;
 use crate::session::{Bounds, LoggedOnAs};
 
+mod broker;
+
 const ONE: i64 = 1_000_000_000;
 const SESSION: SessionId = SessionId(1);
 const TRADER: LoggedOnAs = LoggedOnAs { session_id: SESSION.0, role: Role::Trade, cod_mode: CodMode::None };

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tradecore_domain::command::{Command, EffectFailure, EffectKind};
 use tradecore_domain::event::Event;
@@ -22,7 +23,6 @@ const NUMBERS: u32 = 1 << 31;
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     journal_seq: u64,
-    valid_until_ns: u64,
     instruction: Instruction,
     order_id: OrderId,
     kind: EffectKind,
@@ -46,7 +46,9 @@ pub struct Outbox {
     cancels_max: usize,
     /// Cancels and queries that wait behind their own order.
     followers: usize,
-    /// Instructions have been put into the ring, and the adapter may be asleep.
+    /// Instructions that have been put into the ring.
+    fed: u64,
+    /// Some of them just now, and the adapter may be asleep.
     has_fed: bool,
 }
 
@@ -66,6 +68,7 @@ impl Outbox {
             cancels: VecDeque::with_capacity(cancels_max),
             cancels_max,
             followers: 0,
+            fed: 0,
             has_fed: false,
         }
     }
@@ -101,8 +104,14 @@ impl Outbox {
         self.waiting.is_empty() && self.cancels.is_empty()
     }
 
+    /// True when nothing waits here, in the ring, or for the broker's answer.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_empty() && self.link.settled.load(Ordering::Acquire) == self.fed
+    }
+
     /// Takes the effect of a journaled event. The caller has asked for room before it decided.
-    pub fn offer(&mut self, journal_seq: u64, valid_until_ns: u64, instruction: Instruction) {
+    pub fn offer(&mut self, journal_seq: u64, instruction: Instruction) {
         let (order_id, kind) = match instruction {
             Instruction::Submit(order) => (order.order_id, EffectKind::Submit),
             Instruction::Replace { order_id, .. } => (order_id, EffectKind::Replace),
@@ -120,7 +129,6 @@ impl Outbox {
         self.by_order_id.insert((order_id.0, 0), no);
         self.waiting.push_back(Waiting {
             journal_seq,
-            valid_until_ns,
             instruction,
             order_id,
             kind,
@@ -132,7 +140,7 @@ impl Outbox {
     /// Lets leave what may: everything at or below the durable watermark `released_seq`, and cancels.
     ///
     /// What must not leave any more goes to `failures`, durable or not: what the state stops (`stopped`), and what is
-    /// past valid-until.
+    /// past valid-until. The cancel of a new order that never leaves has nothing to cancel, and ends with it.
     pub fn release(
         &mut self,
         now_ns: u64,
@@ -142,19 +150,25 @@ impl Outbox {
     ) -> usize {
         let mut work: usize = self.release_cancels();
         while let Some(front) = self.waiting.front().copied() {
-            let stale = front.valid_until_ns != 0 && front.valid_until_ns < now_ns;
-            let reason = stopped(front.order_id, front.kind).or(stale.then_some(Reason::StaleRequest));
+            let is_stale = front.instruction.is_stale(now_ns);
+            let reason = stopped(front.order_id, front.kind).or(is_stale.then_some(Reason::StaleRequest));
             match reason {
                 Some(_) if failures.len() == failures.capacity() => break,
-                Some(reason) => failures.push_back(Command::EffectFailed {
-                    order_id: front.order_id,
-                    kind: front.kind,
-                    failure: EffectFailure::NotSent,
-                    reason,
-                }),
+                Some(reason) => {
+                    failures.push_back(Command::EffectFailed {
+                        order_id: front.order_id,
+                        kind: front.kind,
+                        failure: EffectFailure::NotSent,
+                        reason,
+                    });
+                    // Too late is what the broker knows already: there its cancel has something to cancel.
+                    if front.kind == EffectKind::Submit && reason != Reason::TooLate {
+                        self.forget_cancel_of_first();
+                    }
+                }
                 None if front.journal_seq > released_seq || !self.cancels.is_empty() => break,
-                None if self.link.instructions.push(front.instruction).is_err() => break,
-                None => self.has_fed = true,
+                None if !self.feed(front.instruction) => break,
+                None => {}
             }
             self.remove_first();
             work = work.saturating_add(1).saturating_add(self.release_cancels());
@@ -171,15 +185,22 @@ impl Outbox {
 
     fn release_cancels(&mut self) -> usize {
         let mut work: usize = 0;
-        while let Some(instruction) = self.cancels.front() {
-            if self.link.instructions.push(*instruction).is_err() {
+        while let Some(instruction) = self.cancels.front().copied() {
+            if !self.feed(instruction) {
                 break;
             }
-            self.has_fed = true;
             self.cancels.pop_front();
             work = work.saturating_add(1);
         }
         work
+    }
+
+    /// Puts an instruction into the broker's ring; false when that is full.
+    fn feed(&mut self, instruction: Instruction) -> bool {
+        let has_room = self.link.instructions.push(instruction).is_ok();
+        self.fed = self.fed.saturating_add(u64::from(has_room));
+        self.has_fed |= has_room;
+        has_room
     }
 
     /// The first effect waits no more: what waited behind it goes on.
@@ -199,6 +220,14 @@ impl Outbox {
                 self.followers = self.followers.saturating_sub(1);
                 self.cancels.push_back(instruction);
             }
+        }
+    }
+
+    fn forget_cancel_of_first(&mut self) {
+        if let Some(first) = self.waiting.front_mut()
+            && core::mem::take(&mut first.cancel_follows)
+        {
+            self.followers = self.followers.saturating_sub(1);
         }
     }
 
@@ -223,6 +252,7 @@ pub fn instruction_of(event: &Event, state: &State) -> Option<Instruction> {
             post_only: e.order.exec_flags & exec_flags::POST_ONLY != 0,
             px: Px(e.order.px),
             order_qty: Qty(e.order.order_qty),
+            valid_until_ns: e.order.valid_until_ns,
             kill_epoch: state.kill_epoch(),
         })),
         Event::CancelRequested(e) => Some(Instruction::Cancel { order_id: OrderId(e.order.order_id) }),
@@ -231,19 +261,10 @@ pub fn instruction_of(event: &Event, state: &State) -> Option<Instruction> {
             account_id: AccountId(e.order.account_id),
             px: Px(e.new_px),
             total_qty: Qty(e.new_qty),
+            valid_until_ns: e.valid_until_ns,
             kill_epoch: state.kill_epoch(),
         }),
         _ => None,
-    }
-}
-
-/// UTC ns after which the effect of an event must not leave; 0 for never.
-#[must_use]
-pub const fn valid_until_ns(event: &Event) -> u64 {
-    match event {
-        Event::OrderAccepted(e) => e.order.valid_until_ns,
-        Event::ReplaceRequested(e) => e.valid_until_ns,
-        _ => 0,
     }
 }
 
@@ -262,13 +283,19 @@ mod tests {
             post_only: false,
             px: Px(1),
             order_qty: Qty(1),
+            valid_until_ns: 0,
             kill_epoch: 0,
         })
     }
 
+    fn until(ns: u64, instruction: Instruction) -> Instruction {
+        let Instruction::Submit(order) = instruction else { panic!("{instruction:?}") };
+        Instruction::Submit(SubmitOrder { valid_until_ns: ns, ..order })
+    }
+
     fn replace(order: u64) -> Instruction {
         let (order_id, account_id) = (OrderId(order), AccountId(1));
-        Instruction::Replace { order_id, account_id, px: Px(2), total_qty: Qty(2), kill_epoch: 0 }
+        Instruction::Replace { order_id, account_id, px: Px(2), total_qty: Qty(2), valid_until_ns: 0, kill_epoch: 0 }
     }
 
     fn cancel(order: u64) -> Instruction {
@@ -302,7 +329,7 @@ mod tests {
     #[test]
     fn an_order_leaves_when_its_event_is_durable_and_not_before() {
         let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(5, 0, submit(1));
+        outbox.offer(5, submit(1));
         outbox.release(0, 4, |_, _| None, &mut failures);
         assert_eq!(left(&link), []);
         outbox.release(0, 5, |_, _| None, &mut failures);
@@ -313,15 +340,15 @@ mod tests {
     #[test]
     fn a_cancel_waits_for_nothing_but_its_own_order() {
         let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(5, 0, submit(1));
-        outbox.offer(6, 0, cancel(1));
-        outbox.offer(7, 0, cancel(2));
-        outbox.offer(8, 0, submit(3));
+        outbox.offer(5, submit(1));
+        outbox.offer(6, cancel(1));
+        outbox.offer(7, cancel(2));
+        outbox.offer(8, submit(3));
         outbox.release(0, 0, |_, _| None, &mut failures);
         assert_eq!(left(&link), [cancel(2)]);
         outbox.release(0, 5, |_, _| None, &mut failures);
         assert_eq!(left(&link), [submit(1), cancel(1)]);
-        outbox.offer(10, 0, cancel(1));
+        outbox.offer(10, cancel(1));
         outbox.release(0, 5, |_, _| None, &mut failures);
         assert_eq!(left(&link), [cancel(1)]);
     }
@@ -329,9 +356,9 @@ mod tests {
     #[test]
     fn a_query_waits_behind_its_own_order_and_no_other() {
         let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(5, 0, replace(1));
-        outbox.offer(0, 0, query(1));
-        outbox.offer(0, 0, query(2));
+        outbox.offer(5, replace(1));
+        outbox.offer(0, query(1));
+        outbox.offer(0, query(2));
         outbox.release(0, 4, |_, _| None, &mut failures);
         assert_eq!(left(&link), [query(2)]);
         outbox.release(0, 5, |_, _| None, &mut failures);
@@ -347,14 +374,14 @@ mod tests {
         // Numbers and order ids go round: what waited before has left no trace.
         for round in 0..3_u64 {
             let mine = || round * 10_000 + 1..=round * 10_000 + 4_096;
-            mine().for_each(|order| outbox.offer(order, 0, submit(order)));
+            mine().for_each(|order| outbox.offer(order, submit(order)));
             assert!(!outbox.has_room(1) && outbox.has_room_for_cancels(4_096), "{round}");
             let others: Vec<_> = (0..2_048).map(|nth| cancel(1_000_000 + nth)).collect();
-            others.iter().for_each(|cancel| outbox.offer(1, 0, *cancel));
+            others.iter().for_each(|cancel| outbox.offer(1, *cancel));
             outbox.release(0, 0, |_, _| None, &mut failures);
             assert_eq!(left(&link), others, "{round}");
-            mine().for_each(|order| outbox.offer(1, 0, cancel(order)));
-            mine().for_each(|order| outbox.offer(1, 0, cancel(order)));
+            mine().for_each(|order| outbox.offer(1, cancel(order)));
+            mine().for_each(|order| outbox.offer(1, cancel(order)));
             assert!(!outbox.has_room_for_cancels(1), "those that wait behind their orders count, and each once");
             outbox.release(0, u64::MAX, |_, _| None, &mut failures);
             let expected: Vec<_> = mine().flat_map(|order| [submit(order), cancel(order)]).collect();
@@ -364,23 +391,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stopped_or_stale_never_leaves_durable_or_not_and_its_cancel_still_does() {
+    fn what_is_stopped_or_stale_never_leaves_durable_or_not_and_its_cancel_does_where_the_broker_has_the_order() {
         let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(1, 0, submit(1));
-        outbox.offer(2, 100, submit(2));
-        outbox.offer(3, 0, replace(4));
-        outbox.offer(3, 0, cancel(1));
+        outbox.offer(1, submit(1));
+        outbox.offer(2, until(100, submit(2)));
+        outbox.offer(3, submit(3));
+        outbox.offer(3, replace(4));
+        (1..=4).for_each(|order| outbox.offer(4, cancel(order)));
         let stopped = |order: OrderId, kind: EffectKind| match (order.0, kind) {
             (1, EffectKind::Submit) => Some(Reason::Killed),
-            (4, EffectKind::Replace) => Some(Reason::TooLate),
+            (3, EffectKind::Submit) => Some(Reason::TooLate),
+            (4, EffectKind::Replace) => Some(Reason::PendingChange),
             _ => None,
         };
         outbox.release(101, 0, stopped, &mut failures);
-        assert_eq!(left(&link), [cancel(1)]);
+        assert_eq!(left(&link), [cancel(3), cancel(4)]);
+        assert!(outbox.is_empty() && outbox.has_room_for_cancels(16));
         let expected = [
             (1, EffectKind::Submit, Reason::Killed),
             (2, EffectKind::Submit, Reason::StaleRequest),
-            (4, EffectKind::Replace, Reason::TooLate),
+            (3, EffectKind::Submit, Reason::TooLate),
+            (4, EffectKind::Replace, Reason::PendingChange),
         ];
         assert_eq!(failed(&mut failures), expected);
     }
@@ -388,9 +419,9 @@ mod tests {
     #[test]
     fn a_full_ring_keeps_the_rest_in_order() {
         let (mut outbox, link, mut failures) = outbox(1);
-        outbox.offer(1, 0, submit(1));
-        outbox.offer(2, 0, submit(2));
-        outbox.offer(3, 0, cancel(1));
+        outbox.offer(1, submit(1));
+        outbox.offer(2, submit(2));
+        outbox.offer(3, cancel(1));
         outbox.release(0, 9, |_, _| None, &mut failures);
         for expected in [submit(1), cancel(1), submit(2)] {
             assert_eq!(left(&link), [expected]);

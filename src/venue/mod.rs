@@ -23,7 +23,7 @@
 //! {"req":4,"replace":{"client_order_id":"A1","request_id":"R1","px":"61837.64","qty":"0.4"}}
 //! {"req":4,"ok":{}}
 //! {"req":5,"query":{"client_order_id":"A1","fills_after":0}}
-//! {"req":5,"ok":{"order":{"venue_order_id":1,"client_order_id":"A1","symbol":"BTCUSDT","side":"buy","type":"limit","tif":"gtc","post_only":false,"px":"61837.63","qty":"0.5","cum_qty":"0","leaves_qty":"0.5","status":"new"},"more":false}}
+//! {"req":5,"ok":{"last_event_seq":1,"order":{"venue_order_id":1,"client_order_id":"A1","symbol":"BTCUSDT","side":"buy","type":"limit","tif":"gtc","post_only":false,"px":"61837.63","qty":"0.5","cum_qty":"0","leaves_qty":"0.5","status":"new"},"more":false}}
 //! {"req":6,"open_orders":{"after":0}}
 //! {"req":6,"ok":{"orders":[],"more":false}}
 //! {"req":7,"events":{"from":1}}

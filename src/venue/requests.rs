@@ -162,7 +162,8 @@ impl Server {
         order.fills.retain(|fill| fill.exec_id > query.fills_after);
         let more = order.fills.len() > FILLS_PER_REPLY_MAX;
         order.fills.truncate(FILLS_PER_REPLY_MAX);
-        Ok(Reply { order: Some(order), more: Some(more), ..Reply::default() })
+        let last_event_seq = Some(self.exchange.last_event_seq(client));
+        Ok(Reply { order: Some(order), more: Some(more), last_event_seq, ..Reply::default() })
     }
 }
 

@@ -130,7 +130,7 @@ pub struct Reply {
     /// `submit`: the venue's number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub venue_order_id: Option<VenueOrderId>,
-    /// `hello`, `events`: the last event that has happened, 0 before the first.
+    /// `hello`, `events`, `query`: the last event that has happened, 0 before the first; it may not have left yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_event_seq: Option<u64>,
     /// `hello`: how often the venue has started on its log.

@@ -151,6 +151,7 @@ fn a_conversation_has_the_documented_shape() {
     );
     let queried = gw.ask("query", &json!({"client_order_id":"A"}))["ok"].clone();
     assert_eq!(queried["order"]["status"], json!("partially_filled"));
+    assert_eq!(queried["last_event_seq"], event["event_seq"], "what it tells of");
     assert_eq!(queried["order"]["fills"][0]["qty"], json!("0.5"));
     let open = gw.ask("open_orders", &json!({}))["ok"].clone();
     assert_eq!((open["orders"].as_array().unwrap().len(), &open["more"]), (1, &json!(false)));

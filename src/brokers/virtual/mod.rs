@@ -4,11 +4,12 @@
 //! cursor. It turns nothing that is unknown into an outcome: when the connection ends, what was not answered
 //! is in doubt until the venue has been asked.
 
+mod answers;
 mod connection;
 mod translate;
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,8 +20,7 @@ use tradecore_protocol::fields::{BrokerStatus, Environment, InstrumentId, OrderI
 use tradecore_protocol::reason::Reason;
 
 use super::{AgedQuote, Inbound, Instruction, Link};
-use crate::venue::event::RequestError;
-use crate::venue::wire::{ErrorReply, Hello, Message, Query, QuoteMessage, Reply, Request, SubscribeQuotes};
+use crate::venue::wire::{Hello, Message, Query, QuoteMessage, Request, SubscribeQuotes};
 use connection::Connection;
 
 /// A request without an answer for so long means that the connection cannot be trusted any more.
@@ -73,10 +73,17 @@ pub struct VirtualBroker {
     catch_up_to: Option<u64>,
     ends_queries: Option<u64>,
     queries_out: usize,
+    /// Instructions that were taken from the ring, and effects of them that the venue has not answered.
+    taken: u64,
+    effects_out: u64,
+    /// The venue has answered hello: it has read all that an older connection may still say.
+    is_known: bool,
+    /// Answers to queries that tell of more than the stream has told: each with the event that must come first.
+    early: VecDeque<(u64, BrokerFact)>,
     /// Orders in doubt with a request on its way to the venue's book: asked for again once an event has told of them.
     changing: BTreeSet<OrderId>,
     ask_again: Vec<OrderId>,
-    waiting: std::collections::VecDeque<Inbound>,
+    waiting: VecDeque<Inbound>,
     quotes: Vec<(InstrumentId, String, Option<AgedQuote>)>,
 }
 
@@ -95,9 +102,13 @@ impl VirtualBroker {
             catch_up_to: None,
             ends_queries: None,
             queries_out: 0,
+            taken: 0,
+            effects_out: 0,
+            is_known: false,
+            early: VecDeque::new(),
             changing: BTreeSet::new(),
             ask_again: Vec::new(),
-            waiting: std::collections::VecDeque::new(),
+            waiting: VecDeque::new(),
             quotes,
         }
     }
@@ -139,6 +150,7 @@ impl VirtualBroker {
     /// What is to be done while there is no connection; false from the stop on.
     fn goes_on_without(&mut self) -> bool {
         self.refuse_instructions();
+        self.note_settled();
         self.hand_over();
         !self.is_stopped()
     }
@@ -148,12 +160,21 @@ impl VirtualBroker {
     }
 
     /// One connection, from hello to its end; true when it became ready.
-    fn serve(&mut self, mut connection: Connection) -> bool {
+    fn serve(&mut self, connection: Connection) -> bool {
+        let was_ready = self.converse(connection);
+        // What it has not answered is in doubt.
+        self.effects_out = 0;
+        was_ready
+    }
+
+    fn converse(&mut self, mut connection: Connection) -> bool {
         self.connection_no = self.connection_no.saturating_add(1);
         self.unanswered.clear();
         self.catch_up_to = None;
         self.ends_queries = None;
         self.queries_out = 0;
+        self.is_known = false;
+        self.early.clear();
         self.changing.clear();
         self.ask_again.clear();
         let mut was_ready = false;
@@ -185,6 +206,7 @@ impl VirtualBroker {
                     }
                 }
             }
+            self.note_settled();
             was_ready |= self.note_progress();
             let now = Instant::now();
             let is_late = |(_, sent): &(Purpose, Instant)| now.duration_since(*sent) > ANSWER_TIMEOUT;
@@ -205,7 +227,7 @@ impl VirtualBroker {
             return std::thread::sleep(FULL_WAIT);
         }
         self.link.bell.lie_down();
-        if self.link.instructions.is_empty() && !self.is_stopped() {
+        if (self.link.instructions.is_empty() || !self.is_known) && !self.is_stopped() {
             connection.wait(&self.link.bell, IDLE_WAIT);
         }
         self.link.bell.get_up();
@@ -215,6 +237,7 @@ impl VirtualBroker {
         let mut request = Request { req: self.next_req, ..Request::default() };
         fill(&mut request);
         self.unanswered.insert(self.next_req, (purpose, Instant::now()));
+        self.effects_out = self.effects_out.saturating_add(u64::from(matches!(purpose, Purpose::Effect(..))));
         self.next_req = self.next_req.saturating_add(1);
         connection.queue(&request);
     }
@@ -242,16 +265,23 @@ impl VirtualBroker {
         self.waiting.push_back(inbound);
     }
 
+    /// The loop learns which of its instructions are done with.
+    fn note_settled(&self) {
+        self.link.settled.store(self.taken.saturating_sub(self.effects_out), Ordering::Release);
+    }
+
+    /// The next instruction.
+    fn take(&mut self) -> Option<Instruction> {
+        let instruction = self.link.instructions.pop()?;
+        self.taken = self.taken.saturating_add(1);
+        Some(instruction)
+    }
+
     /// Without a connection not a byte leaves: a definite outcome.
     fn refuse_instructions(&mut self) {
-        while let Some(instruction) = self.link.instructions.pop() {
-            let (order_id, kind) = match instruction {
-                Instruction::Submit(order) => (order.order_id, EffectKind::Submit),
-                Instruction::Cancel { order_id } => (order_id, EffectKind::Cancel),
-                Instruction::Replace { order_id, .. } => (order_id, EffectKind::Replace),
-                // The next connection asks anew.
-                Instruction::Query { .. } | Instruction::EndOfQueries { .. } => continue,
-            };
+        while let Some(instruction) = self.take() {
+            // The next connection asks anew.
+            let Some((order_id, kind)) = instruction.effect() else { continue };
             // A wish to reduce risk outlives the outage: in doubt, it is looked up and repeated by the next connection.
             let failure = match kind {
                 EffectKind::Cancel => EffectFailure::Unknown,
@@ -261,22 +291,38 @@ impl VirtualBroker {
         }
     }
 
+    /// Why an instruction must not leave any more, that the loop has let go.
+    fn stops(&self, instruction: &Instruction) -> Option<Reason> {
+        let is_killed = match instruction {
+            Instruction::Submit(order) => self.link.is_killed_since(order.account_id, order.kill_epoch),
+            Instruction::Replace { account_id, kill_epoch, .. } => self.link.is_killed_since(*account_id, *kill_epoch),
+            Instruction::Cancel { .. } | Instruction::Query { .. } | Instruction::EndOfQueries { .. } => false,
+        };
+        if is_killed {
+            Some(Reason::Killed)
+        } else {
+            instruction.is_stale(crate::clock::utc_ns()).then_some(Reason::StaleRequest)
+        }
+    }
+
     fn take_instructions(&mut self, connection: &mut Connection) {
+        // Until then the venue may still take in what an older connection has sent, and a newer one may be told that it
+        // never had what this one brings.
+        if !self.is_known {
+            return;
+        }
         while connection.has_room()
             && let Some(order_id) = self.ask_again.pop()
         {
             self.query(connection, order_id);
         }
         while connection.has_room() {
-            let Some(instruction) = self.link.instructions.pop() else { return };
-            let is_killed = |account_id, decided| self.link.is_killed_since(account_id, decided);
+            let Some(instruction) = self.take() else { return };
+            if let (Some(reason), Some((order_id, kind))) = (self.stops(&instruction), instruction.effect()) {
+                self.tell(failed(order_id, kind, EffectFailure::NotSent, reason));
+                continue;
+            }
             match instruction {
-                Instruction::Submit(order) if is_killed(order.account_id, order.kill_epoch) => {
-                    self.tell(failed(order.order_id, EffectKind::Submit, EffectFailure::NotSent, Reason::Killed));
-                }
-                Instruction::Replace { order_id, account_id, kill_epoch, .. } if is_killed(account_id, kill_epoch) => {
-                    self.tell(failed(order_id, EffectKind::Replace, EffectFailure::NotSent, Reason::Killed));
-                }
                 Instruction::Submit(order) => match self.symbol_of(order.instrument_id) {
                     Some(symbol) => {
                         let name = self.name_of(order.order_id);
@@ -336,12 +382,17 @@ impl VirtualBroker {
                 if self.changing.remove(&order_id) {
                     self.ask_again.push(order_id);
                 }
+                while let Some((_, fact)) = self.early.front().copied().filter(|(seq, _)| *seq <= self.cursor) {
+                    self.early.pop_front();
+                    self.tell(Inbound::Fact(fact));
+                }
             }
         } else if let Some(quote) = message.quote {
             self.note_quote(&quote);
         } else if let Some(req) = message.req
             && let Some((purpose, _)) = self.unanswered.remove(&req)
         {
+            self.effects_out = self.effects_out.saturating_sub(u64::from(matches!(purpose, Purpose::Effect(..))));
             return match (message.ok, message.error) {
                 (Some(reply), _) => self.answered(purpose, &reply),
                 (None, Some(error)) => self.refused(purpose, &error),
@@ -373,74 +424,14 @@ impl VirtualBroker {
         }
     }
 
-    fn answered(&mut self, purpose: Purpose, reply: &Reply) -> bool {
-        match purpose {
-            Purpose::Hello => self.catch_up_to = Some(reply.last_event_seq.unwrap_or(0)),
-            // What became of an effect comes as an event.
-            Purpose::Subscribe | Purpose::Effect(..) => {}
-            Purpose::Query(order_id) => {
-                self.queries_out = self.queries_out.saturating_sub(1);
-                if reply.order.as_ref().is_some_and(|order| order.request_pending) {
-                    // Not the last word: what is under way stays in doubt until the stream has told of it.
-                    self.changing.insert(order_id);
-                } else if let Some(kind) = reply.order.as_ref().and_then(translate::found) {
-                    self.tell(Inbound::Fact(without_place(order_id, kind)));
-                }
-            }
-        }
-        true
-    }
-
-    fn refused(&mut self, purpose: Purpose, error: &ErrorReply) -> bool {
-        match (purpose, error.code) {
-            (Purpose::Query(order_id), RequestError::UnknownOrder) => {
-                self.queries_out = self.queries_out.saturating_sub(1);
-                self.tell(Inbound::Fact(without_place(order_id, FactKind::NotFound)));
-                true
-            }
-            (Purpose::Effect(order_id, EffectKind::Cancel), RequestError::UnknownOrder) => {
-                self.tell(Inbound::Fact(without_place(
-                    order_id,
-                    FactKind::CancelRejected { reason: Reason::NotAtBroker },
-                )));
-                true
-            }
-            (Purpose::Effect(order_id, kind), RequestError::Malformed | RequestError::Full) => {
-                self.tell(failed(order_id, kind, EffectFailure::NotSent, Reason::BrokerReject));
-                true
-            }
-            (Purpose::Hello, RequestError::Fenced) => {
-                tracing::error!(
-                    client = self.config.client,
-                    epoch = self.config.epoch,
-                    "the broker knows a newer start of this gateway: another one runs under broker.client, or the journal \
-                     was lost; bring the journal back, or name a new broker.client once its orders are dealt with"
-                );
-                false
-            }
-            (Purpose::Hello, RequestError::CursorAhead | RequestError::EventsGone) => {
-                tracing::error!(
-                    cursor = self.cursor,
-                    text = error.text,
-                    "the broker does not know the events that this journal goes on from: its log was lost or cut. Bring \
-                     its log back, or begin anew with an empty core.data_dir once its orders are dealt with"
-                );
-                false
-            }
-            (purpose, code) => {
-                tracing::warn!(?purpose, ?code, text = error.text, "the venue refused; reconnecting to compare");
-                false
-            }
-        }
-    }
-
     /// Reports the steps from connected to ready; true once ready.
     fn note_progress(&mut self) -> bool {
         if self.catch_up_to.is_some_and(|last| self.cursor >= last) {
             self.catch_up_to = None;
             self.tell(Inbound::Status { status: BrokerStatus::Syncing, connection_no: self.connection_no });
         }
-        let is_all_told = self.queries_out == 0 && self.changing.is_empty() && self.ask_again.is_empty();
+        let waits_for_stream = !(self.early.is_empty() && self.changing.is_empty());
+        let is_all_told = self.queries_out == 0 && !waits_for_stream && self.ask_again.is_empty();
         if self.ends_queries == Some(self.connection_no) && is_all_told {
             self.ends_queries = None;
             tracing::info!(address = self.config.address, cursor = self.cursor, "the broker is ready");

@@ -392,10 +392,11 @@ impl State {
         self.slots_used as usize
     }
 
-    /// The next order in doubt at or behind `position`; `position` moves behind it.
-    pub fn next_in_doubt(&self, position: &mut usize) -> Option<OrderId> {
-        while *position < self.order_places() {
-            let order = self.next_open_order(position, usize::MAX)?;
+    /// The next order in doubt at or behind `position`, as `next_open_order` finds the next open one.
+    pub fn next_in_doubt(&self, position: &mut usize, visits: usize) -> Option<OrderId> {
+        let end = position.saturating_add(visits);
+        while *position < end {
+            let order = self.next_open_order(position, end.saturating_sub(*position))?;
             if order.flags & order_flags::DOUBT != 0 {
                 return Some(OrderId(order.order_id));
             }
