@@ -130,7 +130,6 @@ impl VirtualBroker {
                     if was_ready {
                         backoff = self.config.backoff_min;
                     }
-                    self.tell(Inbound::Status { status: BrokerStatus::Down, connection_no: self.connection_no });
                 }
                 Err(error) if !is_reported => {
                     is_reported = true;
@@ -164,6 +163,10 @@ impl VirtualBroker {
         let was_ready = self.converse(connection);
         // What it has not answered is in doubt.
         self.effects_out = 0;
+        // Nothing has left by one whose hello was not answered: the loop has not heard of it.
+        if self.is_known {
+            self.tell(Inbound::Status { status: BrokerStatus::Down, connection_no: self.connection_no });
+        }
         was_ready
     }
 

@@ -1,5 +1,7 @@
 //! What the adapter makes of the venue's answers and of a lost connection.
 
+use std::io::Write;
+
 use serde_json::json;
 use tradecore_protocol::fields::{AccountId, OrdType, Px, Qty, Side, Tif};
 
@@ -243,4 +245,18 @@ fn the_loop_learns_which_instructions_are_answered_refused_or_lost_with_their_co
     assert!(!broker.serve(connection));
     assert!(!broker.goes_on_without());
     assert_eq!(link.settled.load(Ordering::Acquire), 4, "one was lost, one refused");
+}
+
+#[test]
+fn the_end_of_a_connection_is_told_only_when_something_can_have_left_by_it() {
+    let down = Inbound::Status { status: BrokerStatus::Down, connection_no: 1 };
+    for (greeting, told) in [("{}", None), (r#"{"req":1,"ok":{"last_event_seq":5}}"#, Some(down))] {
+        let (mut broker, link) = broker();
+        let (connection, mut venue, _dir) = connected();
+        writeln!(venue, "{greeting}").unwrap();
+        venue.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!broker.serve(connection));
+        broker.hand_over();
+        assert_eq!(link.inbound.pop(), told);
+    }
 }
