@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 #[path = "cli/desk.rs"]
@@ -333,8 +334,7 @@ fn a_watch_keeps_its_session_until_it_is_taken_and_replays_what_it_missed() {
     assert_eq!(second(&["--take-over"]).text("cl_ord_id"), placed["cl_ord_id"]);
     assert_eq!(watch.read_to("Disconnected")["reason"], "TakenOver");
     watch.read_to("Connected");
-    let pid = watch.child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("sent").success());
+    kill_process(Pid::from_child(&watch.child), Signal::INT).expect("sent");
     assert!(watch.child.wait().expect("ended").success(), "Ctrl-C is a clean end");
 
     let id = placed["cl_ord_id"].as_str().expect("ids are text");
@@ -529,8 +529,9 @@ fn a_demo_that_is_killed_takes_venue_and_gateway_with_it() {
     let killed = Instant::now();
     while children.iter().any(runs) {
         if killed.elapsed() > DEADLINE {
-            for pid in &children {
-                drop(Command::new("kill").args(["-KILL", &pid.to_string()]).status());
+            for pid in children {
+                // It may have ended meanwhile.
+                let _ended = kill_process(Pid::from_raw(pid.cast_signed()).expect("not 0"), Signal::KILL);
             }
             panic!("a child outlives the demo");
         }
@@ -579,7 +580,7 @@ fn interrupted(file: &str) -> (Option<i32>, String) {
         assert!(started.elapsed() < DEADLINE, "{file} did not come");
         std::thread::yield_now();
     }
-    assert!(Command::new("kill").args(["-INT", &demo.id().to_string()]).status().expect("sent").success());
+    kill_process(Pid::from_child(&demo), Signal::INT).expect("sent");
     let output = demo.wait_with_output().expect("ended");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(running_in(dir.path()), [""; 0], "{file}: {text}");

@@ -134,7 +134,7 @@ fn a_watch_says_in_words_what_its_session_is_told() {
             text.push_str(&watch.lines.next().expect("it goes on").expect("readable"));
             text.push('\n');
         }
-        assert!(Command::new("kill").args(["-INT", &watch.child.id().to_string()]).status().expect("sent").success());
+        kill_process(Pid::from_child(&watch.child), Signal::INT).expect("sent");
         assert!(watch.child.wait().expect("ended").success(), "Ctrl-C is a clean end");
         text
     };
@@ -154,7 +154,7 @@ fn an_interrupted_order_says_that_it_may_be_live_and_how_to_ask_for_it() {
     let mut child = gateway.hand("1", &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     while !lines.next().expect("it waits").expect("readable").contains(" New ") {}
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("sent").success());
+    kill_process(Pid::from_child(&child), Signal::INT).expect("sent");
     let mut text = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut text).expect("read");
     assert_eq!(child.wait().expect("ended").code(), Some(90), "{text}");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tradecore_client::protocol::fields::{Px, Qty, Side};
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Client, Event, NewOrder};
@@ -14,9 +15,8 @@ use super::{BINARY, Gateway, SECRET, address, config, options, spawn, start, wri
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("ran");
-    assert!(sent.success(), "{name}");
+fn terminate(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::TERM).expect("sent");
 }
 
 fn ended(child: &mut Child) -> ExitStatus {
@@ -75,7 +75,7 @@ fn sigterm_sends_reports_and_goodbye_then_seals_the_journal() {
     }
     assert!(!is_sealed(gateway.dir.path()), "it is at work");
     (0..50).for_each(|_| send(&mut client));
-    signal(&gateway.child, "-TERM");
+    terminate(&gateway.child);
     let mut reports = 1;
     while let Some(reason) = next_reason(&mut client) {
         assert_eq!(reason, Reason::QtyNotPositive);
@@ -108,7 +108,7 @@ fn a_gateway_whose_log_nobody_reads_goes_on() {
     let mut client = Client::connect(options(&gateway, SECRET)).expect("logs on");
     send(&mut client);
     assert!(next_reason(&mut client).is_some());
-    signal(&gateway.child, "-TERM");
+    terminate(&gateway.child);
     let status = ended(&mut gateway.child);
     assert!(status.success(), "{status}");
     assert!(is_sealed(gateway.dir.path()));
@@ -139,7 +139,7 @@ fn a_gateway_whose_log_is_held_by_a_reader_that_does_not_read_goes_on() {
         send(&mut client);
         assert!(next_reason(&mut client).is_some());
     }
-    signal(&gateway.child, "-TERM");
+    terminate(&gateway.child);
     let status = ended(&mut gateway.child);
     assert!(status.success(), "{status}");
     assert!(is_sealed(gateway.dir.path()));
@@ -169,7 +169,7 @@ fn a_stop_does_not_wait_for_a_broker_that_is_silent() {
     write_config(dir.path(), &config("").replace("kind = \"paper\"", &broker));
     let mut gateway = Gateway { child: spawn(dir.path()), dir };
     address(&gateway);
-    signal(&gateway.child, "-TERM");
+    terminate(&gateway.child);
     let status = ended(&mut gateway.child);
     assert!(status.success(), "{status}");
     assert!(is_sealed(gateway.dir.path()));
@@ -223,7 +223,7 @@ fn the_second_signal_ends_a_stop_that_hangs() {
     while flood.send_to(b"full", gateway.dir.path().join("notify")).is_ok() {}
     let since = Instant::now();
     let status = loop {
-        signal(&gateway.child, "-TERM");
+        terminate(&gateway.child);
         if let Some(status) = gateway.child.try_wait().expect("asked") {
             break status;
         }
@@ -261,7 +261,7 @@ fn a_signal_during_a_start_ends_it_at_once() {
                 Err(_) => assert!(since.elapsed() < DEADLINE, "{command} does not come so far"),
             }
         };
-        signal(&child, "-TERM");
+        terminate(&child);
         let status = ended(&mut child);
         let mut said = String::new();
         child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
@@ -280,7 +280,7 @@ fn the_service_manager_is_told_of_start_progress_and_stop() {
     let ready = told(&socket, "READY=1").pop().expect("told");
     assert!(ready.contains(&format!("STATUS=listening on {}\n", address(&gateway))), "{ready}");
     told(&socket, "WATCHDOG=1");
-    signal(&gateway.child, "-TERM");
+    terminate(&gateway.child);
     told(&socket, "STOPPING=1");
     let status = ended(&mut gateway.child);
     assert!(status.success(), "{status}");
