@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
 use tradecore_journal::record::{self, RecordHeader};
 use tradecore_journal::segment::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
-use tradecore_journal::{Flaw, Reader, Until, verify};
+use tradecore_journal::{Config, Flaw, Reader, Until, open, verify};
 
 fn crate_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -154,6 +155,75 @@ fn every_flipped_bit_of_a_sealed_segment_is_found() {
         let finding = finding.unwrap_or_else(|| panic!("byte {at}, mask {mask:#04x}: not found"));
         assert_eq!(finding.flaw == Flaw::Header, at < SEGMENT_HEADER_BYTES, "byte {at}: {finding:?}");
         file.write_all_at(&[whole[at]], at as u64).expect("written");
+    }
+}
+
+/// The records that a reader finds from the first on, up to what it refuses.
+fn records(dir: &Path) -> Vec<(u64, u16, Vec<u8>)> {
+    let mut seen = Vec::new();
+    if let Ok(mut reader) = Reader::open(dir, 1, Until::Journaled) {
+        // What is damaged ends it: what was read before counts.
+        drop(reader.for_each(|record| seen.push((record.seq, record.kind, record.payload.to_vec()))));
+    }
+    seen
+}
+
+/// Where bytes are put, and which: also a row of the segment itself, which is right but for its place.
+fn strokes() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
+    let at = prop_oneof![1 => 0_usize..4096, 4 => 4096_usize..4320, 1 => 4320_usize..8192];
+    let bytes = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 1..300),
+        (128_usize..136, 1_usize..5).prop_map(|(row, rows)| golden()[32 * row..][..32 * rows].to_vec()),
+    ];
+    proptest::collection::vec((at, any::<bool>(), bytes), 1..4).prop_map(|strokes| {
+        strokes.into_iter().map(|(at, is_row, bytes)| (if is_row { at / 32 * 32 } else { at }, bytes)).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn of_a_segment_with_arbitrary_bytes_no_more_is_read_than_a_whole_prefix_of_what_was_written(
+        strokes in strokes(), durable in 0_u64..4, len in prop_oneof![3 => Just(8192_usize), 1 => 0_usize..8192],
+    ) {
+        let root = golden_journal();
+        let written = records(root.path());
+        let mut bytes = golden();
+        for (at, stroke) in &strokes {
+            let end = bytes.len().min(at + stroke.len());
+            bytes[*at..end].copy_from_slice(&stroke[..end - at]);
+        }
+        bytes.truncate(len);
+        let is_changed = bytes != golden();
+        let path = root.path().join("0000000001.jnl");
+        fs::write(&path, &bytes).expect("written");
+        fs::write(root.path().join("durable"), slots(durable)).expect("written");
+
+        let read = records(root.path());
+        prop_assert!(written.starts_with(&read) && read.len() != 1, "{:?}", read);
+        let report = verify(root.path()).expect("readable");
+        prop_assert!(report.finding.is_some() || report.last_seq == read.len() as u64, "{:?}", report);
+        prop_assert!(report.finding.is_some() || report.last_seq >= durable, "{:?}", report);
+        let config = Config {
+            core: 3,
+            environment: 3,
+            first_segment_bytes: 64 << 10,
+            max_segment_bytes: 64 << 10,
+            reserve_bytes: 4 << 10,
+            ..Config::new(root.path())
+        };
+        match open(&config) {
+            Ok(opened) => {
+                let kept = opened.report.last_seq;
+                prop_assert!(kept >= durable && kept != 1, "{:?}", opened.report);
+                prop_assert_eq!(records(root.path()), &written[..kept as usize]);
+            }
+            Err(_) => {
+                prop_assert!(is_changed);
+                prop_assert_eq!(fs::read(&path).expect("there"), bytes, "what is refused is left as it is");
+            }
+        }
     }
 }
 

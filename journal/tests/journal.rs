@@ -267,13 +267,14 @@ fn damage_below_the_durable_watermark_refuses_the_start_and_touches_nothing() {
     let place = place();
     let (path, end) = small(&place);
     let before = std::fs::read(&path).expect("readable");
-    // One bit of every 61st byte of the records: each must be found.
-    for at in (4096..end).step_by(61) {
+    // One bit of every byte that the header uses, and of every 61st behind: each must be found.
+    for at in (0..64).chain((64..end).step_by(61)) {
         let mut bytes = before.clone();
         bytes[at as usize] ^= 1 << (at % 8);
         std::fs::write(&path, &bytes).expect("written");
         match open(&config(&place, false)) {
-            Err(OpenError::Damaged(Damage::Events { first_lost_seq, durable_seq, .. })) => {
+            Err(OpenError::Damaged(Damage::Segment { segment })) if at < 4096 => assert_eq!(segment, path),
+            Err(OpenError::Damaged(Damage::Events { first_lost_seq, durable_seq, .. })) if at >= 4096 => {
                 assert!(first_lost_seq <= 40 && durable_seq == 40, "byte {at}: {first_lost_seq} to {durable_seq}");
             }
             other => panic!("byte {at}: {other:?}"),
