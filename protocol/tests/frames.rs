@@ -13,7 +13,7 @@
 mod support;
 
 use proptest::prelude::*;
-use tradecore_protocol::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
+use tradecore_protocol::frame::{FRAME_BYTES_MAX, Frame, HEADER_BYTES, Header};
 use tradecore_protocol::layout::wire::U64;
 use tradecore_protocol::messages::*;
 use tradecore_protocol::{CATALOGUE, Envelope, Message, Reason, Text, encode, lookup, next_frame};
@@ -25,8 +25,7 @@ macro_rules! for_each_message {
         for_each_message!(@ $check, count, ($($arg),*),
             ClientHello, ServerChallenge, Logon, LogonAck, LogonReject, Heartbeat, TestRequest,
             ResendRequest, ResendBegin, ResendReject, GapFill, NotApplied, ReplayComplete, Terminate,
-            SessionReject, TradingDayRoll, ThrottleUpdate, NewOrder, CancelOrder, ReplaceOrder,
-            MassCancel, ExecReport, RequestReject, MassCancelReport, KillSwitch, KillSwitchReport,
+            SessionReject, NewOrder, CancelOrder, ReplaceOrder, MassCancel, ExecReport, RequestReject, MassCancelReport, KillSwitch, KillSwitchReport,
             OrderStatusRequest, OpenOrdersRequest, QueryEnd, PositionRequest, Position, AccountRequest,
             Account, FillsRequest, InstrumentsRequest, InstrumentDef, MarketDataSubscribe,
             SubscribeReport, Quote);
@@ -55,6 +54,12 @@ fn check_round_trip<T: Message + PartialEq + std::fmt::Debug>(random: &[u8], env
     }
 }
 
+/// A block is read as what it is, if it is whole, and as nothing else.
+fn check_reading<T: Message>(frame: &Frame<'_>) {
+    let is_readable = frame.header.template_id == T::INFO.template_id && frame.block.len() >= size_of::<T>();
+    assert_eq!(frame.read::<T>().is_ok(), is_readable, "{}", T::INFO.name);
+}
+
 proptest! {
     #[test]
     fn every_codec_round_trips(
@@ -70,8 +75,42 @@ proptest! {
         if let Ok(Some(frame)) = next_frame(&bytes) {
             prop_assert!(frame.bytes.len() <= bytes.len());
             let _ = frame.check();
-            prop_assert!(frame.groups().count() < 300);
         }
+    }
+
+    #[test]
+    fn arbitrary_bytes_behind_a_good_header_are_checked_and_only_then_read(
+        bytes in proptest::collection::vec(any::<u8>(), 512),
+        template in prop_oneof![0_u16..=u16::MAX, proptest::sample::select(CATALOGUE).prop_map(|info| info.template_id)],
+        rest_words in 0_u16..64, block_words in 0_u16..64, zeroed in any::<bool>(),
+    ) {
+        let block_len = 8 * block_words.min(rest_words);
+        let header = Header {
+            frame_len: 32 + 8 * rest_words, template_id: template, block_len, version: 1,
+            flags: 0, seq: 1, ack_seq: 0, send_ts_ns: 0,
+        };
+        let mut frame = support::header_bytes(&header);
+        frame.extend(&bytes[..8 * usize::from(rest_words)]);
+        if zeroed {
+            // What is reserved and what is text is then right.
+            frame[HEADER_BYTES..][..usize::from(block_len)].fill(0);
+        }
+        let frame = next_frame(&frame).expect("well framed").expect("whole");
+        prop_assert_eq!(frame.block.len(), usize::from(block_len));
+        prop_assert_eq!(frame.block.len() + frame.groups.len(), frame.bytes.len() - HEADER_BYTES);
+        prop_assert!(frame.groups().all(|group| group.entries.len().is_multiple_of(usize::from(group.entry_len))));
+        match (lookup(template), frame.check()) {
+            (Some(info), Ok(checked)) => {
+                prop_assert_eq!(info, checked);
+                prop_assert!(block_len >= info.block_len);
+            }
+            (None, checked) => prop_assert_eq!(checked.map_err(|fault| fault.reason), Err(Reason::UnknownTemplate)),
+            (Some(info), Err(fault)) => {
+                let is_short = fault.reason == Reason::BlockTooShort;
+                prop_assert_eq!(is_short, block_len < info.block_len);
+            }
+        }
+        for_each_message!(check_reading, &frame);
     }
 
     #[test]

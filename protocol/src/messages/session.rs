@@ -188,17 +188,4 @@ layouts! {
         14 reserved0: U16, "", "Must be 0.";
         16 text: Text<48>, "text", "What was wrong, for people.";
     }
-
-    /// A trading day ended and the next began. Sequence numbers go on.
-    TradingDayRoll = 17, ToClient, Sequenced, roles::REPORTS, block 16 {
-        0 trade_date: U32, "YYYYMMDD", "The new trading day.";
-        4 prev_trade_date: U32, "YYYYMMDD", "The day that ended.";
-        8 transact_time_ns: U64, "ns UTC", "When.";
-    }
-
-    /// The session's throttle changed.
-    ThrottleUpdate = 18, ToClient, Unsequenced, roles::ALL, block 8 {
-        0 throttle_rate: U32, "frames/s", "Sustained rate of client frames.";
-        4 throttle_burst: U32, "frames", "Size of a burst above the rate.";
-    }
 }

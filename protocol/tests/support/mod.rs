@@ -39,7 +39,6 @@ pub fn sample_value(info: &MessageInfo, field: &FieldInfo) -> Value {
         (_, "10⁻⁹") => 101_250_000_000 + offset * 10_000_000,
         (_, "ns UTC") => 1_767_225_600_000_000_000 + offset,
         (_, "Reason") => 120,
-        (_, "YYYYMMDD") => 20_260_102 - offset,
         (_, "FNV-1a") => -1 + (1 << 64),
         (FieldType::U16, "template") => 100,
         (FieldType::U64, "id") => (1 << 48) + 1_000 + offset,
