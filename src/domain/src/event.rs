@@ -274,7 +274,8 @@ macro_rules! events {
             /// Reads an archive back.
             ///
             /// # Errors
-            /// `Unknown` for a type or version of a newer release, `Malformed` for bytes that are no archive.
+            /// `Unknown` for a type or version of a newer release, `Malformed` for bytes that are no archive, or not its
+            /// length.
             pub fn from_archive(kind: u16, version: u8, bytes: &[u8]) -> Result<Self, DecodeError> {
                 match (kind, version) {
                     $(($code, $version) => unarchive::<$name>(bytes).map(Self::$name)
@@ -305,6 +306,10 @@ where
     T::Archived: for<'a> rkyv::bytecheck::CheckBytes<rkyv::api::low::LowValidator<'a, Failure>>
         + Deserialize<T, LowDeserializer<Failure>>,
 {
+    // Longer bytes hold an archive as well, at their end.
+    if bytes.len() != size_of::<T::Archived>() {
+        return None;
+    }
     let archived = rkyv::api::low::access::<T::Archived, Failure>(bytes).ok()?;
     rkyv::api::low::deserialize::<T, Failure>(archived).ok()
 }

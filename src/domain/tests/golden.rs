@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use proptest::prelude::*;
 use tradecore_domain::event::*;
 
 /// Bytes that count on, so that every field of an event has another value and none is zero.
@@ -115,19 +116,19 @@ samples! {
 
 /// 16-aligned room, as the journal gives.
 #[repr(C, align(16))]
-struct Payload([u8; EVENT_BYTES_MAX]);
+struct Payload([u8; 2 * EVENT_BYTES_MAX]);
 
 fn archived(event: &Event) -> Vec<u8> {
-    let mut payload = Payload([0; EVENT_BYTES_MAX]);
+    let mut payload = Payload([0; 2 * EVENT_BYTES_MAX]);
     let bytes = &mut payload.0[..event.payload_len()];
     assert!(event.archive_into(bytes), "{} fits", event.name());
     bytes.to_vec()
 }
 
-fn read_back(kind: u16, version: u8, bytes: &[u8]) -> Event {
-    let mut payload = Payload([0; EVENT_BYTES_MAX]);
+fn read(kind: u16, version: u8, bytes: &[u8]) -> Result<Event, DecodeError> {
+    let mut payload = Payload([0; 2 * EVENT_BYTES_MAX]);
     payload.0[..bytes.len()].copy_from_slice(bytes);
-    Event::from_archive(kind, version, &payload.0[..bytes.len()]).expect("a released event is read for ever")
+    Event::from_archive(kind, version, &payload.0[..bytes.len()])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -173,7 +174,7 @@ fn every_event_is_written_and_read_as_it_was_released() {
         });
         assert_eq!(name, event.name(), "type {kind} keeps its name");
         assert_eq!(&now, released, "{name} v{version} is released: a changed event is a new version");
-        assert_eq!(&read_back(kind, version, &unhex(released)), event, "{name} v{version} reads back");
+        assert_eq!(read(kind, version, &unhex(released)).as_ref(), Ok(event), "{name} v{version} reads back");
     }
 
     let declared: Vec<(u16, u8)> = EVENTS.iter().map(|(kind, version, ..)| (*kind, *version)).collect();
@@ -181,6 +182,30 @@ fn every_event_is_written_and_read_as_it_was_released() {
     assert_eq!(sampled, declared, "every event of EVENTS has one sample, in the order of EVENTS");
     for (key, (name, _)) in &lines {
         assert!(declared.contains(key), "{name} {key:?} has been released, and no event of that type is declared");
+    }
+}
+
+proptest! {
+    /// Fields are integers, and there is nothing between them: any bytes of the right length are an event.
+    #[test]
+    fn bytes_are_read_as_an_event_exactly_if_they_have_its_length(
+        bytes in proptest::collection::vec(any::<u8>(), 2 * EVENT_BYTES_MAX),
+        len in 0..2 * EVENT_BYTES_MAX,
+        unknown: (u16, u8),
+    ) {
+        for (kind, version, name, own_len, _) in EVENTS {
+            for len in [len, 0, own_len - 1, own_len + 1, own_len + 16, own_len + 64, 2 * own_len] {
+                let read = read(*kind, *version, &bytes[..len]);
+                let is_own = len == *own_len;
+                prop_assert_eq!(read.err(), (!is_own).then_some(DecodeError::Malformed { kind: *kind }), "{} {}", name, len);
+            }
+            let event = read(*kind, *version, &bytes[..*own_len]).expect("of its length");
+            prop_assert_eq!(&archived(&event)[..], &bytes[..*own_len], "{}", name);
+        }
+        let (kind, version) = unknown;
+        if !EVENTS.iter().any(|(known, its, ..)| (*known, *its) == unknown) {
+            prop_assert_eq!(read(kind, version, &bytes[..len]), Err(DecodeError::Unknown { kind, version }));
+        }
     }
 }
 
