@@ -11,13 +11,13 @@ use tradecore::venue::order::OrderStatus;
 use tradecore::venue::record::{Group, Record};
 use tradecore::venue::text::Name;
 
-fn bytes_of(groups: &[Group]) -> Vec<u8> {
+pub(crate) fn bytes_of(groups: &[Group]) -> Vec<u8> {
     let mut bytes = Vec::new();
     groups.iter().for_each(|group| write_line(&mut bytes, group).unwrap());
     bytes
 }
 
-fn reopen(dir: &Path, seed: u64) -> Result<(Stage, LogReport), LogError> {
+pub(crate) fn reopen(dir: &Path, seed: u64) -> Result<(Stage, LogReport), LogError> {
     let mut config = config();
     (config.seed, config.request_latency_ns, config.latency_jitter_ns) = (seed, 20, 30);
     let mut exchange = Exchange::new(config);

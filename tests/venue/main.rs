@@ -7,6 +7,7 @@
     clippy::expect_used
 )]
 
+mod arbitrary;
 mod capture;
 mod log;
 mod matching;

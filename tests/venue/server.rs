@@ -1,7 +1,9 @@
 //! The served venue: requests over sockets, fencing, cursors, faults, market data, restart.
 
+use crate::arbitrary::{spoiled, strokes};
 use crate::capture::capture_path;
 use crate::script::instruments;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -35,6 +37,7 @@ impl Venue {
 
     fn connect(&self) -> Client<TcpStream> {
         let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
         // Only a broken venue makes a test wait this long.
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Client { writer: stream.try_clone().unwrap(), reader: BufReader::new(stream), req: 0 }
@@ -186,6 +189,40 @@ fn malformed_and_unidentified_requests_get_their_codes_and_the_connection_lives(
     gw.writer.write_all(&vec![b'x'; 40_000]).unwrap();
     assert_eq!(gw.next().unwrap()["error"]["code"], json!("malformed"));
     assert_eq!(gw.next(), None, "a line without end ends the connection");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn arbitrary_bytes_on_a_connection_are_answered_and_leave_the_venue_as_it_was(
+        spoilt in proptest::collection::vec((strokes(), 0_usize..9, any::<bool>()), 1..20),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let venue = Venue::start(&config(dir.path()));
+        let requests = [
+            ("hello", json!({"client":"gw","epoch":1,"resume_from":1})),
+            ("submit", order("A", "buy", "100", "2")),
+            ("cancel", json!({"client_order_id":"A","request_id":"C1"})),
+            ("replace", json!({"client_order_id":"A","request_id":"R1","px":"100.5","qty":"1.5"})),
+            ("query", json!({"client_order_id":"A","fills_after":0})),
+            ("open_orders", json!({"after":0})),
+            ("events", json!({"from":1})),
+            ("subscribe_quotes", json!({})),
+            ("ping", json!({})),
+        ];
+        for (strokes, nth, is_inserted) in &spoilt {
+            let mut gw = venue.hello(1, 1);
+            gw.ask("submit", &order("A", "buy", "100", "2"));
+            let (operation, content) = &requests[*nth];
+            let line = json!({"req": 77, *operation: content}).to_string();
+            gw.writer.write_all(&spoiled(line.as_bytes(), strokes, *is_inserted)).unwrap();
+            gw.writer.write_all(b"\n").unwrap();
+            gw.req = 1_000;
+            let answer = gw.ask("ping", &json!({}));
+            prop_assert!(answer["ok"]["venue_time_ns"].is_u64(), "{}", answer);
+        }
+    }
 }
 
 #[test]
