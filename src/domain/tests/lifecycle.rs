@@ -1,22 +1,24 @@
-//! The life of an order as tables: every standing against every fact, failed effect and request.
+//! The life of an order as tables: every standing against every fact, failed effect and command.
 //!
 //! `lifecycle/*.txt` hold one row for every pair, `standing | standing after | what is decided`, in sections by
 //! what happens. A standing is the order's own progress, then what is under way: `C` a cancel, `R` a replace,
-//! `D` a doubt. Every standing is built by real decisions, on both sides, and after each event the account, the
-//! position and the session must agree with the orders and the fills.
+//! `D` a doubt. Every standing is built by real decisions, on both sides and for orders of every kind of limit order,
+//! and after each event the account, the position and the session must agree with the orders and the fills.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "lifecycle/bench.rs"]
 mod bench;
+#[path = "lifecycle/system.rs"]
+mod system;
 
 use std::collections::BTreeMap;
 
-use bench::{Bench, NEW_PX, NEW_QTY, ONE, PART, QTY};
+use bench::{Bench, NEW_PX, NEW_QTY, ONE, PART, PX, QTY};
 use tradecore_domain::command::{
     CancelOrder, Command, EffectFailure, EffectKind, FactKind, MassCancel, PlaceOrder, ReplaceOrder,
 };
 use tradecore_domain::event::OrderImage;
-use tradecore_protocol::fields::{AccountId, ClOrdId, OrderId, Px, Qty, Side, TradingState};
+use tradecore_protocol::fields::{AccountId, ClOrdId, OrderId, Px, Qty, Side, Tif, TradingState, exec_flags};
 use tradecore_protocol::reason::Reason;
 
 /// Every standing that there is. A replace needs an acknowledged order: `PendingNew` never has one under way.
@@ -82,11 +84,33 @@ fn fill(broker_exec_id: u64, last_qty: i64) -> FactKind {
     }
 }
 
+/// Limit orders of every kind: how long they live and what they may do makes no difference to what is decided.
+fn limit_orders() -> Vec<PlaceOrder> {
+    let [buy, sell] = [Side::Buy, Side::Sell].map(Bench::order);
+    let kinds = |order: PlaceOrder| {
+        let lives = [Tif::Day, Tif::Ioc, Tif::Fok].map(|tif| PlaceOrder { tif: tif.raw(), ..order });
+        let px = Px(if order.side == buy.side { PX.0 - ONE } else { PX.0 + ONE });
+        let passive = PlaceOrder { px, exec_flags: exec_flags::POST_ONLY, ..order };
+        lives.into_iter().chain([order, passive, PlaceOrder { valid_until_ns: bench::NOW, ..order }, flagged(order)])
+    };
+    kinds(buy).chain(kinds(sell)).collect()
+}
+
+/// The order, to be canceled when its session's connection is lost.
+fn flagged(order: PlaceOrder) -> PlaceOrder {
+    PlaceOrder { exec_flags: exec_flags::CANCEL_ON_DISCONNECT, ..order }
+}
+
 /// A bench with one order of that standing.
 fn stand(standing: &str, side: Side) -> Bench {
+    stand_of(standing, Bench::order(side))
+}
+
+/// A bench with this order, of that standing.
+fn stand_of(standing: &str, order: PlaceOrder) -> Bench {
     let (progress, under_way) = standing.split_once(' ').unwrap_or((standing, ""));
     let mut bench = Bench::new();
-    bench.session(&Command::PlaceOrder(Bench::order(side)));
+    bench.session(&Command::PlaceOrder(order));
     let part = fill(1, PART.0);
     let facts: &[FactKind] = match progress {
         "PendingNew" => &[],
@@ -133,20 +157,24 @@ type Happening = (&'static str, Box<dyn Fn(&mut Bench)>);
 /// Section of the table, and what the broker says of the order as it stands.
 type Fact = (&'static str, Box<dyn Fn(&Bench) -> FactKind>);
 
-/// Every standing against everything that may happen, on both sides, as the table says.
+/// Every standing of every limit order against everything that may happen, as the table says.
 fn check(table: &str, happenings: &[Happening]) {
+    check_of(&limit_orders(), table, happenings);
+}
+
+fn check_of(orders: &[PlaceOrder], table: &str, happenings: &[Happening]) {
     let mut rows = rows(table);
     let mut wrong = Vec::new();
     for (section, happen) in happenings {
         for standing in STANDINGS {
             let expected = rows.remove(&(*section, standing));
-            for side in [Side::Buy, Side::Sell] {
-                let mut bench = stand(standing, side);
+            for order in orders {
+                let mut bench = stand_of(standing, *order);
                 bench.listen();
                 happen(&mut bench);
                 let (after, decided) = (bench.standing(), bench.heard());
                 if expected != Some((after.as_str(), decided.as_str())) {
-                    wrong.push(format!("[{section}] {side:?}\n{standing:19} | {after:19} | {decided}"));
+                    wrong.push(format!("[{section}] {order:?}\n{standing:19} | {after:19} | {decided}"));
                 }
             }
         }

@@ -319,6 +319,16 @@ fn instrument() -> InstrumentDefined {
     }
 }
 
+/// The instrument with limits that the order of the bench is beyond.
+pub(crate) fn narrower_instrument() -> InstrumentDefined {
+    InstrumentDefined { order_qty_max: ONE, order_notional_max: 1, tick_size: ONE * 7, ..instrument() }
+}
+
+/// The account with limits that the order of the bench is beyond.
+pub(crate) fn narrower_account() -> AccountDefined {
+    AccountDefined { position_max: 1, open_orders_max: 1, ..account() }
+}
+
 fn account() -> AccountDefined {
     AccountDefined {
         meta: Meta { account_id: ACCOUNT.0, ..Meta::default() },
