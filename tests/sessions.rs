@@ -17,6 +17,8 @@ mod peer;
 
 #[path = "sessions/control.rs"]
 mod control;
+#[path = "sessions/cuts.rs"]
+mod cuts;
 #[path = "sessions/durable.rs"]
 mod durable;
 #[path = "sessions/frames.rs"]
