@@ -1,5 +1,23 @@
-//! The loop allocates nothing after start: a counting allocator watches its thread over 100,000 orders.
-#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic)]
+//! The loop allocates nothing after start: a counting allocator watches its thread over 100,000 orders, and over what
+//! happens once in a while.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[allow(dead_code)]
+#[path = "sessions/host.rs"]
+mod host;
+#[allow(dead_code)]
+#[path = "sessions/peer.rs"]
+mod peer;
+#[path = "allocation/rare.rs"]
+mod rare;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,13 +25,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use host::SECRET;
+use rare::{ADMIN, TRADER, Venue, do_what_is_rare};
 use tradecore::config::Config;
 use tradecore::daemon::{self, Stop};
 use tradecore_client::protocol::fields::{ExecType, Role, Side, Tif};
 use tradecore_client::protocol::{Reason, messages};
 use tradecore_client::{Address, Client, Event, NewOrder, Options, px, qty};
 
-const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const ORDERS: u64 = 100_000;
 /// Orders on their way at once.
 const WINDOW: u64 = 200;
@@ -75,7 +94,7 @@ idle = "yield"
 
 [listen]
 unix = "gateway.sock"
-tcp = ""
+tcp = "127.0.0.1:0"
 
 [session]
 throttle_rate = 0
@@ -85,10 +104,11 @@ outbound_bytes_max = 131072
 first_segment_mib = 64
 
 [broker]
-kind = "paper"
+kind = "venue"
+address = "unix:venue.sock"
 
 [venue]
-listen = []
+listen = ["unix:venue.sock"]
 log_dir = "venue"
 log_sync = false
 
@@ -108,7 +128,7 @@ lot_size = "0.00001"
 qty_min = "0.00001"
 order_qty_max = "10"
 order_notional_max = "10000000"
-collar_ppm = 900000
+collar_ppm = 1000000
 quote_age_max_ms = 60000
 
 [[accounts]]
@@ -142,6 +162,18 @@ id = 4
 key_id = "k"
 secret_file = "key"
 role = "drop_copy"
+
+[[sessions]]
+id = {TRADER}
+key_id = "k{TRADER}"
+secret_file = "key"
+role = "trade"
+
+[[sessions]]
+id = {ADMIN}
+key_id = "k{ADMIN}"
+secret_file = "key"
+role = "admin"
 "#,
         capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/btcusdt.gz").display()
     )
@@ -250,6 +282,7 @@ fn watch_a_hundred_thousand_orders(durability: &str, orders: u64) {
     std::fs::write(dir.path().join("key"), SECRET).expect("written");
     std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600)).expect("set");
     let config = Config::load(&dir.path().join("gateway.toml"), std::iter::empty()).expect("a configuration");
+    let mut venue = Venue::start(dir.path());
     let stop = Stop::default();
     let gateway = std::thread::spawn({
         let stop = stop.clone();
@@ -301,6 +334,9 @@ fn watch_a_hundred_thousand_orders(durability: &str, orders: u64) {
         let event = again.poll(PATIENCE).expect("connected").expect("a report in time");
         told += u64::from(matches!(event, Event::Exec(_)));
     }
+    let addresses = daemon::listening(&dir.path().join("data"));
+    let address = addresses.iter().find(|address| !address.contains('/')).expect("a TCP address");
+    do_what_is_rare(address, dir.path(), &mut venue);
     assert_eq!(CALLS.load(Ordering::Relaxed) - before, 0, "calls of the allocator on the loop, {durability}");
     stop.ask();
     gateway.join().expect("no panic").expect("a clean stop");

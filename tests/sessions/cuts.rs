@@ -207,7 +207,8 @@ fn converse(host: &Host, session_id: u32, cuts: &[(usize, Cut)]) -> usize {
     let (stream, complete) = peer.read_to::<ReplayComplete>();
     let report = |said: &Said| {
         let exec = said.read::<ExecReport>().map(Report::Exec);
-        exec.or_else(|| said.read::<MassCancelReport>().map(Report::MassCancel)).expect("a report of an effect")
+        let report = exec.or_else(|| said.read::<MassCancelReport>().map(Report::MassCancel));
+        report.unwrap_or_else(|| panic!("{at}: in the stream is {said:?}"))
     };
     assert_eq!(told, stream.iter().map(report).collect::<Vec<_>>(), "{at}: the stream, each report once");
     assert_eq!((complete.last_seq.get(), complete.open_orders.get()), (told.len() as u64, 0), "{at}");
