@@ -13,6 +13,7 @@ use tradecore_protocol::wire::{I64, U32, U64};
 use crate::Failure;
 use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
 use crate::host::{self, Gateway};
+use crate::outcome::Outcome;
 use crate::peer::{self, Peer};
 use crate::timing::{RoundTrips, Schedule, between, judge_ratio, median, micros, percent_of, print_run, round_trips};
 
@@ -28,8 +29,9 @@ const WARM_UP_SLICES: u64 = 10;
 /// Requests after a change of turn that count for nobody: the other has left its data in the caches.
 const UNTIMED: u64 = 3;
 
-/// True when the promise was kept.
-pub(crate) fn measure(rate: u64, seconds: u64, runs: usize) -> Result<bool, Failure> {
+/// Measures both in turn.
+pub(crate) fn measure(rate: u64, seconds: u64, runs: usize) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
     println!("order to acceptance, class journaled, {rate} orders/s, loopback TCP, busy polling on both sides");
     println!("frames: {REQUEST_BYTES} bytes to the server, {REPLY_BYTES} bytes back; {SLICE_MS} ms in turn, one held");
     let (mut echo_p50, mut ratios) = (Vec::new(), Vec::new());
@@ -44,7 +46,8 @@ pub(crate) fn measure(rate: u64, seconds: u64, runs: usize) -> Result<bool, Fail
     if echo > ECHO_MAX_NS {
         return Err(format!("the echo itself takes {} µs: others use these CPUs; measure again", micros(echo)).into());
     }
-    Ok(judge_ratio("median over runs of p50 of the gateway", median(ratios), BOUND_PERCENT))
+    outcome.is_kept = judge_ratio("median over runs of p50 of the gateway", median(ratios), BOUND_PERCENT);
+    Ok(outcome)
 }
 
 /// Both servers on one CPU, a slice of time each in turn: what else the machine does meets both alike.

@@ -57,6 +57,16 @@ fn cpus() -> (Option<usize>, Option<usize>) {
     if count >= 2 { (Some(count.saturating_sub(1)), Some(0)) } else { (None, None) }
 }
 
+/// Which CPU is whose, in words.
+pub(crate) fn pinning() -> String {
+    match cpus() {
+        (Some(server), Some(client)) => {
+            format!("server's loop on CPU {server}, generator on CPU {client} with the side threads and the venue")
+        }
+        _ => "none: there is one CPU".to_owned(),
+    }
+}
+
 /// Runs `measure` on a thread with a CPU of its own: children, which inherit what their parent is pinned to, are
 /// started by the main thread.
 pub(crate) fn pinned<T: Send>(measure: impl FnOnce() -> Result<T, String> + Send) -> Result<T, Failure> {

@@ -6,10 +6,15 @@
 
 mod ack;
 mod echo;
+mod hiccup;
 mod host;
+mod machine;
+mod outcome;
 mod peer;
+mod percentiles;
 mod recovery;
 mod sessions;
+mod thousandths;
 mod timing;
 mod venue;
 
@@ -19,11 +24,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::machine::Run;
+use crate::outcome::Files;
+
 #[derive(Parser)]
 #[command(version, about = "Measures the gateway against baselines in the same run")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    files: Files,
 }
 
 #[derive(Subcommand)]
@@ -85,7 +95,8 @@ enum Command {
 type Failure = Box<dyn Error>;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    let Arguments { command, files } = Arguments::parse();
+    match run(command, &files) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -96,19 +107,25 @@ fn main() -> ExitCode {
 }
 
 /// True when every promise was kept.
-fn run(command: Command) -> Result<bool, Failure> {
-    match command {
-        Command::Ack { rate, seconds, runs } => ack::measure(rate, seconds, runs),
-        Command::Sessions { sessions, rate, seconds, runs } => sessions::measure(sessions, rate, seconds, runs),
-        Command::Recovery { orders, runs } => recovery::measure(orders, runs),
-        Command::All => {
-            let recovery = recovery::measure(1_000_000, 5)?;
-            let ack = ack::measure(199, 1, 15)?;
-            let sessions = sessions::measure(1000, 1000, 3, 5)?;
-            Ok(recovery && ack && sessions)
+fn run(command: Command, files: &Files) -> Result<bool, Failure> {
+    // Before anything else: what the machine was busy with then was not us.
+    let run = Run::describe();
+    let (name, outcome) = match command {
+        Command::Ack { rate, seconds, runs } => ("ack", ack::measure(rate, seconds, runs)?),
+        Command::Sessions { sessions, rate, seconds, runs } => {
+            ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }
-        Command::Serve { config } => host::serve(&config).map(|()| true),
-        Command::Echo { cpu } => echo::serve(cpu).map(|()| true),
-        Command::Venue { cpu } => venue::serve(cpu).map(|()| true),
-    }
+        Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
+        Command::All => {
+            let mut all = recovery::measure(1_000_000, 5)?;
+            all.merge(ack::measure(199, 1, 15)?)?;
+            all.merge(sessions::measure(1000, 1000, 3, 5)?)?;
+            ("all", all)
+        }
+        Command::Serve { config } => return host::serve(&config).map(|()| true),
+        Command::Echo { cpu } => return echo::serve(cpu).map(|()| true),
+        Command::Venue { cpu } => return venue::serve(cpu).map(|()| true),
+    };
+    outcome::write(files, name, run, &outcome)?;
+    Ok(outcome.is_kept)
 }

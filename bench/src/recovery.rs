@@ -15,6 +15,9 @@ use tradecore_protocol::fields::{
 };
 
 use crate::Failure;
+use crate::hiccup::Meter;
+use crate::outcome::Outcome;
+use crate::thousandths::Thousandths;
 use crate::timing::{median, word};
 
 /// Events a second on one core, at least.
@@ -25,12 +28,16 @@ const WINDOW: u64 = 500;
 /// Orders of one client epoch.
 const EPOCH_ORDERS: u64 = 100_000;
 
-/// True when the promise was kept.
-pub(crate) fn measure(orders: u64, runs: usize) -> Result<bool, Failure> {
+/// Replays a journal of so many orders.
+pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
+    outcome.configure("orders", orders);
+    outcome.configure("runs", runs);
     let dir = tempfile::tempdir()?;
     let (events, hash) = write(dir.path(), orders)?;
     println!("replay of {events} events of {orders} orders, {WINDOW} open at once, checksums and archives checked");
     let mut rates = Vec::new();
+    let meter = Meter::start()?;
     for run in 1..=runs {
         let mut state = State::new(Limits::default());
         let started = Instant::now();
@@ -46,7 +53,10 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<bool, Failure> {
     let rate = median(rates);
     let kept = rate >= EVENTS_PER_SECOND_MIN;
     println!("median {rate} events/s; promised: at least {EVENTS_PER_SECOND_MIN}: {}", word(kept));
-    Ok(kept)
+    outcome.hiccups = meter.stop()?;
+    outcome.add_value("recovery_events_per_s", Thousandths::whole(rate));
+    outcome.is_kept = kept;
+    Ok(outcome)
 }
 
 /// A core without sockets.

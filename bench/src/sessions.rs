@@ -2,9 +2,12 @@
 
 use crate::Failure;
 use crate::ack::{Active, order_run, wait_until_trading};
+use crate::hiccup::Meter;
 use crate::host::Gateway;
+use crate::outcome::Outcome;
 use crate::peer::Peer;
-use crate::timing::{judge_ratio, median, percent_of, print_run, word};
+use crate::thousandths::Thousandths;
+use crate::timing::{judge_ratio, median, percent_of, print_run, round_trips, word};
 
 /// Sessions that send.
 const ACTIVE: u32 = 10;
@@ -13,8 +16,13 @@ const BOUND_PERCENT: u64 = 150;
 /// Memory of an idle session beyond the pool, at most, bytes.
 const IDLE_BYTES_MAX: u64 = 4096;
 
-/// True when the promises were kept.
-pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Result<bool, Failure> {
+/// Measures both.
+pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
+    outcome.configure("sessions", sessions);
+    outcome.configure("rate", rate);
+    outcome.configure("seconds", seconds);
+    outcome.configure("runs", runs);
     println!("{ACTIVE} sessions that send {rate} orders/s together: alone, and among {sessions}");
     let files = u64::from(sessions).saturating_mul(2).saturating_add(256);
     tradecore::descriptors::allow(files)
@@ -26,19 +34,30 @@ pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Re
     let orders = rate.saturating_mul(seconds);
     let (mut alone, mut among) = (Vec::new(), Vec::new());
     order_run(&mut active, rate, orders)?;
+    let meter = Meter::start()?;
+    let (mut all_alone, mut all_among) = (round_trips(), round_trips());
     for run in 1..=runs {
         let times = order_run(&mut active, rate, orders)?;
         print_run(&format!("alone, run {run}"), &times);
         alone.push(times.value_at_quantile(0.5));
+        all_alone.add(times)?;
         let _idle =
             (ACTIVE + 1..=sessions).map(|id| Peer::log_on(&gateway.address, id)).collect::<Result<Vec<_>, _>>()?;
         let times = order_run(&mut active, rate, orders)?;
         print_run(&format!("among {sessions}, run {run}"), &times);
         among.push(times.value_at_quantile(0.5));
+        all_among.add(times)?;
     }
+    outcome.hiccups = meter.stop()?;
+    outcome.add_series("ten alone", all_alone);
+    outcome.add_series("ten among all", all_among);
+    outcome.add_value("idle_session_bytes", Thousandths::whole(idle_bytes));
     let is_small = idle_bytes <= IDLE_BYTES_MAX;
     println!("an idle session: {idle_bytes} bytes resident; promised: at most {IDLE_BYTES_MAX}: {}", word(is_small));
-    Ok(judge_ratio("median p50 among all", percent_of(median(among), median(alone)), BOUND_PERCENT) && is_small)
+    let (among, alone) = (median(among), median(alone));
+    outcome.add_value("sessions_p50_ratio", Thousandths::ratio(among, alone));
+    outcome.is_kept = judge_ratio("median p50 among all", percent_of(among, alone), BOUND_PERCENT) && is_small;
+    Ok(outcome)
 }
 
 /// Two gateways that have done the same, for few sessions and for all: what is allocated ahead counts too.

@@ -1,0 +1,212 @@
+//! What a command has measured, and the files that it is written to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::Failure;
+use crate::machine::Run;
+use crate::percentiles::{Percentiles, hgrm, hlog};
+use crate::thousandths::Thousandths;
+use crate::timing::{RoundTrips, round_trips};
+
+/// Where results are written to.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Files {
+    /// Writes the result to this file, as JSON.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Writes every histogram to this directory: `.hgrm` for the percentile plotter, `.hlog` for the log tools.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) hgrm: Option<PathBuf>,
+}
+
+/// A histogram and what it is of.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    /// Who, and at what: `gateway 1000/s corrected`.
+    pub(crate) name: String,
+    /// Times, ns.
+    pub(crate) times: RoundTrips,
+}
+
+/// A figure by its id, which `figures` lists.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Value {
+    pub(crate) id: String,
+    pub(crate) value: Thousandths,
+}
+
+/// What a command has measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// What was measured, by name.
+    pub(crate) configuration: Vec<(&'static str, String)>,
+    pub(crate) series: Vec<Series>,
+    pub(crate) values: Vec<Value>,
+    /// What the machine itself did meanwhile.
+    pub(crate) hiccups: RoundTrips,
+    /// True when every promise was kept.
+    pub(crate) is_kept: bool,
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            configuration: Vec::new(),
+            series: Vec::new(),
+            values: Vec::new(),
+            hiccups: round_trips(),
+            is_kept: true,
+        }
+    }
+}
+
+impl Outcome {
+    /// Adds what was measured, by name.
+    pub(crate) fn configure(&mut self, name: &'static str, value: impl ToString) {
+        self.configuration.push((name, value.to_string()));
+    }
+
+    /// Adds a histogram.
+    pub(crate) fn add_series(&mut self, name: impl Into<String>, times: RoundTrips) {
+        self.series.push(Series { name: name.into(), times });
+    }
+
+    /// Adds a figure.
+    pub(crate) fn add_value(&mut self, id: impl Into<String>, value: Thousandths) {
+        self.values.push(Value { id: id.into(), value });
+    }
+
+    /// Takes in what another command has measured.
+    pub(crate) fn merge(&mut self, other: Self) -> Result<(), Failure> {
+        self.configuration.extend(other.configuration);
+        self.series.extend(other.series);
+        self.values.extend(other.values);
+        self.hiccups.add(other.hiccups)?;
+        self.is_kept &= other.is_kept;
+        Ok(())
+    }
+}
+
+/// A result as it is written.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    command: &'a str,
+    run: Run,
+    /// Lateness of a timer, or gaps of a spinning thread, ns.
+    hiccup: Percentiles,
+    values: &'a [Value],
+    series: Vec<SeriesDocument<'a>>,
+    is_kept: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct SeriesDocument<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    percentiles: Percentiles,
+}
+
+/// Writes what was asked for; `run` was described before the measurement.
+pub(crate) fn write(files: &Files, command: &str, mut run: Run, outcome: &Outcome) -> Result<(), Failure> {
+    let length_ns = tradecore::clock::utc_ns().saturating_sub(run.started_utc_ns);
+    let start = UNIX_EPOCH.checked_add(Duration::from_nanos(run.started_utc_ns)).unwrap_or(UNIX_EPOCH);
+    run.configuration = outcome.configuration.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    if let Some(dir) = &files.hgrm {
+        write_histograms(dir, command, start, Duration::from_nanos(length_ns), outcome)?;
+    }
+    if let Some(path) = &files.json {
+        let document = document(command, run, outcome);
+        fs::write(path, serde_json::to_string_pretty(&document)?)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn document<'a>(command: &'a str, run: Run, outcome: &'a Outcome) -> Document<'a> {
+    let series = outcome
+        .series
+        .iter()
+        .map(|series| SeriesDocument { name: &series.name, percentiles: Percentiles::of(&series.times) })
+        .collect();
+    Document {
+        command,
+        run,
+        hiccup: Percentiles::of(&outcome.hiccups),
+        values: &outcome.values,
+        series,
+        is_kept: outcome.is_kept,
+    }
+}
+
+fn write_histograms(
+    dir: &Path,
+    command: &str,
+    start: std::time::SystemTime,
+    length: Duration,
+    outcome: &Outcome,
+) -> Result<(), Failure> {
+    fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let all = || {
+        let series = outcome.series.iter().map(|series| (series.name.as_str(), &series.times));
+        series.chain([("hiccup", &outcome.hiccups)])
+    };
+    for (name, times) in all() {
+        fs::write(dir.join(format!("{command}-{}.hgrm", file_name(name))), hgrm(times)?)?;
+    }
+    fs::write(dir.join(format!("{command}.hlog")), hlog(start, length, all())?)?;
+    Ok(())
+}
+
+/// A name of a series as a name of a file.
+fn file_name(name: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-');
+    name.replace("/s", "-per-s").chars().map(|character| if is_plain(character) { character } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        let mut outcome = Outcome::default();
+        outcome.configure("rates", "1000");
+        let mut times = round_trips();
+        times.record(6500).unwrap();
+        outcome.add_series("echo 1000/s", times);
+        outcome.add_value("ack_p50_ratio", Thousandths(1083));
+        outcome
+    }
+
+    #[test]
+    fn the_json_says_what_was_measured_where_how_and_what_the_machine_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { json: Some(dir.path().join("result.json")), hgrm: None };
+        write(&files, "latency", Run::describe(), &outcome()).unwrap();
+        let result: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(dir.path().join("result.json")).unwrap()).unwrap();
+        assert_eq!(result["command"], "latency");
+        assert_eq!(result["run"]["configuration"]["rates"], "1000");
+        assert_eq!(result["values"][0]["id"], "ack_p50_ratio");
+        assert_eq!(result["values"][0]["value"], 1.083);
+        assert_eq!((&result["series"][0]["name"], &result["series"][0]["count"]), (&"echo 1000/s".into(), &1.into()));
+        assert_eq!(result["hiccup"]["count"], 0);
+        assert_eq!(result["is_kept"], true);
+    }
+
+    #[test]
+    fn every_series_and_the_hiccups_have_their_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { json: None, hgrm: Some(dir.path().join("made")) };
+        write(&files, "latency", Run::describe(), &outcome()).unwrap();
+        let mut names: Vec<String> = fs::read_dir(dir.path().join("made"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["latency-echo-1000-per-s.hgrm", "latency-hiccup.hgrm", "latency.hlog"]);
+    }
+}
