@@ -1,14 +1,17 @@
 //! The baseline: a server that answers each request with a reply of the same sizes, and does nothing else. It
-//! polls as the gateway's loop does: `mio`, never waiting.
+//! polls as the gateway's loop does: `mio`, never waiting; its client, as the gateway's client does.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::time::Duration;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use tradecore_protocol::messages::{ExecReport, NewOrder};
 
-use crate::Failure;
+use crate::pace::{Sample, Sent, Target};
+use crate::{Failure, peer};
 
 /// Bytes of a request and of its reply.
 pub(crate) const REQUEST_BYTES: usize = NewOrder::FRAME_BYTES;
@@ -53,5 +56,54 @@ pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
                 stream.write_all(&[0; REPLY_BYTES])?;
             }
         }
+    }
+}
+
+/// A client of it.
+#[derive(Debug)]
+pub(crate) struct EchoClient {
+    stream: TcpStream,
+    waiting: VecDeque<Sent>,
+    reply: [u8; REPLY_BYTES],
+    filled: usize,
+}
+
+impl EchoClient {
+    /// Connects.
+    pub(crate) fn connect(address: &str) -> Result<Self, Failure> {
+        Ok(Self { stream: peer::connect(address)?, waiting: VecDeque::new(), reply: [0; REPLY_BYTES], filled: 0 })
+    }
+}
+
+impl Target for EchoClient {
+    fn prepare(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn send(&mut self, sent: Sent) -> Result<(), Failure> {
+        self.stream.write_all(&[1; REQUEST_BYTES])?;
+        self.waiting.push_back(sent);
+        Ok(())
+    }
+
+    fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+        match self.stream.read(self.reply.get_mut(self.filled..).unwrap_or_default()) {
+            Ok(0) => return Err("the echo closed".into()),
+            Ok(count) => self.filled = self.filled.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let arrived = Instant::now();
+        if self.filled == REPLY_BYTES {
+            self.filled = 0;
+            if let Some(sent) = self.waiting.pop_front() {
+                sample.answered(sent, arrived);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 }

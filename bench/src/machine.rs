@@ -30,6 +30,8 @@ pub(crate) struct Run {
     pub(crate) load_average: String,
     /// Which CPU is whose.
     pub(crate) pinning: String,
+    /// Niceness of this process and of those that it starts: the lowest that the system allows.
+    pub(crate) niceness: i32,
     /// What was measured, by name.
     pub(crate) configuration: BTreeMap<String, String>,
     /// How to do it again.
@@ -59,6 +61,7 @@ impl Run {
                 .unwrap_or_else(unknown),
             load_average: line("/proc/loadavg").unwrap_or_else(unknown),
             pinning: crate::host::pinning(),
+            niceness: rustix::process::getpriority_process(None).unwrap_or(0),
             configuration: BTreeMap::new(),
             command_line: std::env::args().collect(),
             started_utc_ns: tradecore::clock::utc_ns(),

@@ -48,19 +48,11 @@ pub(crate) struct Outcome {
     pub(crate) values: Vec<Value>,
     /// What the machine itself did meanwhile.
     pub(crate) hiccups: RoundTrips,
-    /// True when every promise was kept.
-    pub(crate) is_kept: bool,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
-        Self {
-            configuration: Vec::new(),
-            series: Vec::new(),
-            values: Vec::new(),
-            hiccups: round_trips(),
-            is_kept: true,
-        }
+        Self { configuration: Vec::new(), series: Vec::new(), values: Vec::new(), hiccups: round_trips() }
     }
 }
 
@@ -86,7 +78,6 @@ impl Outcome {
         self.series.extend(other.series);
         self.values.extend(other.values);
         self.hiccups.add(other.hiccups)?;
-        self.is_kept &= other.is_kept;
         Ok(())
     }
 }
@@ -100,7 +91,6 @@ struct Document<'a> {
     hiccup: Percentiles,
     values: &'a [Value],
     series: Vec<SeriesDocument<'a>>,
-    is_kept: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -132,14 +122,7 @@ fn document<'a>(command: &'a str, run: Run, outcome: &'a Outcome) -> Document<'a
         .iter()
         .map(|series| SeriesDocument { name: &series.name, percentiles: Percentiles::of(&series.times) })
         .collect();
-    Document {
-        command,
-        run,
-        hiccup: Percentiles::of(&outcome.hiccups),
-        values: &outcome.values,
-        series,
-        is_kept: outcome.is_kept,
-    }
+    Document { command, run, hiccup: Percentiles::of(&outcome.hiccups), values: &outcome.values, series }
 }
 
 fn write_histograms(
@@ -194,7 +177,6 @@ mod tests {
         assert_eq!(result["values"][0]["value"], 1.083);
         assert_eq!((&result["series"][0]["name"], &result["series"][0]["count"]), (&"echo 1000/s".into(), &1.into()));
         assert_eq!(result["hiccup"]["count"], 0);
-        assert_eq!(result["is_kept"], true);
     }
 
     #[test]

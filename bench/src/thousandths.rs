@@ -20,6 +20,12 @@ impl Thousandths {
         let rounded = value.saturating_mul(1000).saturating_add(baseline / 2).checked_div(baseline);
         Self(rounded.map_or(u64::MAX, |rounded| u64::try_from(rounded).unwrap_or(u64::MAX)))
     }
+
+    /// The middle one; the upper of the two of an even count, none of none.
+    pub(crate) fn median(mut values: Vec<Self>) -> Option<Self> {
+        values.sort_unstable();
+        values.get(values.len() / 2).copied()
+    }
 }
 
 impl fmt::Display for Thousandths {
@@ -68,6 +74,14 @@ mod tests {
         assert_eq!(Thousandths::ratio(2, 3), Thousandths(667));
         assert_eq!(Thousandths::ratio(1, 0), Thousandths(u64::MAX));
         assert_eq!(Thousandths::ratio(u64::MAX, 1), Thousandths(u64::MAX), "no overflow");
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one_and_none_of_none() {
+        let of = |values: &[u64]| Thousandths::median(values.iter().copied().map(Thousandths).collect());
+        assert_eq!(of(&[30, 10, 20]), Some(Thousandths(20)));
+        assert_eq!(of(&[40, 10, 20, 30]), Some(Thousandths(30)));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

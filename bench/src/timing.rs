@@ -27,10 +27,10 @@ impl Schedule {
         Self { start: Instant::now(), interval, next: 0 }
     }
 
-    /// The time of the next one, when it has come.
-    pub(crate) fn due(&mut self) -> Option<Instant> {
+    /// The time of the next one, when it has come at `now`.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Instant> {
         let planned = self.start.checked_add(self.interval.saturating_mul(self.next))?;
-        (Instant::now() >= planned).then(|| {
+        (now >= planned).then(|| {
             self.next = self.next.saturating_add(1);
             planned
         })
@@ -64,31 +64,4 @@ pub(crate) fn print_run(name: &str, run: &RoundTrips) {
 /// Microseconds with one decimal, from nanoseconds.
 pub(crate) fn micros(ns: u64) -> String {
     format!("{}.{}", ns / 1000, (ns % 1000) / 100)
-}
-
-/// `value` as a share of `baseline`, %.
-pub(crate) fn percent_of(value: u64, baseline: u64) -> u64 {
-    value.saturating_mul(100).checked_div(baseline).unwrap_or(u64::MAX)
-}
-
-/// Prints a share of the baseline; true when it is at most `bound_percent`.
-pub(crate) fn judge_ratio(what: &str, percent: u64, bound_percent: u64) -> bool {
-    let kept = percent <= bound_percent;
-    println!(
-        "{what}: {} × the baseline; promised: at most {} ×: {}",
-        hundredths(percent),
-        hundredths(bound_percent),
-        word(kept)
-    );
-    kept
-}
-
-/// `123` as `1.23`.
-pub(crate) fn hundredths(value: u64) -> String {
-    format!("{}.{:02}", value / 100, value % 100)
-}
-
-/// How a promise stands.
-pub(crate) const fn word(kept: bool) -> &'static str {
-    if kept { "kept" } else { "NOT KEPT" }
 }

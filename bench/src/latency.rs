@@ -1,0 +1,141 @@
+//! Order to the gateway's own acceptance, against an echo of the same frame sizes, round by round in turn.
+
+use crate::Failure;
+use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
+use crate::host;
+use crate::outcome::Outcome;
+use crate::pace::Sample;
+use crate::thousandths::Thousandths;
+use crate::timing::{micros, print_run};
+use crate::turns::{SLICE_MS, Turns};
+
+/// An echo that takes longer says that the machine is not free, and nothing of the gateway.
+const ECHO_MAX_NS: u64 = 50_000;
+/// The percentiles that are compared: name, quantile.
+pub(crate) const COMPARED: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
+
+/// How it is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Orders a second, one after the other.
+    #[arg(long = "rate", value_delimiter = ',', default_values_t = [1_000, 5_000, 20_000])]
+    pub(crate) rates: Vec<u64>,
+    /// Length of each rate in a round, for each of the two, s.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) seconds: u64,
+    /// Rounds; each starts both servers anew.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+}
+
+/// One rate, over all rounds.
+struct Rate {
+    rate: u64,
+    echo: Sample,
+    gateway: Sample,
+    /// For each of `COMPARED`, the ratio of each round: corrected, service time.
+    ratios: [(Vec<Thousandths>, Vec<Thousandths>); COMPARED.len()],
+}
+
+/// Measures both in turn.
+pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
+    println!("order to acceptance, class journaled, open loop, loopback TCP, busy polling on both sides");
+    println!("frames: {REQUEST_BYTES} bytes to the server, {REPLY_BYTES} bytes back; {SLICE_MS} ms in turn, one held");
+    let mut rates: Vec<Rate> = options.rates.iter().map(|rate| Rate::new(*rate)).collect();
+    for round in 1..=options.rounds {
+        let mut turns = Turns::start()?;
+        host::pinned(|| {
+            let mut all = || -> Result<(), Failure> {
+                turns.warm_up(rates.first().map_or(1, |rate| rate.rate))?;
+                rates.iter_mut().try_for_each(|rate| rate.round(&mut turns, round, options.seconds))
+            };
+            all().map_err(|error| error.to_string())
+        })?;
+    }
+    outcome(options, rates)
+}
+
+impl Rate {
+    fn new(rate: u64) -> Self {
+        Self {
+            rate,
+            echo: Sample::new(),
+            gateway: Sample::new(),
+            ratios: std::array::from_fn(|_| (Vec::new(), Vec::new())),
+        }
+    }
+
+    fn round(&mut self, turns: &mut Turns, round: usize, seconds: u64) -> Result<(), Failure> {
+        let (echo, gateway) = turns.run(self.rate, seconds.saturating_mul(1000))?;
+        print_run(&format!("echo    {}/s, round {round}", self.rate), &echo.corrected);
+        print_run(&format!("gateway {}/s, round {round}", self.rate), &gateway.corrected);
+        for ((_, quantile), (corrected, service)) in COMPARED.iter().zip(&mut self.ratios) {
+            corrected.push(ratio(&gateway.corrected, &echo.corrected, *quantile));
+            service.push(ratio(&gateway.service, &echo.service, *quantile));
+        }
+        self.echo.add(&echo)?;
+        self.gateway.add(&gateway)
+    }
+}
+
+fn ratio(value: &crate::timing::RoundTrips, baseline: &crate::timing::RoundTrips, quantile: f64) -> Thousandths {
+    Thousandths::ratio(value.value_at_quantile(quantile), baseline.value_at_quantile(quantile))
+}
+
+fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
+    outcome.configure("durability", "journaled");
+    outcome.configure("rates", format!("{:?}", options.rates));
+    outcome.configure("seconds", options.seconds);
+    outcome.configure("rounds", options.rounds);
+    outcome.configure("slice_ms", SLICE_MS);
+    let mut worst = [Thousandths(0); COMPARED.len()];
+    for Rate { rate, echo, gateway, ratios } in rates {
+        let echo_p50 = echo.service.value_at_quantile(0.5);
+        if echo_p50 > ECHO_MAX_NS {
+            return Err(format!("the echo takes {} µs: others use these CPUs; measure again", micros(echo_p50)).into());
+        }
+        let mut line = format!("{rate}/s, median ratio over rounds:");
+        for (((name, _), (corrected, service)), worst) in COMPARED.iter().zip(ratios).zip(&mut worst) {
+            let (corrected, service) = (middle(corrected), middle(service));
+            line.push_str(&format!("  {name} {corrected} (service {service})"));
+            outcome.add_value(format!("ack_{name}_ratio_at_{rate}"), corrected);
+            outcome.add_value(format!("ack_{name}_service_ratio_at_{rate}"), service);
+            *worst = (*worst).max(corrected);
+        }
+        println!("{line}");
+        for (name, sample) in [("echo", echo), ("gateway", gateway)] {
+            if sample.rate() < rate.saturating_mul(98) / 100 {
+                println!(
+                    "  {name}: {} answers/s only: the rate was not reached, and its latency is void",
+                    sample.rate()
+                );
+            }
+            outcome.add_value(format!("{name}_answers_per_s_at_{rate}"), Thousandths::whole(sample.rate()));
+            // Beside the gateway the generator shares its CPU with the gateway's side threads: only beside the echo,
+            // which has none, is a gap the machine's own doing.
+            if name == "echo" {
+                outcome.hiccups.add(&sample.gaps)?;
+            } else {
+                outcome.add_series(format!("generator away beside gateway {rate}/s"), sample.gaps);
+            }
+            outcome.add_series(format!("{name} {rate}/s corrected"), sample.corrected);
+            outcome.add_series(format!("{name} {rate}/s service"), sample.service);
+            outcome.add_series(format!("{name} {rate}/s sent late"), sample.lateness);
+        }
+    }
+    for ((name, _), worst) in COMPARED.iter().zip(worst) {
+        outcome.add_value(format!("ack_{name}_ratio"), worst);
+        println!("worst rate, {name}: {worst} × the echo");
+    }
+    println!(
+        "gaps of the generator beside the echo: {}, longest {} µs",
+        outcome.hiccups.len(),
+        micros(outcome.hiccups.max())
+    );
+    Ok(outcome)
+}
+
+fn middle(ratios: Vec<Thousandths>) -> Thousandths {
+    Thousandths::median(ratios).unwrap_or(Thousandths(u64::MAX))
+}

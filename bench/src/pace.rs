@@ -1,0 +1,173 @@
+//! The open loop: requests leave at times that are fixed beforehand, whatever became of those before them.
+//!
+//! A request is timed twice: from when it should have left (corrected), so that a stall counts for all whom it delays,
+//! and from when it did leave (service time). The generator never sleeps; while nothing is awaited it yields, so that
+//! the threads that share its CPU work then and not while an answer is on its way.
+
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::gaps::Gaps;
+use crate::timing::{RoundTrips, Schedule, between, round_trips};
+
+/// Without an answer for so long, there is none.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Whom requests are sent to.
+pub(crate) trait Target {
+    /// Makes the next request ready, if it is not: what it costs to write it is not the server's.
+    fn prepare(&mut self) -> Result<(), Failure>;
+    /// Sends it.
+    fn send(&mut self, sent: Sent) -> Result<(), Failure>;
+    /// Takes in what is there.
+    fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure>;
+    /// True while an answer is awaited.
+    fn is_waiting(&self) -> bool;
+}
+
+/// When a request left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) planned: Instant,
+    pub(crate) at: Instant,
+}
+
+/// What requests of one rate to one server took.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// From the planned time to the answer, ns.
+    pub(crate) corrected: RoundTrips,
+    /// From the send to the answer, ns.
+    pub(crate) service: RoundTrips,
+    /// From the planned time to the send, ns.
+    pub(crate) lateness: RoundTrips,
+    /// Gaps in the generator's readings of the clock, ns.
+    pub(crate) gaps: RoundTrips,
+    /// How long the requests took to be sent and answered.
+    pub(crate) elapsed: Duration,
+}
+
+impl Sample {
+    pub(crate) fn new() -> Self {
+        Self {
+            corrected: round_trips(),
+            service: round_trips(),
+            lateness: round_trips(),
+            gaps: round_trips(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    /// Takes an answer. What is out of the range of a histogram counts as its end.
+    pub(crate) fn answered(&mut self, sent: Sent, arrived: Instant) {
+        self.corrected.saturating_record(between(sent.planned, arrived));
+        self.service.saturating_record(between(sent.at, arrived));
+        self.lateness.saturating_record(between(sent.planned, sent.at));
+    }
+
+    /// Takes in what another slice has measured.
+    pub(crate) fn add(&mut self, other: &Self) -> Result<(), Failure> {
+        self.corrected.add(&other.corrected)?;
+        self.service.add(&other.service)?;
+        self.lateness.add(&other.lateness)?;
+        self.gaps.add(&other.gaps)?;
+        self.elapsed = self.elapsed.saturating_add(other.elapsed);
+        Ok(())
+    }
+
+    /// Answers a second.
+    pub(crate) fn rate(&self) -> u64 {
+        let nanos = self.elapsed.as_nanos().max(1);
+        let answers = u128::from(self.corrected.len()).saturating_mul(1_000_000_000);
+        u64::try_from(answers.checked_div(nanos).unwrap_or(0)).unwrap_or(u64::MAX)
+    }
+}
+
+/// Sends `requests` at `rate` a second and waits for every answer.
+pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64) -> Result<Sample, Failure> {
+    let mut sample = Sample::new();
+    let mut gaps = Gaps::new();
+    let mut schedule = Schedule::new(rate);
+    let mut sent: u64 = 0;
+    let started = Instant::now();
+    let mut last_sent = started;
+    target.prepare()?;
+    while sample.corrected.len() < requests {
+        let now = Instant::now();
+        gaps.read(now);
+        if sent < requests
+            && let Some(planned) = schedule.due(now)
+        {
+            target.send(Sent { planned, at: now })?;
+            last_sent = now;
+            sent = sent.saturating_add(1);
+        }
+        target.poll(&mut sample)?;
+        if !target.is_waiting() {
+            target.prepare()?;
+            rustix::thread::sched_yield();
+        } else if now.saturating_duration_since(last_sent) > ANSWER_DEADLINE {
+            return Err(format!("no answer for {} s", ANSWER_DEADLINE.as_secs()).into());
+        }
+    }
+    sample.elapsed = started.elapsed();
+    sample.gaps = gaps.into_histogram();
+    Ok(sample)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Answers at once, but the third request holds it up.
+    struct Stalls {
+        waiting: VecDeque<Sent>,
+        sent: u64,
+        stall: Duration,
+    }
+
+    impl Target for Stalls {
+        fn prepare(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn send(&mut self, sent: Sent) -> Result<(), Failure> {
+            self.waiting.push_back(sent);
+            self.sent = self.sent.saturating_add(1);
+            if self.sent == 3 {
+                let since = Instant::now();
+                while since.elapsed() < self.stall {
+                    std::hint::spin_loop();
+                }
+            }
+            Ok(())
+        }
+
+        fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+            if let Some(sent) = self.waiting.pop_front() {
+                sample.answered(sent, Instant::now());
+            }
+            Ok(())
+        }
+
+        fn is_waiting(&self) -> bool {
+            !self.waiting.is_empty()
+        }
+    }
+
+    #[test]
+    fn a_stall_counts_for_all_whom_it_delays_when_corrected_and_for_one_in_service_time() {
+        let (rate, stall) = (1000, Duration::from_millis(50));
+        let mut target = Stalls { waiting: VecDeque::new(), sent: 0, stall };
+        let sample = pace(&mut target, rate, 40).unwrap();
+        let over = |times: &RoundTrips, ns| times.len() - times.count_between(0, ns);
+        let half_ns = u64::try_from(stall.as_nanos()).unwrap() / 2;
+        assert_eq!(sample.corrected.len(), 40);
+        assert!(over(&sample.corrected, half_ns) >= 20, "some 25 should have left in the first half of the stall");
+        assert!(over(&sample.service, half_ns) >= 1);
+        assert!(over(&sample.lateness, half_ns) >= 20);
+        assert!(sample.gaps.max() >= half_ns, "the generator was away");
+    }
+}

@@ -1,0 +1,61 @@
+//! The gateway and the echo on one CPU, a slice of time each in turn while the other is held: what else the machine
+//! does meets both alike.
+
+use crate::Failure;
+use crate::echo::EchoClient;
+use crate::host::{self, Gateway, Process};
+use crate::orders::{Active, wait_until_trading};
+use crate::pace::{Sample, Target, pace};
+
+/// How long one of the two has the CPU, ms.
+pub(crate) const SLICE_MS: u64 = 200;
+/// Slices after a start that count for nobody: the gateway still makes its second segment.
+const WARM_UP_SLICES: u64 = 10;
+/// Requests after a change of turn that count for nobody, at least: the other has left its data in the caches.
+const UNTIMED_MIN: u64 = 3;
+
+/// Both servers, and a client of each.
+pub(crate) struct Turns {
+    echo_process: Process,
+    echo: EchoClient,
+    gateway: Gateway,
+    active: Active,
+}
+
+impl Turns {
+    /// Starts both, and waits until the gateway takes orders.
+    pub(crate) fn start() -> Result<Self, Failure> {
+        let (echo_process, address) = host::start_echo()?;
+        let echo = EchoClient::connect(&address)?;
+        echo_process.hold()?;
+        let gateway = Gateway::start(1)?;
+        let mut active = Active::log_on(&gateway.address, 1)?;
+        wait_until_trading(&mut active)?;
+        Ok(Self { echo_process, echo, gateway, active })
+    }
+
+    /// Lets both run until they are warm.
+    pub(crate) fn warm_up(&mut self, rate: u64) -> Result<(), Failure> {
+        self.run(rate, WARM_UP_SLICES.saturating_mul(SLICE_MS)).map(drop)
+    }
+
+    /// Both at a rate, for so long each; the samples of the echo and of the gateway.
+    pub(crate) fn run(&mut self, rate: u64, length_ms: u64) -> Result<(Sample, Sample), Failure> {
+        let requests = rate.saturating_mul(SLICE_MS).checked_div(1000).unwrap_or(0).max(1);
+        let (mut echo, mut gateway) = (Sample::new(), Sample::new());
+        for _ in 0..length_ms.checked_div(SLICE_MS).unwrap_or(0).max(1) {
+            self.gateway.process.hold()?;
+            self.echo_process.go_on()?;
+            echo.add(&slice(&mut self.echo, rate, requests)?)?;
+            self.echo_process.hold()?;
+            self.gateway.process.go_on()?;
+            gateway.add(&slice(&mut self.active, rate, requests)?)?;
+        }
+        Ok((echo, gateway))
+    }
+}
+
+fn slice(target: &mut dyn Target, rate: u64, requests: u64) -> Result<Sample, Failure> {
+    pace(target, rate, UNTIMED_MIN.max(requests / 20))?;
+    pace(target, rate, requests)
+}
