@@ -83,6 +83,29 @@ pub(crate) fn pinned<T: Send>(measure: impl FnOnce() -> Result<T, String> + Send
     Ok(measured?)
 }
 
+/// Runs `measure` on the CPU of the servers, with what `start` has started there: threads of that are on the others.
+pub(crate) fn apart<S, T: Send>(
+    start: impl FnOnce() -> Result<S, Failure> + Send,
+    measure: impl FnOnce(S) -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    let cpu = cpus().0;
+    let both = move || -> Result<T, Failure> {
+        if let Some(cpu) = cpu {
+            tradecore::affinity::leave(cpu)?;
+        }
+        let started = start()?;
+        if let Some(cpu) = cpu {
+            tradecore::affinity::pin(cpu)?;
+        }
+        measure(started)
+    };
+    let measured = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| both().map_err(|error| error.to_string()));
+        thread.join().unwrap_or_else(|_| Err("the measuring thread panicked".to_owned()))
+    });
+    Ok(measured?)
+}
+
 /// Runs the gateway of a configuration in this process.
 pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     let config = tradecore::config::Config::load(config, std::env::vars())?;

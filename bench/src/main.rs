@@ -4,11 +4,13 @@
 //! Loads are open: every order has the time at which it should leave, and is timed from there, so that a stall
 //! counts for all whom it delays.
 
+mod append;
 mod echo;
 mod figures;
 mod gaps;
 mod hiccup;
 mod host;
+mod journal;
 mod latency;
 mod machine;
 mod orders;
@@ -18,6 +20,7 @@ mod peer;
 mod percentiles;
 mod recovery;
 mod sessions;
+mod synced;
 mod thousandths;
 mod timing;
 mod turns;
@@ -46,6 +49,9 @@ enum Command {
     /// Order to the gateway's own acceptance, class `journaled`, against a TCP echo of the same frame sizes.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- latency --rate 1000,20000 --rounds 5")]
     Latency(latency::Options),
+    /// An append against a copy and a checksum of the same bytes and against a write; and how long until it is durable.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- journal --payload 128 --rounds 5")]
+    Journal(journal::Options),
     /// Ten active sessions alone, and among a thousand; and what an idle session costs in memory.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- sessions --sessions 1000")]
     Sessions {
@@ -109,6 +115,7 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
     let run = Run::describe();
     let (name, outcome) = match command {
         Command::Latency(options) => ("latency", latency::measure(&options)?),
+        Command::Journal(options) => ("journal", journal::measure(&options)?),
         Command::Sessions { sessions, rate, seconds, runs } => {
             ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }

@@ -61,7 +61,10 @@ pub(crate) fn print_run(name: &str, run: &RoundTrips) {
     );
 }
 
-/// Microseconds with one decimal, from nanoseconds.
+/// Microseconds, from nanoseconds: with one decimal, below ten with three.
 pub(crate) fn micros(ns: u64) -> String {
+    if ns < 10_000 {
+        return format!("{}.{:03}", ns / 1000, ns % 1000);
+    }
     format!("{}.{}", ns / 1000, (ns % 1000) / 100)
 }
