@@ -10,9 +10,11 @@ mod figures;
 mod gaps;
 mod hiccup;
 mod host;
+mod in_process;
 mod journal;
 mod latency;
 mod machine;
+mod mix;
 mod orders;
 mod outcome;
 mod pace;
@@ -52,6 +54,9 @@ enum Command {
     /// An append against a copy and a checksum of the same bytes and against a write; and how long until it is durable.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- journal --payload 128 --rounds 5")]
     Journal(journal::Options),
+    /// Commands a second of the core alone, in process, with the journal and without it.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- core --commands 1000000 --rounds 5")]
+    Core(mix::Options),
     /// Ten active sessions alone, and among a thousand; and what an idle session costs in memory.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- sessions --sessions 1000")]
     Sessions {
@@ -116,6 +121,7 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
     let (name, outcome) = match command {
         Command::Latency(options) => ("latency", latency::measure(&options)?),
         Command::Journal(options) => ("journal", journal::measure(&options)?),
+        Command::Core(options) => ("core", mix::measure(&options)?),
         Command::Sessions { sessions, rate, seconds, runs } => {
             ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }

@@ -1,0 +1,240 @@
+//! The core alone, in process: 9 % new orders that rest, 3 % immediate-or-cancel, 6 % cancels, 82 % replaces.
+//!
+//! Every request is answered by the broker at once. What it says passes the same door, as it does in a gateway: the
+//! commands that are counted are the clients', the time is that of all.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tradecore_domain::command::{CancelOrder, Command, FactKind, ReplaceOrder};
+use tradecore_domain::event::Event;
+use tradecore_journal::Config;
+use tradecore_protocol::fields::{OrderId, Px, Qty, Side, Tif};
+
+use crate::Failure;
+use crate::hiccup::Meter;
+use crate::host;
+use crate::in_process::{BID, Core, ONE};
+use crate::outcome::Outcome;
+use crate::thousandths::Thousandths;
+use crate::timing::median;
+
+/// Orders that rest when the measurement begins.
+const RESTING: usize = 1000;
+/// Prices that orders rest at, from the bid down.
+const PRICES: u64 = 50;
+const TICK: i64 = ONE / 100;
+/// Commands that count for nobody.
+const WARM_UP: u64 = 50_000;
+
+/// How it is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Clients' commands in a round.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) commands: u64,
+    /// Rounds, each with the journal and without it.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+}
+
+/// What one round made.
+struct Round {
+    elapsed: Duration,
+    commands: u64,
+    /// Commands of clients and of the broker.
+    all_commands: u64,
+    events: u64,
+    waits: u64,
+}
+
+/// Measures with and without a journal, round by round.
+pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
+    println!("9 % new, 3 % IOC, 6 % cancel, 82 % replace; {RESTING} orders rest at the start; journal in memory");
+    let (mut rates, mut door_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let meter = Meter::start()?;
+    for number in 1..=options.rounds {
+        let (on, off) = (with_journal(options.commands)?, without_journal(options.commands)?);
+        for (name, round) in [("journal on", &on), ("journal off", &off)] {
+            println!(
+                "  round {number}, {name:<11}: {} commands/s, {} with the broker's; {} events, {} waits",
+                Thousandths::whole(round.rate(round.commands)),
+                Thousandths::whole(round.rate(round.all_commands)),
+                round.events,
+                round.waits
+            );
+        }
+        ratios.push(Thousandths::ratio(on.rate(on.commands), off.rate(off.commands)));
+        rates.push(on.rate(on.commands));
+        door_rates.push(on.rate(on.all_commands));
+    }
+    let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
+    outcome.configure("commands", options.commands);
+    outcome.configure("rounds", options.rounds);
+    outcome.configure("resting", RESTING);
+    outcome.add_value("core_commands_per_s", Thousandths::whole(median(rates)));
+    outcome.add_value("core_commands_with_facts_per_s", Thousandths::whole(median(door_rates)));
+    outcome.add_value("journal_on_off_ratio", Thousandths::median(ratios).unwrap_or(Thousandths(0)));
+    Ok(outcome)
+}
+
+impl Round {
+    fn rate(&self, commands: u64) -> u64 {
+        let nanos = self.elapsed.as_nanos().max(1);
+        u64::try_from(u128::from(commands) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+    }
+}
+
+fn with_journal(commands: u64) -> Result<Round, Failure> {
+    // In memory: what is measured is the core, not how fast a disk takes a gigabyte a second.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+    let open = |dir: &Path| Ok(tradecore_journal::open(&Config { max_segment_bytes: 64 << 20, ..Config::new(dir) })?);
+    host::apart(
+        || open(dir.path()),
+        |opened| {
+            let (journal, _, _, closer) = opened.into_parts();
+            let mut core = Core::start(Some(journal))?;
+            let round = run(&mut core, commands)?;
+            if let (_, Some(journal)) = core.into_parts() {
+                closer.seal(journal);
+            }
+            Ok(round)
+        },
+    )
+}
+
+fn without_journal(commands: u64) -> Result<Round, Failure> {
+    host::apart(|| Core::start(None), |mut core| run(&mut core, commands))
+}
+
+fn run(core: &mut Core, commands: u64) -> Result<Round, Failure> {
+    let mut load = Load { resting: Vec::with_capacity(RESTING * 2), seed: 42, commands: 0, facts: 0 };
+    while load.resting.len() < RESTING {
+        load.new_order(core)?;
+    }
+    for _ in 0..WARM_UP {
+        load.step(core)?;
+    }
+    (load.commands, load.facts, core.waits) = (0, 0, 0);
+    let events = core.events;
+    let started = Instant::now();
+    for _ in 0..commands {
+        load.step(core)?;
+    }
+    Ok(Round {
+        elapsed: started.elapsed(),
+        commands: load.commands,
+        all_commands: load.commands + load.facts,
+        events: core.events - events,
+        waits: core.waits,
+    })
+}
+
+/// Who asks, and the broker who answers.
+struct Load {
+    /// Each with the ticks that it is below the bid.
+    resting: Vec<(OrderId, i64)>,
+    seed: u64,
+    commands: u64,
+    facts: u64,
+}
+
+impl Load {
+    fn step(&mut self, core: &mut Core) -> Result<(), Failure> {
+        match self.random(100) {
+            0..9 => self.new_order(core),
+            9..12 => self.immediate(core),
+            12..18 => self.cancel(core),
+            _ => self.replace(core),
+        }
+    }
+
+    /// xorshift64: the same load in every round.
+    fn random(&mut self, below: u64) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed % below
+    }
+
+    fn side(&mut self) -> Side {
+        if self.random(2) == 0 { Side::Buy } else { Side::Sell }
+    }
+
+    /// One of the resting orders.
+    fn pick(&mut self) -> Option<usize> {
+        let count = self.resting.len() as u64;
+        (count > 0).then(|| self.random(count) as usize)
+    }
+
+    fn new_order(&mut self, core: &mut Core) -> Result<(), Failure> {
+        let side = self.side();
+        let id = core.place(side, Tif::Gtc)?;
+        core.fact(id, FactKind::Acknowledged)?;
+        self.resting.push((id, 0));
+        (self.commands, self.facts) = (self.commands + 1, self.facts + 1);
+        Ok(())
+    }
+
+    /// It takes a resting order, which keeps their number what it was.
+    fn immediate(&mut self, core: &mut Core) -> Result<(), Failure> {
+        let side = self.side();
+        let id = core.place(side, Tif::Ioc)?;
+        core.trade(id, Qty(ONE))?;
+        self.commands += 1;
+        self.facts += 1;
+        if let Some(index) = self.pick() {
+            let (resting, _) = self.resting.swap_remove(index);
+            core.trade(resting, Qty(ONE))?;
+            self.facts += 1;
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, core: &mut Core) -> Result<(), Failure> {
+        let Some(index) = self.pick() else { return self.new_order(core) };
+        let (order_id, _) = self.resting.swap_remove(index);
+        let cl_ord_id = core.next_id()?;
+        core.run(&Command::CancelOrder(CancelOrder { cl_ord_id, order_id, ..CancelOrder::default() }), true)?;
+        if !core.has_made(|event| matches!(event, Event::CancelRequested(_))) {
+            return Err("a cancel was refused".into());
+        }
+        core.fact(order_id, FactKind::Canceled { requested: true })?;
+        (self.commands, self.facts) = (self.commands + 1, self.facts + 1);
+        Ok(())
+    }
+
+    fn replace(&mut self, core: &mut Core) -> Result<(), Failure> {
+        let Some(index) = self.pick() else { return self.new_order(core) };
+        // Another price than it has, or there is nothing to replace.
+        let other = 1 + i64::try_from(self.random(PRICES - 1))?;
+        let Some((order_id, ticks)) = self.resting.get_mut(index) else { return Ok(()) };
+        *ticks = (*ticks + other) % PRICES as i64;
+        let (order_id, px) = (*order_id, Px(BID.0 - *ticks * TICK));
+        let total_qty = Qty(ONE);
+        let replace = ReplaceOrder { cl_ord_id: core.next_id()?, order_id, px, total_qty, ..ReplaceOrder::default() };
+        core.run(&Command::ReplaceOrder(replace), true)?;
+        if !core.has_made(|event| matches!(event, Event::ReplaceRequested(_))) {
+            return Err("a replace was refused".into());
+        }
+        core.fact(order_id, FactKind::Replaced { px, total_qty })?;
+        (self.commands, self.facts) = (self.commands + 1, self.facts + 1);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_of_the_mix_is_taken_and_as_many_orders_rest_as_before() {
+        let mut core = Core::start(None).unwrap();
+        let round = run(&mut core, 20_000).unwrap();
+        assert_eq!(round.commands, 20_000);
+        assert!(round.all_commands > 40_000, "the broker answers each");
+        assert!(round.events >= round.all_commands, "each makes an event");
+        assert!(core.state.open_orders_count() > 100, "orders rest");
+    }
+}
