@@ -25,13 +25,15 @@ const fn figure(id: &'static str, what: &'static str, bound: Bound) -> Figure {
 }
 
 /// All of them.
-pub(crate) const FIGURES: [Figure; 11] = [
+pub(crate) const FIGURES: [Figure; 13] = [
     figure("ack_p50_ratio", "order to acceptance, p50 / p50 of the echo, worst rate", AtMost(Thousandths(1_100))),
     figure("ack_p99_ratio", "the same, p99 / p99", AtMost(Thousandths(1_250))),
     figure("ack_p999_ratio", "the same, p99.9 / p99.9", AtMost(Thousandths(1_500))),
     figure("append_p50_ns", "append of a 128-byte event, p50, ns", AtMost(Thousandths::whole(45))),
     figure("append_p999_ns", "the same, p99.9, across roll-overs, sync on", AtMost(Thousandths::whole(1_000))),
     figure("append_p9999_ns", "the same, p99.99", AtMost(Thousandths::whole(5_000))),
+    figure("orders_per_s", "one connection, pipelined, acceptances read", AtLeast(Thousandths::whole(1_000_000))),
+    figure("orders_per_s_100_ratio", "100 connections / one", AtLeast(Thousandths(800))),
     figure("core_commands_per_s", "the core alone, checks and journal on", AtLeast(Thousandths::whole(3_000_000))),
     figure("journal_on_off_ratio", "the same, journal on / off", AtLeast(Thousandths(850))),
     figure("recovery_events_per_s", "replay into state, one core", AtLeast(Thousandths::whole(5_000_000))),

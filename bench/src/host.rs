@@ -39,6 +39,26 @@ impl Drop for Process {
     }
 }
 
+/// The broker of a measured gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Broker {
+    /// Inside its process: `instant.rs`.
+    Instant,
+    /// A venue that is a process of its own, behind the adapter of any gateway: `venue.rs`.
+    Venue,
+}
+
+/// How a gateway is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) sessions: u32,
+    pub(crate) broker: Broker,
+    /// Bounds of open orders and of ids, where the defaults are too low.
+    pub(crate) bounds: Option<(u32, u32)>,
+    /// Its files lie in memory: a disk that cannot follow is not measured.
+    pub(crate) is_in_memory: bool,
+}
+
 /// A running gateway, and its files.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -46,7 +66,7 @@ pub(crate) struct Gateway {
     pub(crate) process: Process,
     /// Where it listens.
     pub(crate) address: String,
-    _venue: Process,
+    _venue: Option<Process>,
     _dir: TempDir,
     _hot: TempDir,
 }
@@ -107,26 +127,38 @@ pub(crate) fn apart<S, T: Send>(
 }
 
 /// Runs the gateway of a configuration in this process.
-pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
+pub(crate) fn serve(config: &Path, broker: Broker) -> Result<(), Failure> {
     let config = tradecore::config::Config::load(config, std::env::vars())?;
-    tradecore::daemon::run(config, &tradecore::daemon::Stop::default())?;
+    let adapter = match broker {
+        Broker::Instant => Some(Box::new(crate::instant::serve) as tradecore::daemon::Adapter),
+        Broker::Venue => None,
+    };
+    tradecore::daemon::run_with(config, &tradecore::daemon::Stop::default(), adapter)?;
     Ok(())
 }
 
 impl Gateway {
-    /// Starts one with `sessions` sessions, in class `journaled`, busy.
-    pub(crate) fn start(sessions: u32) -> Result<Self, Failure> {
-        let dir = tempfile::tempdir()?;
-        let hot = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+    /// Starts one, in class `journaled`, busy.
+    pub(crate) fn start(setup: Setup) -> Result<Self, Failure> {
+        let memory = || tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
+        let hot = memory()?;
         std::fs::create_dir_all(dir.path().join("data"))?;
         std::fs::write(dir.path().join("key"), SECRET)?;
         std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600))?;
-        let (venue, venue_address) = start_server("venue", cpus().1)?;
+        let (venue, venue_address) = match setup.broker {
+            Broker::Venue => {
+                let (venue, address) = start_server("venue", cpus().1)?;
+                (Some(venue), address)
+            }
+            Broker::Instant => (None, "127.0.0.1:1".to_owned()),
+        };
         let config_path = dir.path().join("gateway.toml");
-        std::fs::write(&config_path, config(sessions, &venue_address, hot.path()))?;
+        std::fs::write(&config_path, config(setup, &venue_address, hot.path()))?;
         let child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg(&config_path)
+            .arg(if setup.broker == Broker::Venue { "venue" } else { "instant" })
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
@@ -172,7 +204,11 @@ fn start_server(name: &str, cpu: Option<usize>) -> Result<(Process, String), Fai
     Ok((process, address.trim().to_owned()))
 }
 
-fn config(sessions: u32, venue: &str, hot: &Path) -> String {
+fn config(setup: Setup, venue: &str, hot: &Path) -> String {
+    let sessions = setup.sessions;
+    let bounds = setup.bounds.map_or(String::new(), |(orders, ids)| format!("orders_max = {orders}\nids_max = {ids}"));
+    // What is measured beyond any disk's speed must not be refused for it.
+    let lag = if setup.is_in_memory { "[journal]\ndurability_lag_max = 1000000000" } else { "" };
     let cpu = cpus().0.map_or(String::new(), |cpu| format!("cpu = {cpu}"));
     let mut text = format!(
         r#"[core]
@@ -184,6 +220,9 @@ durability = "journaled"
 idle = "busy"
 
 {cpu}
+{bounds}
+
+{lag}
 
 [listen]
 tcp = "127.0.0.1:0"

@@ -1,6 +1,8 @@
 //! A core without sockets: every command through `decide`, the journal and `apply`, as the gateway's loop does it.
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::time::{Duration, Instant};
+
 use tradecore_domain::command::{BrokerFact, Command, FactKind, Origin, PlaceOrder};
 use tradecore_domain::event::{AccountDefined, Event, InstrumentDefined, Meta};
 use tradecore_domain::market::{Market, Quote};
@@ -32,8 +34,8 @@ pub(crate) struct Core {
     next_id: u64,
     /// Events so far.
     pub(crate) events: u64,
-    /// Commands that found no segment ready, and waited for one.
-    pub(crate) waits: u64,
+    /// How long commands waited for a segment that was still being made.
+    pub(crate) waited: Duration,
 }
 
 impl Core {
@@ -49,7 +51,7 @@ impl Core {
             broker_seq: 0,
             next_id: 0,
             events: 0,
-            waits: 0,
+            waited: Duration::ZERO,
         };
         core.define()?;
         Ok(core)
@@ -173,7 +175,7 @@ impl Core {
         }
         match &mut self.journal {
             Some(journal) => {
-                self.waits += wait_for_room(journal);
+                self.waited += wait_for_room(journal);
                 journal.begin(self.now_ns);
                 for event in self.decision.events() {
                     let (kind, version) = event.kind();
@@ -191,13 +193,15 @@ impl Core {
     }
 }
 
-/// 1 when the next segment is still being made, and was waited for.
-fn wait_for_room(journal: &mut Writer) -> u64 {
-    let mut waits = 0;
+/// How long the next segment was waited for; the clock is read only then.
+fn wait_for_room(journal: &mut Writer) -> Duration {
+    if journal.can_append(4096, 8, Space::Normal) {
+        return Duration::ZERO;
+    }
+    let since = Instant::now();
     while !journal.can_append(4096, 8, Space::Normal) {
-        waits = 1;
         // The disk is slower than this loop.
         std::thread::yield_now();
     }
-    waits
+    since.elapsed()
 }

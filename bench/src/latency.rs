@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
-use crate::host;
+use crate::host::{self, Broker};
 use crate::outcome::Outcome;
 use crate::pace::Sample;
 use crate::thousandths::Thousandths;
@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Rounds; each starts both servers anew.
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
+    /// The gateway's broker: what it costs besides is on the generator's CPU.
+    #[arg(long, value_enum, default_value_t = Broker::Instant)]
+    pub(crate) broker: Broker,
 }
 
 /// One rate, over all rounds.
@@ -43,7 +46,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("frames: {REQUEST_BYTES} bytes to the server, {REPLY_BYTES} bytes back; {SLICE_MS} ms in turn, one held");
     let mut rates: Vec<Rate> = options.rates.iter().map(|rate| Rate::new(*rate)).collect();
     for round in 1..=options.rounds {
-        let mut turns = Turns::start()?;
+        let mut turns = Turns::start(options.broker)?;
         host::pinned(|| {
             let mut all = || -> Result<(), Failure> {
                 turns.warm_up(rates.first().map_or(1, |rate| rate.rate))?;
@@ -85,6 +88,7 @@ fn ratio(value: &crate::timing::RoundTrips, baseline: &crate::timing::RoundTrips
 fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     outcome.configure("durability", "journaled");
+    outcome.configure("broker", format!("{:?}", options.broker));
     outcome.configure("rates", format!("{:?}", options.rates));
     outcome.configure("seconds", options.seconds);
     outcome.configure("rounds", options.rounds);

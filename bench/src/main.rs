@@ -11,6 +11,7 @@ mod gaps;
 mod hiccup;
 mod host;
 mod in_process;
+mod instant;
 mod journal;
 mod latency;
 mod machine;
@@ -20,10 +21,12 @@ mod outcome;
 mod pace;
 mod peer;
 mod percentiles;
+mod pipeline;
 mod recovery;
 mod sessions;
 mod synced;
 mod thousandths;
+mod throughput;
 mod timing;
 mod turns;
 mod venue;
@@ -57,6 +60,9 @@ enum Command {
     /// Commands a second of the core alone, in process, with the journal and without it.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- core --commands 1000000 --rounds 5")]
     Core(mix::Options),
+    /// Commands a second at saturation, pipelined, on one connection and on many.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- throughput --connections 1,100")]
+    Throughput(throughput::Options),
     /// Ten active sessions alone, and among a thousand; and what an idle session costs in memory.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- sessions --sessions 1000")]
     Sessions {
@@ -88,7 +94,7 @@ enum Command {
     All,
     /// A gateway, as the measurements start it.
     #[command(hide = true)]
-    Serve { config: PathBuf },
+    Serve { config: PathBuf, broker: host::Broker },
     /// The echo, as the measurements start it.
     #[command(hide = true)]
     Echo { cpu: Option<usize> },
@@ -122,17 +128,23 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::Latency(options) => ("latency", latency::measure(&options)?),
         Command::Journal(options) => ("journal", journal::measure(&options)?),
         Command::Core(options) => ("core", mix::measure(&options)?),
+        Command::Throughput(options) => ("throughput", throughput::measure(&options)?),
         Command::Sessions { sessions, rate, seconds, runs } => {
             ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }
         Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
         Command::All => {
             let mut all = recovery::measure(1_000_000, 5)?;
-            all.merge(latency::measure(&latency::Options { rates: vec![199], seconds: 1, rounds: 15 })?)?;
+            all.merge(latency::measure(&latency::Options {
+                rates: vec![199],
+                seconds: 1,
+                rounds: 15,
+                broker: host::Broker::Instant,
+            })?)?;
             all.merge(sessions::measure(1000, 1000, 3, 5)?)?;
             ("all", all)
         }
-        Command::Serve { config } => return host::serve(&config).map(|()| true),
+        Command::Serve { config, broker } => return host::serve(&config, broker).map(|()| true),
         Command::Echo { cpu } => return echo::serve(cpu).map(|()| true),
         Command::Venue { cpu } => return venue::serve(cpu).map(|()| true),
     };

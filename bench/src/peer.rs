@@ -28,6 +28,9 @@ pub(crate) struct Peer {
     last_client_seq: u64,
     next: [u8; 256],
     next_len: usize,
+    /// What is queued, and how much of it has left.
+    queued: Vec<u8>,
+    queued_left: usize,
 }
 
 /// A connection that is set for spinning.
@@ -90,6 +93,8 @@ impl Peer {
             last_client_seq: 0,
             next: [0; 256],
             next_len: 0,
+            queued: Vec::new(),
+            queued_left: 0,
         };
         let mut out = [0; REPLY_BYTES_MAX];
         let written = peer.session.start(now(origin), &mut out)?;
@@ -128,6 +133,36 @@ impl Peer {
         Ok(())
     }
 
+    /// Adds a message to those that `flush` sends.
+    pub(crate) fn queue<T: Message>(&mut self, now: Now, block: &T) -> Result<(), Failure> {
+        let sent = self.session.send(now, block, &mut self.next).map_err(|error| format!("{error:?}"))?;
+        self.queued.extend_from_slice(self.next.get(..sent.written).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Sends what is queued, as far as the socket takes it.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        let rest = self.queued.get(self.queued_left..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        match self.stream.write(rest) {
+            Ok(count) => self.queued_left = self.queued_left.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.queued_left == self.queued.len() {
+            self.queued.clear();
+            self.queued_left = 0;
+        }
+        Ok(())
+    }
+
+    /// The time as messages carry it.
+    pub(crate) fn now(&self) -> Now {
+        now(self.origin)
+    }
+
     /// Takes in what is there, and hands every report and answer to `each`, with the time at which it was there.
     pub(crate) fn poll(&mut self, each: &mut dyn FnMut(&Frame<'_>, Instant)) -> Result<(), Failure> {
         match self.stream.read(self.bytes.get_mut(self.filled..).unwrap_or_default()) {
@@ -139,12 +174,13 @@ impl Peer {
         let arrived = Instant::now();
         let mut taken: usize = 0;
         let mut out = [0; REPLY_BYTES_MAX];
+        let now = now(self.origin);
         let bytes = std::mem::take(&mut self.bytes);
         while let Some(frame) = next_frame(bytes.get(taken..self.filled).unwrap_or_default())
             .map_err(|fault| format!("{:?}", fault.reason))?
         {
             taken = taken.saturating_add(frame.bytes.len());
-            let step = self.session.handle_frame(now(self.origin), &frame, &mut out);
+            let step = self.session.handle_frame(now, &frame, &mut out);
             match step.action {
                 ClientAction::Report(_) => {
                     each(&frame, arrived);

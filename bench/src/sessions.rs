@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use crate::hiccup::Meter;
-use crate::host::Gateway;
+use crate::host::{Broker, Gateway, Setup};
 use crate::orders::{Active, order_run, wait_until_trading};
 use crate::outcome::Outcome;
 use crate::peer::Peer;
@@ -24,7 +24,7 @@ pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Re
     tradecore::descriptors::allow(files)
         .map_err(|allowed| format!("{files} open files are needed, {allowed} allowed"))?;
     let idle_bytes = idle_session_bytes(sessions)?;
-    let gateway = Gateway::start(sessions)?;
+    let gateway = Gateway::start(setup(sessions))?;
     let mut active = log_on(&gateway, 1, ACTIVE)?;
     active.first_mut().map_or(Ok(()), wait_until_trading)?;
     let orders = rate.saturating_mul(seconds);
@@ -56,7 +56,7 @@ pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Re
 /// Two gateways that have done the same, for few sessions and for all: what is allocated ahead counts too.
 fn idle_session_bytes(sessions: u32) -> Result<u64, Failure> {
     let resident = |count: u32| -> Result<u64, Failure> {
-        let gateway = Gateway::start(count)?;
+        let gateway = Gateway::start(setup(count))?;
         let mut active = log_on(&gateway, 1, 1)?;
         active.first_mut().map_or(Ok(()), wait_until_trading)?;
         let _idle = (2..=count).map(|id| Peer::log_on(&gateway.address, id)).collect::<Result<Vec<_>, _>>()?;
@@ -64,6 +64,11 @@ fn idle_session_bytes(sessions: u32) -> Result<u64, Failure> {
     };
     let few = resident(ACTIVE)?;
     Ok(resident(sessions)?.saturating_sub(few).checked_div(u64::from(sessions.saturating_sub(ACTIVE))).unwrap_or(0))
+}
+
+/// With the defaults of any gateway, and its venue.
+const fn setup(sessions: u32) -> Setup {
+    Setup { sessions, broker: Broker::Venue, bounds: None, is_in_memory: false }
 }
 
 fn log_on(gateway: &Gateway, first: u32, last: u32) -> Result<Vec<Active>, Failure> {

@@ -3,7 +3,7 @@
 
 use crate::Failure;
 use crate::echo::EchoClient;
-use crate::host::{self, Gateway, Process};
+use crate::host::{self, Broker, Gateway, Process, Setup};
 use crate::orders::{Active, wait_until_trading};
 use crate::pace::{Sample, Target, pace};
 
@@ -13,6 +13,10 @@ pub(crate) const SLICE_MS: u64 = 200;
 const WARM_UP_SLICES: u64 = 10;
 /// Requests after a change of turn that count for nobody, at least: the other has left its data in the caches.
 const UNTIMED_MIN: u64 = 3;
+
+/// Orders that may be open, and ids: enough for a broker that is slower than the orders come, for a while.
+const ORDERS_MAX: u32 = 65_536;
+const IDS_MAX: u32 = 524_288;
 
 /// Both servers, and a client of each.
 pub(crate) struct Turns {
@@ -24,11 +28,12 @@ pub(crate) struct Turns {
 
 impl Turns {
     /// Starts both, and waits until the gateway takes orders.
-    pub(crate) fn start() -> Result<Self, Failure> {
+    pub(crate) fn start(broker: Broker) -> Result<Self, Failure> {
+        let setup = Setup { sessions: 1, broker, bounds: Some((ORDERS_MAX, IDS_MAX)), is_in_memory: false };
         let (echo_process, address) = host::start_echo()?;
         let echo = EchoClient::connect(&address)?;
         echo_process.hold()?;
-        let gateway = Gateway::start(1)?;
+        let gateway = Gateway::start(setup)?;
         let mut active = Active::log_on(&gateway.address, 1)?;
         wait_until_trading(&mut active)?;
         Ok(Self { echo_process, echo, gateway, active })

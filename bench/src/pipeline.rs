@@ -1,0 +1,150 @@
+//! A session that keeps many commands on their way: half of them orders that are immediate-or-cancel and do not fill,
+//! half new orders that rest and the cancels of them.
+
+use std::collections::VecDeque;
+
+use tradecore_protocol::fields::{ClOrdId, ExecType, OrdType, Px, Qty, Side, Tif};
+use tradecore_protocol::frame::Frame;
+use tradecore_protocol::messages::{CancelOrder, ExecReport, NewOrder, RequestReject};
+use tradecore_protocol::reason::Reason;
+use tradecore_protocol::wire::{I64, U32, U64};
+
+use crate::Failure;
+use crate::peer::Peer;
+
+/// Ids of one client epoch: fewer than the share that a session has among a hundred.
+const EPOCH_IDS: u64 = 2000;
+/// Commands that are written before the socket is looked at again.
+const BATCH: u64 = 64;
+
+/// What a session did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    /// Answered by the gateway's acceptance.
+    pub(crate) accepted: u64,
+    /// Answered by a refusal.
+    pub(crate) refused: u64,
+    /// Orders that rest or are on their way to their end.
+    pub(crate) open: u64,
+    /// Reports of any kind.
+    pub(crate) reports: u64,
+    /// The last refusal's reason.
+    pub(crate) last_reason: u16,
+}
+
+/// A session and its load.
+pub(crate) struct Pipeline {
+    peer: Peer,
+    next_counter: u64,
+    counts: Counts,
+    /// Orders that rest, the oldest first: each is canceled in its turn.
+    to_cancel: VecDeque<u64>,
+    step: u64,
+}
+
+impl Pipeline {
+    /// Logs on.
+    pub(crate) fn log_on(address: &str, session_id: u32) -> Result<Self, Failure> {
+        let peer = Peer::log_on(address, session_id)?;
+        let next_counter = peer.last_client_seq().saturating_add(1);
+        Ok(Self { peer, next_counter, counts: Counts::default(), to_cancel: VecDeque::new(), step: 0 })
+    }
+
+    /// What it did so far.
+    pub(crate) const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Takes in reports, and sends as many commands as may be on their way; true when anything moved.
+    pub(crate) fn turn(&mut self, in_flight_max: u64, open_max: u64) -> Result<bool, Failure> {
+        let before = (self.counts.sent, self.counts.reports, self.counts.refused);
+        self.take_in()?;
+        let answered = self.counts.accepted.saturating_add(self.counts.refused);
+        let in_flight = self.counts.sent.saturating_sub(answered);
+        let now = self.peer.now();
+        for _ in 0..in_flight_max.saturating_sub(in_flight).min(BATCH) {
+            if !self.send_next(now, open_max)? {
+                break;
+            }
+        }
+        self.peer.flush()?;
+        Ok(before != (self.counts.sent, self.counts.reports, self.counts.refused))
+    }
+
+    /// The next command of the load; false when no more orders may be open.
+    fn send_next(&mut self, now: tradecore_protocol::session::Now, open_max: u64) -> Result<bool, Failure> {
+        let is_cancel = self.step % 4 == 3;
+        if let (true, Some(orig)) = (is_cancel, self.to_cancel.pop_front()) {
+            let (cl_ord_id, orig_cl_ord_id) = (U64::new(self.next_id()), U64::new(orig));
+            self.peer.queue(now, &CancelOrder { cl_ord_id, orig_cl_ord_id, ..CancelOrder::default() })?;
+        } else {
+            if self.counts.open >= open_max {
+                return Ok(false);
+            }
+            let id = self.next_id();
+            let rests = self.step % 4 == 1;
+            if rests {
+                self.to_cancel.push_back(id);
+            }
+            self.counts.open = self.counts.open.saturating_add(1);
+            self.peer.queue(now, &order(id, if rests { Tif::Gtc } else { Tif::Ioc }))?;
+        }
+        self.step = self.step.wrapping_add(1);
+        self.counts.sent = self.counts.sent.saturating_add(1);
+        Ok(true)
+    }
+
+    fn next_id(&mut self) -> u64 {
+        let counter = self.next_counter;
+        self.next_counter = counter.saturating_add(1);
+        let epoch = u16::try_from(counter / EPOCH_IDS).unwrap_or(u16::MAX).saturating_add(1);
+        ClOrdId::new(epoch, counter).0
+    }
+
+    fn take_in(&mut self) -> Result<(), Failure> {
+        let counts = &mut self.counts;
+        self.peer.poll(&mut |frame: &Frame<'_>, _| match frame.header.template_id {
+            ExecReport::TEMPLATE_ID => {
+                counts.reports = counts.reports.saturating_add(1);
+                let Ok(report) = frame.read::<ExecReport>() else { return };
+                match ExecType::from_raw(report.exec_type) {
+                    Some(ExecType::PendingNew | ExecType::PendingCancel) => {
+                        counts.accepted = counts.accepted.saturating_add(1);
+                    }
+                    Some(ExecType::Canceled | ExecType::Expired | ExecType::Rejected) => {
+                        counts.open = counts.open.saturating_sub(1);
+                    }
+                    _ => {}
+                }
+            }
+            RequestReject::TEMPLATE_ID => {
+                if let Ok(reject) = frame.read::<RequestReject>() {
+                    counts.refused = counts.refused.saturating_add(1);
+                    counts.last_reason = reject.reason.get();
+                    // A cancel comes only behind an order that rests or has been refused: what is refused here
+                    // otherwise is an order, which is open no more.
+                    if !matches!(Reason::from_raw(counts.last_reason), Some(Reason::UnknownOrder | Reason::TooLate)) {
+                        counts.open = counts.open.saturating_sub(1);
+                    }
+                }
+            }
+            _ => {}
+        })
+    }
+}
+
+/// An order that the market will not take.
+fn order(id: u64, tif: Tif) -> NewOrder {
+    NewOrder {
+        cl_ord_id: U64::new(id),
+        px: I64::new(Px(10_000 * 1_000_000_000).0),
+        qty: I64::new(Qty(1_000_000).0),
+        instrument_id: U32::new(1),
+        account_id: U32::new(1),
+        side: Side::Buy.raw(),
+        ord_type: OrdType::Limit.raw(),
+        tif: tif.raw(),
+        ..NewOrder::default()
+    }
+}

@@ -1,0 +1,146 @@
+//! Commands a second at saturation, on one connection and on many, with every acceptance read back.
+
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::hiccup::Meter;
+use crate::host::{self, Broker, Gateway, Setup};
+use crate::orders::{Active, wait_until_trading};
+use crate::outcome::Outcome;
+use crate::pipeline::{Counts, Pipeline};
+use crate::thousandths::Thousandths;
+use crate::timing::median;
+
+/// Open orders and ids that the gateway has room for.
+const ORDERS_MAX: u32 = 131_072;
+const IDS_MAX: u32 = 2_097_152;
+/// Orders of all sessions that are open at once, at most.
+const OPEN_MAX: u64 = 50_000;
+/// What does not count: segments, tables and sockets grow to what they need.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// How it is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Connections, one number after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 100])]
+    pub(crate) connections: Vec<u32>,
+    /// Commands of all connections that wait for their acceptance.
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) in_flight: u64,
+    /// Length of each run, s.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seconds: u64,
+    /// Rounds; each starts a gateway anew for each number of connections.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// The gateway's broker.
+    #[arg(long, value_enum, default_value_t = Broker::Instant)]
+    pub(crate) broker: Broker,
+}
+
+/// Measures them, round by round.
+pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
+    println!("half IOC that do not fill, half new and cancel; {} in flight; journal in memory", options.in_flight);
+    let mut rates: Vec<Vec<u64>> = options.connections.iter().map(|_| Vec::new()).collect();
+    let meter = Meter::start()?;
+    for round in 1..=options.rounds {
+        for (connections, rates) in options.connections.iter().zip(&mut rates) {
+            let rate = run(options, *connections, round)?;
+            rates.push(rate);
+        }
+    }
+    let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
+    outcome.configure("connections", format!("{:?}", options.connections));
+    outcome.configure("in_flight", options.in_flight);
+    outcome.configure("seconds", options.seconds);
+    outcome.configure("rounds", options.rounds);
+    outcome.configure("broker", format!("{:?}", options.broker));
+    let one =
+        options.connections.iter().zip(&rates).find(|(connections, _)| **connections == 1).map(|(_, rates)| rates);
+    for (connections, rates) in options.connections.iter().zip(&rates) {
+        let id = if *connections == 1 { "orders_per_s".to_owned() } else { format!("orders_per_s_{connections}") };
+        outcome.add_value(id, Thousandths::whole(median(rates.clone())));
+        if let (true, Some(one)) = (*connections != 1, one) {
+            let ratios = rates.iter().zip(one).map(|(many, one)| Thousandths::ratio(*many, *one)).collect();
+            if let Some(ratio) = Thousandths::median(ratios) {
+                outcome.add_value(format!("orders_per_s_{connections}_ratio"), ratio);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Commands a second whose acceptance was read.
+fn run(options: &Options, connections: u32, round: usize) -> Result<u64, Failure> {
+    let bounds = Some((ORDERS_MAX, IDS_MAX));
+    let setup = Setup { sessions: connections, broker: options.broker, bounds, is_in_memory: true };
+    let gateway = Gateway::start(setup)?;
+    wait_until_trading(&mut Active::log_on(&gateway.address, 1)?)?;
+    let mut pipelines =
+        (1..=connections).map(|id| Pipeline::log_on(&gateway.address, id)).collect::<Result<Vec<_>, _>>()?;
+    let (counts, elapsed) = host::pinned(|| {
+        let mut both = || -> Result<(Counts, Duration), Failure> {
+            drive(&mut pipelines, options.in_flight, WARM_UP)?;
+            drive(&mut pipelines, options.in_flight, Duration::from_secs(options.seconds))
+        };
+        both().map_err(|error| error.to_string())
+    })?;
+    let nanos = elapsed.as_nanos().max(1);
+    let per_second = |count: u64| u128::from(count).saturating_mul(1_000_000_000).checked_div(nanos).unwrap_or(0);
+    let rate = u64::try_from(per_second(counts.accepted))?;
+    println!(
+        "  round {round}, {connections:>4} connections: {} commands/s, {} reports/s, {} refused (reason {}), {} open",
+        Thousandths::whole(rate),
+        per_second(counts.reports),
+        counts.refused,
+        counts.last_reason,
+        counts.open
+    );
+    Ok(rate)
+}
+
+/// Keeps all busy for so long; what they did meanwhile.
+fn drive(pipelines: &mut [Pipeline], in_flight: u64, length: Duration) -> Result<(Counts, Duration), Failure> {
+    let share = |all: u64| all.checked_div(pipelines.len() as u64).unwrap_or(0).max(1);
+    let (in_flight, open) = (share(in_flight), share(OPEN_MAX));
+    let before = total(pipelines);
+    let started = Instant::now();
+    loop {
+        let mut has_moved = false;
+        for pipeline in pipelines.iter_mut() {
+            has_moved |= pipeline.turn(in_flight, open)?;
+        }
+        let elapsed = started.elapsed();
+        if elapsed >= length {
+            return Ok((since(total(pipelines), before), elapsed));
+        }
+        if !has_moved {
+            // The side threads of the gateway, and its broker, have this CPU too.
+            rustix::thread::sched_yield();
+        }
+    }
+}
+
+fn total(pipelines: &[Pipeline]) -> Counts {
+    let mut total = Counts::default();
+    for counts in pipelines.iter().map(Pipeline::counts) {
+        total.sent = total.sent.saturating_add(counts.sent);
+        total.accepted = total.accepted.saturating_add(counts.accepted);
+        total.refused = total.refused.saturating_add(counts.refused);
+        total.open = total.open.saturating_add(counts.open);
+        total.reports = total.reports.saturating_add(counts.reports);
+        total.last_reason = total.last_reason.max(counts.last_reason);
+    }
+    total
+}
+
+fn since(now: Counts, before: Counts) -> Counts {
+    Counts {
+        sent: now.sent.saturating_sub(before.sent),
+        accepted: now.accepted.saturating_sub(before.accepted),
+        refused: now.refused.saturating_sub(before.refused),
+        reports: now.reports.saturating_sub(before.reports),
+        ..now
+    }
+}
