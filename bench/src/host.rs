@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,9 @@ use crate::Failure;
 /// The key of every session.
 pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(crate) const KEY_ID: &str = "bench";
+
+/// What a file system counts in, bytes.
+const BLOCK_BYTES: u64 = 512;
 
 /// A child that goes with its owner.
 #[derive(Debug)]
@@ -66,9 +69,11 @@ pub(crate) struct Gateway {
     pub(crate) process: Process,
     /// Where it listens.
     pub(crate) address: String,
+    /// From the start of its process to its accepting.
+    pub(crate) started_in: Duration,
     _venue: Option<Process>,
     _dir: TempDir,
-    _hot: TempDir,
+    hot: TempDir,
 }
 
 /// What the measured processes and the measuring thread are pinned to, where there are CPUs to choose from.
@@ -155,6 +160,7 @@ impl Gateway {
         };
         let config_path = dir.path().join("gateway.toml");
         std::fs::write(&config_path, config(setup, &venue_address, hot.path()))?;
+        let since = Instant::now();
         let child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .arg(&config_path)
@@ -167,7 +173,7 @@ impl Gateway {
         loop {
             if let Some(address) = tradecore::daemon::listening(&dir.path().join("data")).into_iter().next() {
                 let address = address.trim_start_matches("tcp:").to_owned();
-                return Ok(Self { process, address, _venue: venue, _dir: dir, _hot: hot });
+                return Ok(Self { process, address, started_in: since.elapsed(), _venue: venue, _dir: dir, hot });
             }
             if deadline.is_none_or(|deadline| Instant::now() > deadline) {
                 return Err("the gateway did not start".into());
@@ -182,6 +188,22 @@ impl Gateway {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("no RssAnon")?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib.saturating_mul(1024))
+    }
+
+    /// What its hot segments take of the memory, bytes.
+    pub(crate) fn hot_bytes(&self) -> Result<u64, Failure> {
+        let (mut bytes, mut folders) = (0_u64, vec![self.hot.path().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
+                if metadata.is_dir() {
+                    folders.push(path);
+                } else {
+                    bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK_BYTES));
+                }
+            }
+        }
+        Ok(bytes)
     }
 }
 

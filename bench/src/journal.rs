@@ -149,10 +149,11 @@ impl Payload {
                 outcome.add_value(id, value);
             }
         }
-        outcome.add_series(format!("append {bytes} bytes"), self.all.append);
-        outcome.add_series(format!("copy and sum {bytes} bytes"), self.all.copy);
-        outcome.add_series(format!("write {bytes} bytes"), self.all.write);
-        outcome.add_series(format!("clock beside {bytes} bytes"), self.all.clock);
+        let plot = format!("{bytes} bytes");
+        outcome.add_series(&plot, format!("append {bytes} bytes"), self.all.append);
+        outcome.add_series(&plot, format!("copy and sum {bytes} bytes"), self.all.copy);
+        outcome.add_series(&plot, format!("write {bytes} bytes"), self.all.write);
+        outcome.add_series(&plot, format!("clock beside {bytes} bytes"), self.all.clock);
         Ok(())
     }
 }
@@ -189,7 +190,7 @@ fn conclude_syncs(outcome: &mut Outcome, synced: Vec<RoundTrips>, bare: Vec<Roun
         for times in rounds {
             all.add(times)?;
         }
-        outcome.add_series(name, all);
+        outcome.add_series("until durable", name, all);
     }
     Ok(())
 }

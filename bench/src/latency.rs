@@ -31,6 +31,12 @@ pub(crate) struct Options {
     pub(crate) broker: Broker,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { rates: vec![1_000, 5_000, 20_000], seconds: 3, rounds: 5, broker: Broker::Instant }
+    }
+}
+
 /// One rate, over all rounds.
 struct Rate {
     rate: u64,
@@ -108,6 +114,7 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
             *worst = (*worst).max(corrected);
         }
         println!("{line}");
+        let (plot, generator) = (format!("{rate} orders/s"), format!("generator at {rate} orders/s"));
         for (name, sample) in [("echo", echo), ("gateway", gateway)] {
             if sample.rate() < rate.saturating_mul(98) / 100 {
                 println!(
@@ -121,11 +128,11 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
             if name == "echo" {
                 outcome.hiccups.add(&sample.gaps)?;
             } else {
-                outcome.add_series(format!("generator away beside gateway {rate}/s"), sample.gaps);
+                outcome.add_series(&generator, format!("generator away beside gateway {rate}/s"), sample.gaps);
             }
-            outcome.add_series(format!("{name} {rate}/s corrected"), sample.corrected);
-            outcome.add_series(format!("{name} {rate}/s service"), sample.service);
-            outcome.add_series(format!("{name} {rate}/s sent late"), sample.lateness);
+            outcome.add_series(&plot, format!("{name} {rate}/s corrected"), sample.corrected);
+            outcome.add_series(&plot, format!("{name} {rate}/s service"), sample.service);
+            outcome.add_series(&generator, format!("{name} {rate}/s sent late"), sample.lateness);
         }
     }
     for ((name, _), worst) in COMPARED.iter().zip(worst) {

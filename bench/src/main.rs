@@ -6,6 +6,7 @@
 
 mod append;
 mod echo;
+mod escape;
 mod figures;
 mod gaps;
 mod hiccup;
@@ -23,7 +24,11 @@ mod peer;
 mod percentiles;
 mod pipeline;
 mod recovery;
+mod report;
+mod scoreboard;
 mod sessions;
+mod start;
+mod svg;
 mod synced;
 mod thousandths;
 mod throughput;
@@ -89,9 +94,17 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
-    /// Everything above, with what is set by default.
-    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- all")]
-    All,
+    /// The time from an empty directory to accepting, and the memory of an idle gateway.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- start")]
+    Start(start::Options),
+    /// Every promised figure, each in a short form: id, figure, target, met, and what the machine did meanwhile.
+    #[command(
+        after_help = "Example: cargo run --release -p tradecore-bench -- figures --only ack_p50_ratio --json f.json"
+    )]
+    Figures(scoreboard::Options),
+    /// Results as one HTML page, with percentile plots.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- report latency.json --html report.html")]
+    Report(report::Options),
     /// A gateway, as the measurements start it.
     #[command(hide = true)]
     Serve { config: PathBuf, broker: host::Broker },
@@ -133,17 +146,9 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
             ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }
         Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
-        Command::All => {
-            let mut all = recovery::measure(1_000_000, 5)?;
-            all.merge(latency::measure(&latency::Options {
-                rates: vec![199],
-                seconds: 1,
-                rounds: 15,
-                broker: host::Broker::Instant,
-            })?)?;
-            all.merge(sessions::measure(1000, 1000, 3, 5)?)?;
-            ("all", all)
-        }
+        Command::Start(options) => ("start", start::measure(&options)?),
+        Command::Figures(options) => return scoreboard::run(&options, files, run),
+        Command::Report(options) => return report::write(&options).map(|()| true),
         Command::Serve { config, broker } => return host::serve(&config, broker).map(|()| true),
         Command::Echo { cpu } => return echo::serve(cpu).map(|()| true),
         Command::Venue { cpu } => return venue::serve(cpu).map(|()| true),

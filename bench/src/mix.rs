@@ -39,6 +39,12 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { commands: 1_000_000, rounds: 5 }
+    }
+}
+
 /// What one round made.
 struct Round {
     elapsed: Duration,

@@ -26,6 +26,8 @@ pub(crate) struct Files {
 /// A histogram and what it is of.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
+    /// What it is drawn together with: `1000 orders/s`.
+    pub(crate) plot: String,
     /// Who, and at what: `gateway 1000/s corrected`.
     pub(crate) name: String,
     /// Times, ns.
@@ -63,8 +65,8 @@ impl Outcome {
     }
 
     /// Adds a histogram.
-    pub(crate) fn add_series(&mut self, name: impl Into<String>, times: RoundTrips) {
-        self.series.push(Series { name: name.into(), times });
+    pub(crate) fn add_series(&mut self, plot: impl Into<String>, name: impl Into<String>, times: RoundTrips) {
+        self.series.push(Series { plot: plot.into(), name: name.into(), times });
     }
 
     /// Adds a figure.
@@ -72,13 +74,9 @@ impl Outcome {
         self.values.push(Value { id: id.into(), value });
     }
 
-    /// Takes in what another command has measured.
-    pub(crate) fn merge(&mut self, other: Self) -> Result<(), Failure> {
-        self.configuration.extend(other.configuration);
-        self.series.extend(other.series);
-        self.values.extend(other.values);
-        self.hiccups.add(other.hiccups)?;
-        Ok(())
+    /// The figure of an id.
+    pub(crate) fn value(&self, id: &str) -> Option<Thousandths> {
+        self.values.iter().find(|value| value.id == id).map(|value| value.value)
     }
 }
 
@@ -96,6 +94,7 @@ struct Document<'a> {
 #[derive(Debug, Serialize)]
 struct SeriesDocument<'a> {
     name: &'a str,
+    plot: &'a str,
     #[serde(flatten)]
     percentiles: Percentiles,
 }
@@ -120,7 +119,11 @@ fn document<'a>(command: &'a str, run: Run, outcome: &'a Outcome) -> Document<'a
     let series = outcome
         .series
         .iter()
-        .map(|series| SeriesDocument { name: &series.name, percentiles: Percentiles::of(&series.times) })
+        .map(|series| SeriesDocument {
+            name: &series.name,
+            plot: &series.plot,
+            percentiles: Percentiles::of(&series.times),
+        })
         .collect();
     Document { command, run, hiccup: Percentiles::of(&outcome.hiccups), values: &outcome.values, series }
 }
@@ -159,7 +162,7 @@ mod tests {
         outcome.configure("rates", "1000");
         let mut times = round_trips();
         times.record(6500).unwrap();
-        outcome.add_series("echo 1000/s", times);
+        outcome.add_series("1000/s", "echo 1000/s", times);
         outcome.add_value("ack_p50_ratio", Thousandths(1083));
         outcome
     }

@@ -45,8 +45,8 @@ pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Re
         all_among.add(times)?;
     }
     outcome.hiccups = meter.stop()?;
-    outcome.add_series("ten alone", all_alone);
-    outcome.add_series("ten among all", all_among);
+    outcome.add_series("ten sessions", "ten alone", all_alone);
+    outcome.add_series("ten sessions", "ten among all", all_among);
     outcome.add_value("idle_session_bytes", Thousandths::whole(idle_bytes));
     let (among, alone) = (median(among), median(alone));
     outcome.add_value("sessions_p50_ratio", Thousandths::ratio(among, alone));

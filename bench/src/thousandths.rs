@@ -21,6 +21,16 @@ impl Thousandths {
         Self(rounded.map_or(u64::MAX, |rounded| u64::try_from(rounded).unwrap_or(u64::MAX)))
     }
 
+    /// Reads what `Serialize` writes.
+    pub(crate) fn read(number: &serde_json::Value) -> Option<Self> {
+        if let Some(whole) = number.as_u64() {
+            return Some(Self::whole(whole));
+        }
+        let text = format!("{:.3}", number.as_f64()?);
+        let (whole, thousandths) = text.split_once('.')?;
+        Some(Self(whole.parse::<u64>().ok()?.checked_mul(1000)?.checked_add(thousandths.parse().ok()?)?))
+    }
+
     /// The middle one; the upper of the two of an even count, none of none.
     pub(crate) fn median(mut values: Vec<Self>) -> Option<Self> {
         values.sort_unstable();
@@ -93,5 +103,9 @@ mod tests {
         let json = |value: Thousandths| serde_json::to_string(&value).unwrap();
         assert_eq!(json(Thousandths(1083)), "1.083");
         assert_eq!(json(Thousandths::whole(45)), "45");
+        for value in [Thousandths(1083), Thousandths(7), Thousandths::whole(45), Thousandths::whole(1_234_567)] {
+            let read = serde_json::to_value(value).unwrap();
+            assert_eq!(Thousandths::read(&read), Some(value), "what is written is read back");
+        }
     }
 }

@@ -39,6 +39,12 @@ pub(crate) struct Options {
     pub(crate) broker: Broker,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self { connections: vec![1, 100], in_flight: 4096, seconds: 5, rounds: 5, broker: Broker::Instant }
+    }
+}
+
 /// Measures them, round by round.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("half IOC that do not fill, half new and cancel; {} in flight; journal in memory", options.in_flight);
@@ -107,16 +113,16 @@ fn drive(pipelines: &mut [Pipeline], in_flight: u64, length: Duration) -> Result
     let before = total(pipelines);
     let started = Instant::now();
     loop {
-        let mut has_moved = false;
+        let mut has_sent = false;
         for pipeline in pipelines.iter_mut() {
-            has_moved |= pipeline.turn(in_flight, open)?;
+            has_sent |= pipeline.turn(in_flight, open)?;
         }
         let elapsed = started.elapsed();
         if elapsed >= length {
             return Ok((since(total(pipelines), before), elapsed));
         }
-        if !has_moved {
-            // The side threads of the gateway, and its broker, have this CPU too.
+        if !has_sent {
+            // What is waited for may be the broker, which shares this CPU.
             rustix::thread::sched_yield();
         }
     }

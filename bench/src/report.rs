@@ -1,0 +1,221 @@
+//! Results as one HTML page that needs nothing else: percentile plots, figures, and where and how they were made.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::Failure;
+use crate::escape::escape;
+use crate::figures::Figure;
+use crate::svg::{Curve, plot};
+
+/// What becomes a page.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Results, as `--json` writes them: of any command, and of `figures`.
+    #[arg(required = true, value_name = "RESULT")]
+    pub(crate) results: Vec<PathBuf>,
+    /// The page.
+    #[arg(long, value_name = "FILE", default_value = "report.html")]
+    pub(crate) html: PathBuf,
+}
+
+/// Writes the page.
+pub(crate) fn write(options: &Options) -> Result<(), Failure> {
+    let results = options.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    fs::write(&options.html, page(&results)).map_err(|error| format!("{}: {error}", options.html.display()))?;
+    println!("{}", options.html.display());
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Value, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let result: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    if result.get("command").is_none() && result.get("figures").is_none() {
+        return Err(format!("{}: no result of a command with --json, nor of figures", path.display()).into());
+    }
+    Ok(result)
+}
+
+fn page(results: &[Value]) -> String {
+    let mut html = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+    html.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
+    html.push_str("<title>TradeCore measurements</title><style>\n");
+    html.push_str(include_str!("report.css"));
+    html.push_str("</style></head><body><h1>TradeCore measurements</h1>\n");
+    for result in results {
+        if result.get("figures").is_some() {
+            board(&mut html, result);
+        } else {
+            section(&mut html, result);
+        }
+    }
+    html.push_str("</body></html>\n");
+    html
+}
+
+/// What `figures` has measured.
+fn board(html: &mut String, result: &Value) {
+    html.push_str("<h2>Figures</h2><table><tr><th>id</th><th>what</th><th class=\"number\">figure</th>");
+    html.push_str("<th class=\"number\">target</th><th></th><th class=\"number\">hiccup p99, µs</th></tr>");
+    for (id, row) in result.get("figures").and_then(Value::as_object).into_iter().flatten() {
+        let is_met = row.get("met").and_then(Value::as_bool).unwrap_or(false);
+        let sign = if row.get("is_lower_better").and_then(Value::as_bool).unwrap_or(false) { "≤" } else { "≥" };
+        let hiccup = row.pointer("/hiccup/p99").and_then(Value::as_u64).map_or(String::new(), crate::timing::micros);
+        // Writing to a string does not fail.
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{sign} {}</td>{}<td class=\"number\">{hiccup}</td></tr>",
+            escape(id),
+            escape(row.get("what").and_then(Value::as_str).unwrap_or_default()),
+            number(row.get("value")),
+            number(row.get("target")),
+            verdict(is_met),
+        );
+    }
+    html.push_str("</table>");
+    run(html, result.get("machine"));
+}
+
+/// What one command has measured.
+fn section(html: &mut String, result: &Value) {
+    let command = result.get("command").and_then(Value::as_str).unwrap_or_default();
+    let _ = write!(html, "<h2>{}</h2>", escape(command));
+    let series: Vec<&Value> = result.get("series").and_then(Value::as_array).into_iter().flatten().collect();
+    let name_of = |series: &Value, key| series.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut plots: Vec<String> = Vec::new();
+    for name in series.iter().map(|series| name_of(series, "plot")) {
+        if !plots.contains(&name) {
+            plots.push(name);
+        }
+    }
+    for name in &plots {
+        let own: Vec<(String, &Value)> = series
+            .iter()
+            .filter(|series| name_of(series, "plot") == *name)
+            .map(|series| (name_of(series, "name"), *series))
+            .chain(result.get("hiccup").map(|hiccup| ("hiccup of the machine".to_owned(), hiccup)))
+            .filter(|(_, series)| series.get("count").and_then(Value::as_u64).unwrap_or(0) > 0)
+            .collect();
+        let curves: Vec<Curve<'_>> = own.iter().map(|(name, series)| Curve { name, points: points(series) }).collect();
+        let _ = write!(html, "<h3>{}</h3>{}", escape(name), plot(&curves));
+        percentiles(html, &own);
+    }
+    values(html, result);
+    run(html, result.get("run"));
+}
+
+fn points(series: &Value) -> Vec<(f64, u64)> {
+    let curve = series.get("curve").and_then(Value::as_array).into_iter().flatten();
+    curve.filter_map(|point| Some((point.get(0)?.as_f64()?, point.get(1)?.as_u64()?))).collect()
+}
+
+fn percentiles(html: &mut String, series: &[(String, &Value)]) {
+    html.push_str("<table><tr><th>µs</th>");
+    for head in ["p50", "p90", "p99", "p99.9", "p99.99", "max", "count"] {
+        let _ = write!(html, "<th class=\"number\">{head}</th>");
+    }
+    html.push_str("</tr>");
+    for (name, series) in series {
+        let _ = write!(html, "<tr><td>{}</td>", escape(name));
+        for key in ["p50", "p90", "p99", "p999", "p9999", "max"] {
+            let micros = series.get(key).and_then(Value::as_u64).map_or(String::new(), crate::timing::micros);
+            let _ = write!(html, "<td class=\"number\">{micros}</td>");
+        }
+        let _ = write!(html, "<td class=\"number\">{}</td></tr>", number(series.get("count")));
+    }
+    html.push_str("</table>");
+}
+
+fn values(html: &mut String, result: &Value) {
+    html.push_str("<h3>Figures</h3><table>");
+    for value in result.get("values").and_then(Value::as_array).into_iter().flatten() {
+        let id = value.get("id").and_then(Value::as_str).unwrap_or_default();
+        let measured = value.get("value");
+        let _ = write!(html, "<tr><td>{}</td><td class=\"number\">{}</td>", escape(id), number(measured));
+        if let (Some(figure), Some(value)) = (Figure::of(id), measured.and_then(crate::thousandths::Thousandths::read))
+        {
+            let _ =
+                write!(html, "<td class=\"dim\">{}</td>{}", escape(&figure.promise()), verdict(figure.is_met(value)));
+        }
+        html.push_str("</tr>");
+    }
+    html.push_str("</table>");
+}
+
+/// Where and how.
+fn run(html: &mut String, run: Option<&Value>) {
+    html.push_str("<h3>Where and how</h3><dl>");
+    for (key, value) in run.and_then(Value::as_object).into_iter().flatten() {
+        let text = match value {
+            Value::Null => continue,
+            Value::String(text) => text.clone(),
+            Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", value.as_str().unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join("; "),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+        };
+        let _ = write!(html, "<dt>{}</dt><dd>{}</dd>", escape(&key.replace('_', " ")), escape(&text));
+    }
+    html.push_str("</dl>");
+}
+
+fn number(value: Option<&Value>) -> String {
+    value.and_then(crate::thousandths::Thousandths::read).map_or_else(|| "–".to_owned(), |value| value.to_string())
+}
+
+const fn verdict(is_met: bool) -> &'static str {
+    if is_met { "<td class=\"met\">met</td>" } else { "<td class=\"missed\">not met</td>" }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_has_a_plot_for_each_group_with_the_hiccups_and_says_what_is_met() {
+        let curve = json!([[0.0, 5_000], [0.5, 6_500], [1.0, 90_000]]);
+        let series =
+            |name: &str, plot: &str| json!({"name": name, "plot": plot, "count": 3, "p50": 6_500, "curve": curve});
+        let result = json!({
+            "command": "latency",
+            "run": {"cpu": "A <fast> CPU", "command_line": ["bench", "latency"]},
+            "hiccup": series("", ""),
+            "series": [series("echo", "1000/s"), series("gateway", "1000/s"), series("echo", "5000/s")],
+            "values": [{"id": "ack_p50_ratio", "value": 1.083}, {"id": "ack_p99_ratio", "value": 1.3}],
+        });
+        let html = page(&[result]);
+        assert_eq!(html.matches("<svg").count(), 2);
+        assert_eq!(html.matches("<polyline").count(), 5, "three series, and the hiccups in both plots");
+        assert_eq!((html.matches("class=\"met\"").count(), html.matches("class=\"missed\"").count()), (1, 1));
+        assert!(html.contains("A &lt;fast&gt; CPU") && html.contains("bench latency") && html.contains("1.083"));
+        assert!(!html.contains("http://") && !html.contains("https://"), "it needs nothing else");
+    }
+
+    #[test]
+    fn a_board_shows_every_figure_and_those_that_could_not_be_had() {
+        let rows = json!({
+            "ack_p50_ratio": {"what": "p50", "value": null, "target": 1.1, "is_lower_better": true, "met": false},
+            "orders_per_s": {"what": "rate", "value": 1_200_000, "target": 1_000_000, "is_lower_better": false, "met": true},
+        });
+        let html = page(&[json!({"figures": rows, "machine": {}, "commit": "abc"})]);
+        assert!(html.contains("≤ 1.100") && html.contains("≥ 1,000,000") && html.contains("1,200,000"));
+        assert!(html.contains("<td class=\"number\">–</td>"), "no value is no number");
+    }
+
+    #[test]
+    fn a_file_that_is_no_result_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("other.json");
+        fs::write(&path, "{}").unwrap();
+        let refusal = read(&path).unwrap_err().to_string();
+        assert!(refusal.contains("other.json: no result"), "{refusal}");
+    }
+}
