@@ -56,9 +56,9 @@ impl Pipeline {
         self.counts
     }
 
-    /// Takes in reports, and sends as many commands as may be on their way; true when one was.
+    /// Takes in reports, and sends as many commands as may be on their way; true when anything moved.
     pub(crate) fn turn(&mut self, in_flight_max: u64, open_max: u64) -> Result<bool, Failure> {
-        let sent_before = self.counts.sent;
+        let before = (self.counts.sent, self.counts.reports, self.counts.refused);
         self.take_in()?;
         let answered = self.counts.accepted.saturating_add(self.counts.refused);
         let in_flight = self.counts.sent.saturating_sub(answered);
@@ -69,7 +69,7 @@ impl Pipeline {
             }
         }
         self.peer.flush()?;
-        Ok(self.counts.sent != sent_before)
+        Ok(before != (self.counts.sent, self.counts.reports, self.counts.refused))
     }
 
     /// The next command of the load; false when no more orders may be open.

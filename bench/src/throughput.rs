@@ -113,15 +113,15 @@ fn drive(pipelines: &mut [Pipeline], in_flight: u64, length: Duration) -> Result
     let before = total(pipelines);
     let started = Instant::now();
     loop {
-        let mut has_sent = false;
+        let mut has_moved = false;
         for pipeline in pipelines.iter_mut() {
-            has_sent |= pipeline.turn(in_flight, open)?;
+            has_moved |= pipeline.turn(in_flight, open)?;
         }
         let elapsed = started.elapsed();
         if elapsed >= length {
             return Ok((since(total(pipelines), before), elapsed));
         }
-        if !has_sent {
+        if !has_moved {
             // What is waited for may be the broker, which shares this CPU.
             rustix::thread::sched_yield();
         }
