@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
 use crate::host::{self, Broker};
 use crate::outcome::Outcome;
-use crate::pace::Sample;
+use crate::pace::{Idle, Sample};
 use crate::thousandths::Thousandths;
 use crate::timing::{micros, print_run};
 use crate::turns::{SLICE_MS, Turns};
@@ -29,11 +29,14 @@ pub(crate) struct Options {
     /// The gateway's broker: what it costs besides is on the generator's CPU.
     #[arg(long, value_enum, default_value_t = Broker::Instant)]
     pub(crate) broker: Broker,
+    /// What the generator does while it awaits nothing.
+    #[arg(long, value_enum, default_value_t = Idle::Spin)]
+    pub(crate) idle: Idle,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rates: vec![1_000, 5_000, 20_000], seconds: 3, rounds: 5, broker: Broker::Instant }
+        Self { rates: vec![1_000, 5_000, 20_000], seconds: 3, rounds: 5, broker: Broker::Instant, idle: Idle::Spin }
     }
 }
 
@@ -52,7 +55,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("frames: {REQUEST_BYTES} bytes to the server, {REPLY_BYTES} bytes back; {SLICE_MS} ms in turn, one held");
     let mut rates: Vec<Rate> = options.rates.iter().map(|rate| Rate::new(*rate)).collect();
     for round in 1..=options.rounds {
-        let mut turns = Turns::start(options.broker)?;
+        let mut turns = Turns::start(options.broker, options.idle)?;
         host::pinned(|| {
             let mut all = || -> Result<(), Failure> {
                 turns.warm_up(rates.first().map_or(1, |rate| rate.rate))?;
@@ -95,6 +98,7 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     outcome.configure("durability", "journaled");
     outcome.configure("broker", format!("{:?}", options.broker));
+    outcome.configure("idle", format!("{:?}", options.idle));
     outcome.configure("rates", format!("{:?}", options.rates));
     outcome.configure("seconds", options.seconds);
     outcome.configure("rounds", options.rounds);

@@ -10,7 +10,7 @@ use tradecore_protocol::wire::{I64, U32, U64};
 
 use crate::Failure;
 use crate::host;
-use crate::pace::{Sample, Sent, Target, pace};
+use crate::pace::{Idle, Sample, Sent, Target, pace};
 use crate::peer::Peer;
 use crate::timing::RoundTrips;
 
@@ -160,7 +160,7 @@ pub(crate) fn wait_until_trading(first: &mut Active) -> Result<(), Failure> {
 /// Sends `orders` orders in turn, at a fixed rate, and times each from when it should have left.
 pub(crate) fn order_run(active: &mut [Active], rate: u64, orders: u64) -> Result<RoundTrips, Failure> {
     host::pinned(|| {
-        let sample = pace(&mut InTurn::new(active), rate, orders).map_err(|error| error.to_string())?;
+        let sample = pace(&mut InTurn::new(active), rate, orders, Idle::Spin).map_err(|error| error.to_string())?;
         Ok(sample.corrected)
     })
 }

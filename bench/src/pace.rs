@@ -1,8 +1,7 @@
 //! The open loop: requests leave at times that are fixed beforehand, whatever became of those before them.
 //!
 //! A request is timed twice: from when it should have left (corrected), so that a stall counts for all whom it delays,
-//! and from when it did leave (service time). The generator never sleeps; while nothing is awaited it yields, so that
-//! the threads that share its CPU work then and not while an answer is on its way.
+//! and from when it did leave (service time). The generator never sleeps.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,16 @@ use crate::timing::{RoundTrips, Schedule, between, round_trips};
 
 /// Without an answer for so long, there is none.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the generator does while it awaits nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Idle {
+    /// Keeps its CPU.
+    Spin,
+    /// Gives its CPU away, so that threads which share it work then and not while an answer is on its way; beside other
+    /// programs it gets the CPU back only after their slice, which is milliseconds.
+    Yield,
+}
 
 /// Whom requests are sent to.
 pub(crate) trait Target {
@@ -84,7 +93,7 @@ impl Sample {
 }
 
 /// Sends `requests` at `rate` a second and waits for every answer.
-pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64) -> Result<Sample, Failure> {
+pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle) -> Result<Sample, Failure> {
     let mut sample = Sample::new();
     let mut gaps = Gaps::new();
     let mut schedule = Schedule::new(rate);
@@ -105,7 +114,9 @@ pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64) -> Result<
         target.poll(&mut sample)?;
         if !target.is_waiting() {
             target.prepare()?;
-            rustix::thread::sched_yield();
+            if idle == Idle::Yield {
+                rustix::thread::sched_yield();
+            }
         } else if now.saturating_duration_since(last_sent) > ANSWER_DEADLINE {
             return Err(format!("no answer for {} s", ANSWER_DEADLINE.as_secs()).into());
         }
@@ -161,7 +172,7 @@ mod tests {
     fn a_stall_counts_for_all_whom_it_delays_when_corrected_and_for_one_in_service_time() {
         let (rate, stall) = (1000, Duration::from_millis(50));
         let mut target = Stalls { waiting: VecDeque::new(), sent: 0, stall };
-        let sample = pace(&mut target, rate, 40).unwrap();
+        let sample = pace(&mut target, rate, 40, Idle::Spin).unwrap();
         let over = |times: &RoundTrips, ns| times.len() - times.count_between(0, ns);
         let half_ns = u64::try_from(stall.as_nanos()).unwrap() / 2;
         assert_eq!(sample.corrected.len(), 40);

@@ -5,7 +5,7 @@ use crate::Failure;
 use crate::echo::EchoClient;
 use crate::host::{self, Broker, Gateway, Process, Setup};
 use crate::orders::{Active, wait_until_trading};
-use crate::pace::{Sample, Target, pace};
+use crate::pace::{Idle, Sample, Target, pace};
 
 /// How long one of the two has the CPU, ms.
 pub(crate) const SLICE_MS: u64 = 200;
@@ -24,11 +24,12 @@ pub(crate) struct Turns {
     echo: EchoClient,
     gateway: Gateway,
     active: Active,
+    idle: Idle,
 }
 
 impl Turns {
     /// Starts both, and waits until the gateway takes orders.
-    pub(crate) fn start(broker: Broker) -> Result<Self, Failure> {
+    pub(crate) fn start(broker: Broker, idle: Idle) -> Result<Self, Failure> {
         let setup = Setup { sessions: 1, broker, bounds: Some((ORDERS_MAX, IDS_MAX)), is_in_memory: false };
         let (echo_process, address) = host::start_echo()?;
         let echo = EchoClient::connect(&address)?;
@@ -36,7 +37,7 @@ impl Turns {
         let gateway = Gateway::start(setup)?;
         let mut active = Active::log_on(&gateway.address, 1)?;
         wait_until_trading(&mut active)?;
-        Ok(Self { echo_process, echo, gateway, active })
+        Ok(Self { echo_process, echo, gateway, active, idle })
     }
 
     /// Lets both run until they are warm.
@@ -51,16 +52,16 @@ impl Turns {
         for _ in 0..length_ms.checked_div(SLICE_MS).unwrap_or(0).max(1) {
             self.gateway.process.hold()?;
             self.echo_process.go_on()?;
-            echo.add(&slice(&mut self.echo, rate, requests)?)?;
+            echo.add(&slice(&mut self.echo, rate, requests, self.idle)?)?;
             self.echo_process.hold()?;
             self.gateway.process.go_on()?;
-            gateway.add(&slice(&mut self.active, rate, requests)?)?;
+            gateway.add(&slice(&mut self.active, rate, requests, self.idle)?)?;
         }
         Ok((echo, gateway))
     }
 }
 
-fn slice(target: &mut dyn Target, rate: u64, requests: u64) -> Result<Sample, Failure> {
-    pace(target, rate, UNTIMED_MIN.max(requests / 20))?;
-    pace(target, rate, requests)
+fn slice(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle) -> Result<Sample, Failure> {
+    pace(target, rate, UNTIMED_MIN.max(requests / 20), idle)?;
+    pace(target, rate, requests, idle)
 }
