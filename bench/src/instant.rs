@@ -30,7 +30,10 @@ pub(crate) fn serve(link: Arc<Link>) {
             let _ = broker.link.quotes.push(quote());
         }
         match broker.link.instructions.pop() {
-            Some(instruction) => broker.obey(instruction),
+            Some(instruction) => {
+                broker.obey(instruction);
+                broker.link.settled.fetch_add(1, Ordering::Release);
+            }
             None => std::thread::sleep(LOOK_INTERVAL),
         }
     }
@@ -119,6 +122,7 @@ mod tests {
                 px: Px(UNIT),
                 order_qty: Qty(UNIT),
                 kill_epoch: 0,
+                valid_until_ns: 0,
             })
         };
         broker.obey(submit(Tif::Gtc));
