@@ -329,10 +329,14 @@ impl Store {
     }
 
     /// Keeps a request before it is sent.
-    pub(crate) fn keep(&mut self, mut request: Request) -> Result<(), StoreError> {
+    pub(crate) fn keep(&mut self, request: Request) -> Result<(), StoreError> {
         let (id, seq) = (request.cl_ord_id().0, request.seq);
-        // As long as nothing has named the order either, one answer is that of both.
-        request.is_repeat &= self.unanswered.get(&id).is_none_or(|first| first.is_repeat);
+        if self.unanswered.get(&id).is_some_and(|first| first.seq != 0) {
+            // A repetition before the first answer, which is that of both. Were it sent again in place of the first,
+            // the order would come behind requests that were made after it.
+            self.numbers.next_client_seq = seq.saturating_add(1);
+            return Ok(());
+        }
         if self.file.as_ref().is_some_and(|file| id > file.last_reserved_id) {
             self.use_id(ClOrdId(id), seq);
             self.rewrite()?;

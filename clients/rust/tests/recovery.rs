@@ -32,6 +32,7 @@ trait Trader: Sized {
     fn subscribe(&mut self, instrument_id: u32) -> Result<(), ClientError>;
     fn cancel(&mut self, cl_ord_id: ClOrdId) -> Result<ClOrdId, ClientError>;
     fn mass_cancel(&mut self) -> Result<ClOrdId, ClientError>;
+    fn repeat(&mut self, cl_ord_id: ClOrdId, order: &NewOrder) -> Result<(), ClientError>;
 
     fn next(&mut self) -> Event {
         self.try_next().expect("no fault that cannot be mended")
@@ -79,6 +80,9 @@ impl Trader for Client {
     fn mass_cancel(&mut self) -> Result<ClOrdId, ClientError> {
         Self::mass_cancel(self, false)
     }
+    fn repeat(&mut self, cl_ord_id: ClOrdId, order: &NewOrder) -> Result<(), ClientError> {
+        self.repeat_order(cl_ord_id, order)
+    }
 }
 
 struct Async {
@@ -118,6 +122,9 @@ impl Trader for Async {
     fn mass_cancel(&mut self) -> Result<ClOrdId, ClientError> {
         self.runtime.block_on(self.client.mass_cancel(false))
     }
+    fn repeat(&mut self, cl_ord_id: ClOrdId, order: &NewOrder) -> Result<(), ClientError> {
+        self.runtime.block_on(self.client.repeat_order(cl_ord_id, order))
+    }
 }
 
 /// Makes a test of each case for each client.
@@ -144,6 +151,7 @@ for_both_clients! {
     every_request_has_one_outcome_wherever_the_line_breaks_when_some_are_refused,
     a_request_whose_number_another_client_has_used_is_told_as_not_applied,
     a_request_whose_answer_may_have_been_skipped_is_told_as_unknown_and_not_sent_again,
+    an_order_that_was_repeated_before_its_answer_stays_ahead_of_what_came_behind_it,
     a_logon_that_came_too_slowly_is_tried_again,
     an_unsigned_refusal_ends_no_client_that_has_been_logged_on,
     a_first_logon_to_a_session_with_a_past_asks_for_resynchronization,
@@ -324,6 +332,22 @@ fn a_request_whose_answer_may_have_been_skipped_is_told_as_unknown_and_not_sent_
     };
     assert_eq!((*cl_ord_id, trader.in_doubt()), (id, 0));
     assert_eq!(gateway.state().applied, [(id.0, 0)]);
+}
+
+fn an_order_that_was_repeated_before_its_answer_stays_ahead_of_what_came_behind_it<T: Trader>() {
+    let cuts = vec![(usize::MAX, Cut::AfterTheFrame), (6, Cut::Silence)];
+    let gateway = Gateway::start(State { cuts, ..State::default() });
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    let id = trader.place(&order()).expect("sent");
+    let all = trader.mass_cancel().expect("sent");
+    trader.repeat(id, &order()).expect("sent");
+    gateway.disconnect();
+    trader.until(|event| matches!(event, Event::MassCancel(_)));
+    let applied: Vec<u64> = gateway.state().applied.iter().map(|(id, _)| *id).collect();
+    assert_eq!((applied, trader.in_doubt()), (vec![id.0, all.0], 0), "the mass cancel comes last, as it was sent");
+    let next = trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == next.0));
+    assert_eq!(gateway.state().last_client_seq, 3, "the repetition was not sent again");
 }
 
 fn a_logon_that_came_too_slowly_is_tried_again<T: Trader>() {

@@ -77,7 +77,7 @@ pub(crate) struct State {
     /// Accepts every logon without a proof of its own.
     pub(crate) is_impostor: bool,
     /// Frames, in and out, after which each of the next connections breaks: the last one in is lost, or its effect
-    /// stays and its reports are lost.
+    /// stays and its reports are lost; or nothing comes through any more.
     pub(crate) cuts: Vec<(usize, Cut)>,
     pub(crate) connections: usize,
     /// Frames that came on the newest connection.
@@ -98,6 +98,8 @@ pub(crate) enum Cut {
     BeforeTheFrame,
     /// The frame that reaches the count is the last.
     AfterTheFrame,
+    /// From the frame that reaches the count on all are lost, and the line stays until it is broken.
+    Silence,
 }
 
 impl Default for State {
@@ -278,6 +280,9 @@ impl<'a> Connection<'a> {
     /// Counts a frame, and does what it does unless the script says that it is lost.
     fn count(&mut self, act: impl FnOnce(&mut Self) -> Result<(), Over>) -> Result<(), Over> {
         self.frames += 1;
+        if self.cut.is_some_and(|(at, cut)| cut == Cut::Silence && self.frames >= at) {
+            return Ok(());
+        }
         let cut = self.cut.filter(|(at, _)| *at == self.frames).map(|(_, cut)| cut);
         if cut == Some(Cut::BeforeTheFrame) {
             return Err(Over);
