@@ -194,7 +194,10 @@ section! {
         /// Which end of the session cancels its orders, unless the logon says otherwise; a flag of the order cancels
         /// it in every mode.
         cod_mode: CodModeName = [CodModeName::None] in Allowed::Words(CodModeName::WORDS);
-        /// Raised by an operator to reset the session's numbers.
+        /// Raised by an operator, for the next start, to begin the session's numbers and client epochs anew: when the
+        /// journal was lost, or when new orders are refused with `IdsMax` in the last client epoch, 65,535. Clients
+        /// keep their state files: a client takes the new numbers over at its next logon, sends nothing again that
+        /// was in doubt, and is told to query open orders, positions and fills.
         epoch: u64 = [1] in Allowed::Integer(1, i64::MAX);
     }
 }

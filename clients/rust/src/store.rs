@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use record::{Damage, Record, next_record, record};
 use tradecore_protocol::fields::ClOrdId;
+use tradecore_protocol::messages::NewOrder;
 
 /// The state file cannot be used; a client that cannot remember must not trade.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,8 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Bits of a ClOrdID's counter below the second in which a store was made: they hold what of that second had passed.
 const IDS_PER_SECOND_BITS: u32 = 16;
 const NS_PER_S: u64 = 1_000_000_000;
+/// The client epoch in which a session begins.
+const FIRST_EPOCH: u16 = 1;
 
 /// The numbers of both streams and the ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,28 +82,29 @@ pub(crate) struct Numbers {
     pub(crate) next_client_seq: u64,
     /// Reports were skipped, and the caller has not been told while it could ask for what they said.
     pub(crate) has_gap: bool,
+    /// New orders of this client epoch: of so many ids the gateway may have to know.
+    epoch_orders: u64,
+    /// Not in the record: the head of the file reserves it.
     pub(crate) last_cl_ord_id: u64,
-    /// The number of the first request with an id of this client epoch: so many ids it has used at most.
-    pub(crate) epoch_first_seq: u64,
 }
 
 impl Numbers {
     fn to_bytes(self) -> Vec<u8> {
-        let streams = [self.session_epoch, self.applied_seq, self.next_client_seq, u64::from(self.has_gap)];
-        words(&[&streams[..], &[self.last_cl_ord_id, self.epoch_first_seq]].concat())
+        let has_gap = u64::from(self.has_gap);
+        words(&[self.session_epoch, self.applied_seq, self.next_client_seq, has_gap, self.epoch_orders])
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    fn from_bytes(bytes: &[u8], last_cl_ord_id: u64) -> Option<Self> {
         let (words, []) = bytes.as_chunks::<8>() else { return None };
-        let [epoch, applied, next, gap, id, first] = words else { return None };
+        let [epoch, applied, next, gap, orders] = words else { return None };
         let number = |word: &[u8; 8]| u64::from_le_bytes(*word);
         Some(Self {
             session_epoch: number(epoch),
             applied_seq: number(applied),
             next_client_seq: number(next),
             has_gap: number(gap) != 0,
-            last_cl_ord_id: number(id),
-            epoch_first_seq: number(first),
+            epoch_orders: number(orders),
+            last_cl_ord_id,
         })
     }
 }
@@ -160,8 +164,8 @@ impl Store {
     pub fn in_memory(utc_ns: u64) -> Self {
         let (seconds, rest_ns) = (utc_ns / NS_PER_S, utc_ns % NS_PER_S);
         let rest = rest_ns.wrapping_shl(IDS_PER_SECOND_BITS) / NS_PER_S;
-        let last_cl_ord_id = ClOrdId::new(1, seconds.wrapping_shl(IDS_PER_SECOND_BITS) | rest).0;
-        let numbers = Numbers { next_client_seq: 1, last_cl_ord_id, epoch_first_seq: 1, ..Numbers::default() };
+        let last_cl_ord_id = ClOrdId::new(FIRST_EPOCH, seconds.wrapping_shl(IDS_PER_SECOND_BITS) | rest).0;
+        let numbers = Numbers { next_client_seq: 1, last_cl_ord_id, ..Numbers::default() };
         Self {
             file: None,
             saved: numbers,
@@ -230,9 +234,7 @@ impl Store {
     }
 
     fn take_numbers(&mut self, payload: &[u8]) -> Option<()> {
-        let last_cl_ord_id = self.numbers.last_cl_ord_id;
-        let numbers = Numbers::from_bytes(payload)?;
-        self.numbers = Numbers { last_cl_ord_id: last_cl_ord_id.max(numbers.last_cl_ord_id), ..numbers };
+        self.numbers = Numbers::from_bytes(payload, self.numbers.last_cl_ord_id)?;
         Some(())
     }
 
@@ -249,7 +251,7 @@ impl Store {
             block: block.to_vec(),
         };
         self.numbers.next_client_seq = self.numbers.next_client_seq.max(request.seq.saturating_add(1));
-        self.use_id(request.cl_ord_id(), request.seq);
+        self.count(&request);
         self.unanswered.insert(request.cl_ord_id().0, request);
         Some(())
     }
@@ -330,31 +332,32 @@ impl Store {
 
     /// Keeps a request before it is sent.
     pub(crate) fn keep(&mut self, request: Request) -> Result<(), StoreError> {
-        let (id, seq) = (request.cl_ord_id().0, request.seq);
-        if self.unanswered.get(&id).is_some_and(|first| first.seq != 0) {
+        let (id, seq) = (request.cl_ord_id(), request.seq);
+        if self.unanswered.get(&id.0).is_some_and(|first| first.seq != 0) {
             // A repetition before the first answer, which is that of both. Were it sent again in place of the first,
             // the order would come behind requests that were made after it.
             self.numbers.next_client_seq = seq.saturating_add(1);
             return Ok(());
         }
-        if self.file.as_ref().is_some_and(|file| id > file.last_reserved_id) {
-            self.use_id(ClOrdId(id), seq);
+        if self.file.as_ref().is_some_and(|file| id.0 > file.last_reserved_id) {
+            self.use_id(id);
             self.rewrite()?;
         }
         self.append(&record(REQUEST, &request_bytes(&request)))?;
-        self.use_id(ClOrdId(id), seq);
+        self.use_id(id);
+        self.count(&request);
         self.numbers.next_client_seq = seq.saturating_add(1);
-        self.unanswered.insert(id, request);
+        self.unanswered.insert(id.0, request);
         Ok(())
     }
 
-    /// The id of the next new request: after `ids_max` of one client epoch, the first of the next.
+    /// The id of the next new request: after `ids_max` new orders of one client epoch, the first of the next.
     pub(crate) fn next_id(&self, ids_max: u32) -> ClOrdId {
         let last = ClOrdId(self.numbers.last_cl_ord_id);
-        let used = self.numbers.next_client_seq.saturating_sub(self.numbers.epoch_first_seq);
+        let is_full = self.numbers.epoch_orders >= u64::from(ids_max);
         match last.epoch().checked_add(1) {
             // The counter goes on: it tells the ids of two clients of a session apart.
-            Some(next_epoch) if used >= u64::from(ids_max) => ClOrdId::new(next_epoch, last.0.saturating_add(1)),
+            Some(next_epoch) if is_full => ClOrdId::new(next_epoch, last.0.saturating_add(1)),
             Some(_) | None => ClOrdId(last.0.saturating_add(1)),
         }
     }
@@ -363,14 +366,36 @@ impl Store {
     pub(crate) fn enter_epoch(&mut self, epoch: u16) {
         let last = ClOrdId(self.numbers.last_cl_ord_id);
         if epoch > last.epoch() {
-            self.use_id(ClOrdId::new(epoch, last.0), self.numbers.next_client_seq);
+            self.use_id(ClOrdId::new(epoch, last.0));
         }
     }
 
-    fn use_id(&mut self, id: ClOrdId, seq: u64) {
+    /// The gateway has no room for a further id of the epoch of this one: other clients of the session may have used it.
+    pub(crate) fn end_epoch(&mut self, id: ClOrdId) {
+        if id.epoch() == ClOrdId(self.numbers.last_cl_ord_id).epoch() {
+            self.numbers.epoch_orders = u64::MAX;
+        }
+    }
+
+    /// A new session epoch begins the client epochs anew. The counter goes on: no id comes twice.
+    pub(crate) fn restart_epochs(&mut self) {
+        let last = ClOrdId::new(FIRST_EPOCH, self.numbers.last_cl_ord_id);
+        self.numbers = Numbers { last_cl_ord_id: last.0, epoch_orders: 0, ..self.numbers };
+    }
+
+    /// A new order takes an id of its epoch until it is refused; other requests, and repetitions, take none.
+    fn count(&mut self, request: &Request) {
+        let orders = &mut self.numbers.epoch_orders;
+        let is_of_this_epoch = request.cl_ord_id().epoch() == ClOrdId(self.numbers.last_cl_ord_id).epoch();
+        if request.template_id == NewOrder::TEMPLATE_ID && !request.is_repeat && is_of_this_epoch {
+            *orders = if request.is_closed { orders.saturating_sub(1) } else { orders.saturating_add(1) };
+        }
+    }
+
+    fn use_id(&mut self, id: ClOrdId) {
         let numbers = &mut self.numbers;
         if id.epoch() > ClOrdId(numbers.last_cl_ord_id).epoch() {
-            numbers.epoch_first_seq = seq;
+            numbers.epoch_orders = 0;
         }
         numbers.last_cl_ord_id = numbers.last_cl_ord_id.max(id.0);
     }
@@ -389,8 +414,9 @@ impl Store {
     pub(crate) fn refuse(&mut self, id: u64) -> Result<(), StoreError> {
         let Some(request) = self.answered.get_mut(&id) else { return Ok(()) };
         request.is_closed = true;
-        let bytes = record(REQUEST, &request_bytes(request));
-        self.append(&bytes)
+        let request = request.clone();
+        self.count(&request);
+        self.append(&record(REQUEST, &request_bytes(&request)))
     }
 
     /// A request is done with, by a verdict of the client itself.

@@ -147,6 +147,8 @@ for_both_clients! {
     an_epoch_change_asks_for_resynchronization_and_sends_nothing_old,
     reports_that_the_gateway_has_no_more_are_told_as_a_gap,
     ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more,
+    only_orders_that_the_gateway_has_to_know_use_a_client_epoch_up,
+    a_new_session_epoch_begins_the_client_epochs_anew_for_good,
     quotes_are_asked_for_again_on_every_connection,
     every_request_has_one_outcome_wherever_the_line_breaks_when_some_are_refused,
     a_request_whose_number_another_client_has_used_is_told_as_not_applied,
@@ -448,6 +450,54 @@ fn ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more<T: Tr
     assert_eq!(epochs_of_three(&mut trader), [9, 9, 10], "another client of the session has opened an epoch");
     let ids: BTreeSet<u64> = gateway.state().applied.iter().map(|(id, _)| *id).collect();
     assert_eq!(ids.len(), 9, "no id came twice");
+}
+
+fn only_orders_that_the_gateway_has_to_know_use_a_client_epoch_up<T: Trader>() {
+    let gateway = Gateway::start(State { ids_max: 2, ..State::default() });
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    let order_id = trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(exec) if exec.cl_ord_id.get() == order_id.0));
+    for _ in 0..3 {
+        let id = trader.cancel(order_id).expect("sent");
+        trader.until(|event| matches!(event, Event::Exec(exec) if exec.req_cl_ord_id.get() == id.0));
+        trader.repeat(order_id, &order()).expect("sent");
+    }
+    let refused = |trader: &mut T, refusal| {
+        gateway.state().refuse_every = 1;
+        gateway.state().refusal = refusal;
+        let id = trader.place(&order()).expect("sent");
+        trader.until(|event| matches!(event, Event::Reject(reject) if reject.cl_ord_id.get() == id.0));
+        gateway.state().refuse_every = 0;
+        id.epoch()
+    };
+    assert_eq!([(); 3].map(|()| refused(&mut trader, Reason::BrokerNotReady)), [1; 3]);
+    assert_eq!(epochs_of_three(&mut trader), [1, 2, 2], "after the second order that is known");
+    assert_eq!(refused(&mut trader, Reason::IdsMax), 3);
+    assert_eq!(epochs_of_three(&mut trader), [4, 4, 5], "another client has used the epoch up");
+}
+
+fn a_new_session_epoch_begins_the_client_epochs_anew_for_good<T: Trader>() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cuts = vec![(usize::MAX, Cut::AfterTheFrame), (9, Cut::Silence)];
+    let gateway = Gateway::start(State { client_epoch: u16::MAX, cuts, ..State::default() });
+    let mut options = gateway.options();
+    options.state_path = Some(dir.path().join("state"));
+    let mut trader = T::log_on(options.clone()).expect("logs on");
+    let old = trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(_)));
+    let in_doubt = trader.place(&order()).expect("sent");
+    assert_eq!([old, in_doubt].map(ClOrdId::epoch), [u16::MAX; 2]);
+    *gateway.state() = State { epoch: 2, client_epoch: 0, ..State::default() };
+    gateway.disconnect();
+    let events = trader.until(|event| matches!(event, Event::OutcomeUnknown { .. }));
+    assert!(matches!(events.last(), Some(Event::OutcomeUnknown { cl_ord_id }) if *cl_ord_id == in_doubt), "{events:?}");
+    // The state still has the request of the old epoch: nobody came back for more.
+    drop(trader);
+    let mut trader = T::log_on(options).expect("logs on");
+    assert_eq!(epochs_of_three(&mut trader), [1; 3]);
+    let counter = |id: u64| ClOrdId::new(0, id).0;
+    let first = gateway.state().applied[0].0;
+    assert!(counter(first) > counter(in_doubt.0), "{first:x} {in_doubt:x?}");
 }
 
 fn an_epoch_change_asks_for_resynchronization_and_sends_nothing_old<T: Trader>() {

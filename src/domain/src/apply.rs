@@ -52,11 +52,12 @@ pub fn apply(state: &mut State, event: &Event) {
                     session.ids_head = NIL;
                     session.ids_tail = NIL;
                 }
-                // A new epoch starts the streams anew, and nothing else: a ClOrdID stays used, a lock-out
-                // engaged, a cancel-on-disconnect armed.
+                // A new epoch starts the streams and the client epochs anew, and nothing else: a lock-out stays
+                // engaged, a cancel-on-disconnect armed, and the ids that are known until the first order comes.
                 if session.session_epoch != e.session_epoch {
                     session.last_client_seq = 0;
                     session.next_report_seq = 1;
+                    session.client_epoch = 0;
                 }
                 session.session_epoch = e.session_epoch;
                 session.role = e.role;

@@ -15,7 +15,7 @@ pub struct Session {
     pub role: u8,
     /// `CodMode` in force, raw.
     pub cod_mode: u8,
-    /// The client epoch that ClOrdIDs may use; lower ones are closed.
+    /// The client epoch that ClOrdIDs may use; lower ones are closed. 0 until the first order of a session epoch.
     pub client_epoch: u16,
     /// Grace window, ms.
     pub cod_window_ms: u32,

@@ -3,6 +3,7 @@
 use tradecore_protocol::fields::ClOrdId;
 use tradecore_protocol::frame::Frame;
 use tradecore_protocol::messages::SessionReject;
+use tradecore_protocol::reason::Reason;
 
 use super::Conversation;
 use crate::events::Event;
@@ -15,8 +16,13 @@ impl Conversation {
         let answers = named.into_iter().filter(|(id, seq)| self.store.answer(*id, *seq)).map(|(id, _)| id);
         let answers: Vec<u64> = answers.collect();
         // No replay brings a refusal again that has no number.
-        if frame.header.seq == 0 && matches!(event, Some(Event::Reject(_))) {
+        if frame.header.seq == 0
+            && let Some(Event::Reject(reject)) = &event
+        {
             answers.iter().try_for_each(|id| self.store.refuse(*id))?;
+            if reject.reason.get() == Reason::IdsMax.raw() {
+                self.store.end_epoch(ClOrdId(reject.cl_ord_id.get()));
+            }
         }
         self.tell_answer(event, answers);
         Ok(())

@@ -183,7 +183,7 @@ impl Conversation {
         numbers.session_epoch = reject.session_epoch.get();
         numbers.applied_seq = received_seq;
         numbers.next_client_seq = reject.last_client_seq.get().saturating_add(1);
-        numbers.epoch_first_seq = numbers.epoch_first_seq.min(numbers.next_client_seq);
+        self.store.restart_epochs();
         self.store.rewrite()?;
         self.received_seq = received_seq;
         for queued in self.events.iter_mut().chain(&mut self.handed) {

@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub(crate) subscribed: Vec<u32>,
     /// Every so many requests one is refused without a number; 0 for none.
     pub(crate) refuse_every: usize,
+    /// The reason of these refusals.
+    pub(crate) refusal: Reason,
     /// The answers to so many first requests are lost with the line, which breaks behind the last of these.
     pub(crate) mute_through: usize,
     /// Requests that came, over all connections.
@@ -114,6 +116,7 @@ impl Default for State {
             ids_max: GATEWAY.ids_max,
             subscribed: vec![],
             refuse_every: 0,
+            refusal: Reason::RateLimit,
             mute_through: 0,
             requests: 0,
             logon_refusals: vec![],
@@ -315,6 +318,7 @@ impl<'a> Connection<'a> {
         let mut answers = Vec::new();
         let mut action = ServerAction::None;
         let (mut is_refused, mut requests, mut mute_through) = (false, 0, 0);
+        let mut refusal = Reason::None;
         let mut out = [0; REPLY_BYTES_MAX];
         self.count(|connection| {
             connection.state.lock().expect("no panic").frames_in += 1;
@@ -327,7 +331,7 @@ impl<'a> Connection<'a> {
             if matches!(action, ServerAction::Command(_)) {
                 let mut state = connection.state.lock().expect("no panic");
                 is_refused = state.refuses();
-                (requests, mute_through) = (state.requests, state.mute_through);
+                (requests, mute_through, refusal) = (state.requests, state.mute_through, state.refusal);
                 let reports = if is_refused { vec![] } else { state.apply(frame) };
                 connection.session.set_ack(state.last_client_seq);
                 drop(state);
@@ -347,7 +351,7 @@ impl<'a> Connection<'a> {
                     cl_ord_id: U64::new(frame.leading_id()),
                     ref_seq: U64::new(frame.header.seq),
                     ref_template: U16::new(frame.header.template_id),
-                    reason: U16::new(Reason::RateLimit.raw()),
+                    reason: U16::new(refusal.raw()),
                     ..RequestReject::default()
                 };
                 let envelope = self.session.envelope(self.now(), 0, 0);

@@ -2,7 +2,7 @@
 
 use tradecore_domain::Limits;
 use tradecore_domain::command::{Command, PlaceOrder};
-use tradecore_protocol::fields::{ClOrdId, SessionId};
+use tradecore_protocol::fields::{ClOrdId, CodMode, Role, SessionId};
 use tradecore_protocol::reason::Reason as R;
 
 use crate::desk::{Desk, SESSION, Said};
@@ -60,6 +60,21 @@ fn a_new_client_epoch_finds_room_in_a_full_memory_and_makes_room_for_others() {
     assert_eq!(reject(&mut desk, SESSION, 2, 101), Some(Rejected(R::SideInvalid)), "of the last epoch it is");
     assert_eq!(use_up(&mut desk, OTHER, 1), 4);
     assert_eq!(use_up(&mut desk, SESSION, 3), 4);
+}
+
+#[test]
+fn a_new_session_epoch_begins_the_client_epochs_anew_and_frees_the_ids_of_the_last() {
+    let mut desk = desk(4, 32, &[SESSION]);
+    assert_eq!(use_up(&mut desk, SESSION, u16::MAX), 28);
+    assert_eq!(reject(&mut desk, SESSION, 1, 1), Some(Refused(R::ClientEpochClosed)));
+    let (role, cod_mode) = (Role::Trade, CodMode::None);
+    desk.system(&Command::DefineSession { session_id: SESSION, session_epoch: 2, role, cod_mode });
+    desk.state.check_invariants().expect("holds");
+    for epoch in 1..=2 {
+        assert_eq!(use_up(&mut desk, SESSION, epoch), 28);
+    }
+    let is_known = |id| desk.state.known(SESSION, id).is_some();
+    assert_eq!([(u16::MAX, 1), (2, 1)].map(|(epoch, n)| is_known(ClOrdId::new(epoch, n))), [false, true]);
 }
 
 #[test]
