@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::{CONFIG, GATEWAY, Gateway, SECRET, State};
+use tradecore_client::protocol::codes::frame_flags;
 use tradecore_client::protocol::fields::{ClOrdId, Px, Qty, Side};
-use tradecore_client::protocol::frame::next_frame;
-use tradecore_client::protocol::session::{
-    LogonAnswer, Now, REPLY_BYTES_MAX, ServerAction, ServerSession, SessionFacts,
-};
+use tradecore_client::protocol::frame::{encode, next_frame};
+use tradecore_client::protocol::messages::ExecReport;
+use tradecore_client::protocol::session::{LogonAnswer, Now, ServerAction, ServerSession, SessionFacts};
 use tradecore_client::protocol::transcript::MacKey;
 use tradecore_client::{Address, Client, ClientError, Conversation, Event, NewOrder, Options, StoreError};
 
@@ -39,39 +39,49 @@ fn file_with_a_past(dir: &Path) -> (Vec<u8>, BTreeSet<ClOrdId>) {
     (fs::read(dir.join("past")).expect("there"), ids)
 }
 
+/// Connects and logs on to a gateway without a socket, which replays these reports.
+fn log_on(conversation: &mut Conversation, next_report_seq: u64, replayed: &[u64]) -> Result<(), ClientError> {
+    let key = MacKey::new(SECRET).expect("long enough");
+    let facts = SessionFacts { next_report_seq, ..State::default().facts() };
+    let mut server = ServerSession::new(&CONFIG, [7; 32], NOW);
+    let (mut to_server, mut to_client) = (vec![], vec![]);
+    conversation.connect(NOW, &mut to_server)?;
+    while !to_server.is_empty() {
+        let bytes = std::mem::take(&mut to_server);
+        let mut rest = bytes.as_slice();
+        while let Some(frame) = next_frame(rest).expect("frames") {
+            rest = &rest[frame.bytes.len()..];
+            let mut out = [0; 512];
+            let mut step = server.handle_frame(NOW, &frame, &mut out);
+            if matches!(step.action, ServerAction::CheckLogon(_)) {
+                let answer = LogonAnswer::Known { key: &key, session: &facts, gateway: &GATEWAY };
+                step = server.answer_logon(NOW, answer, &mut out);
+            }
+            to_client.extend_from_slice(&out[..step.written]);
+            if matches!(step.action, ServerAction::LoggedOn(_)) {
+                for seq in replayed {
+                    let envelope = server.envelope(NOW, *seq, frame_flags::REPLAY);
+                    let written = encode(&mut out, envelope, &ExecReport::default()).expect("room");
+                    to_client.extend_from_slice(&out[..written]);
+                }
+                let written = server.replay_complete(NOW, 0, &mut out).expect("room");
+                to_client.extend_from_slice(&out[..written]);
+            }
+        }
+        conversation.take_bytes(NOW, &to_client, &mut to_server)?;
+        to_client.clear();
+    }
+    Ok(())
+}
+
 /// Opens a state file, logs on without a socket, and gives one id.
 fn next_id(path: &Path) -> Result<ClOrdId, ClientError> {
     let mut options = Options::new(Address::Tcp(String::new()), 1, "key", SECRET);
     options.state_path = Some(path.to_owned());
     let mut conversation = Conversation::new(options, NOW.utc_ns)?;
-    let state = State::default();
-    let key = MacKey::new(SECRET).expect("long enough");
     for _ in 0..2 {
-        let mut server = ServerSession::new(&CONFIG, [7; 32], NOW);
-        let (mut to_server, mut to_client) = (vec![], vec![]);
-        conversation.connect(NOW, &mut to_server)?;
-        while !to_server.is_empty() {
-            let bytes = std::mem::take(&mut to_server);
-            let mut rest = bytes.as_slice();
-            while let Some(frame) = next_frame(rest).expect("frames") {
-                rest = &rest[frame.bytes.len()..];
-                let mut out = [0; REPLY_BYTES_MAX];
-                let mut step = server.handle_frame(NOW, &frame, &mut out);
-                if matches!(step.action, ServerAction::CheckLogon(_)) {
-                    // Every number that the file may hold is one that this gateway knows.
-                    let facts = SessionFacts { next_report_seq: 1_000, ..state.facts() };
-                    let answer = LogonAnswer::Known { key: &key, session: &facts, gateway: &GATEWAY };
-                    step = server.answer_logon(NOW, answer, &mut out);
-                }
-                to_client.extend_from_slice(&out[..step.written]);
-                if matches!(step.action, ServerAction::LoggedOn(_)) {
-                    let written = server.replay_complete(NOW, 0, &mut out).expect("room");
-                    to_client.extend_from_slice(&out[..written]);
-                }
-            }
-            conversation.take_bytes(NOW, &to_client, &mut to_server)?;
-            to_client.clear();
-        }
+        // Every number that the file may hold is one that this gateway knows.
+        log_on(&mut conversation, 1_000, &[])?;
         if conversation.is_ready() {
             break;
         }
@@ -128,6 +138,26 @@ fn an_end_of_zeros_is_a_torn_one() {
     let (mut bytes, given) = file_with_a_past(dir.path());
     bytes.resize(bytes.len() + 100, 0);
     assert!(opens_or_says_why(&dir.path().join("zeros"), &bytes, &given, "zeros"));
+}
+
+#[test]
+fn a_gateway_is_told_of_no_report_that_the_caller_has_not_come_back_for_also_after_a_reconnect() {
+    let options = Options::new(Address::Tcp(String::new()), 1, "key", SECRET);
+    let mut conversation = Conversation::new(options, NOW.utc_ns).expect("a key");
+    log_on(&mut conversation, 1, &[]).expect("learns the epoch");
+    log_on(&mut conversation, 3, &[1, 2]).expect("logs on");
+    let acknowledged = |conversation: &mut Conversation| {
+        let mut sent = vec![];
+        conversation.new_order(NOW, &order(), &mut sent).expect("sent");
+        next_frame(&sent).expect("a frame").expect("whole").header.ack_seq
+    };
+    conversation.connection_lost();
+    log_on(&mut conversation, 3, &[]).expect("logs on");
+    for count in [0, 0, 1] {
+        assert_eq!(acknowledged(&mut conversation), count);
+        assert!(matches!(conversation.next_event(), Ok(Some(Event::Exec(_) | Event::Ready { .. }))));
+    }
+    assert_eq!(acknowledged(&mut conversation), 2);
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl ClientSession {
             key: key.clone(),
             phase: Phase::AwaitChallenge,
             position,
-            applied_seq: position.next_expected_seq.saturating_sub(1),
+            applied_seq: 0,
             peer_ack_seq: 0,
             logon_deadline_ns: now.mono_ns.saturating_add(config.logon_timeout_ns),
             liveness: Liveness::new(config.heartbeat_ms, now.mono_ns),
@@ -318,7 +318,7 @@ impl ClientSession {
         self.write(now, &self.goodbye(Reason::Logout), out)
     }
 
-    /// Reports up to `seq` are kept by the client: told in every further header.
+    /// Reports up to `seq` are kept by the client, also those of earlier connections: told in every further header.
     pub fn applied(&mut self, seq: u64) {
         self.applied_seq = self.applied_seq.max(seq);
     }

@@ -38,6 +38,8 @@ impl Conversation {
         self.ids_max = ack.ids_max.get().max(1);
         if let Some(link) = &mut self.link {
             link.is_logged_on = true;
+            // Less than what was received while the caller has not come back for more.
+            link.session.applied(self.store.numbers.applied_seq);
             link.last_client_seq = ack.last_client_seq.get();
         }
     }
