@@ -204,9 +204,9 @@ impl Store {
 
     /// Takes the records in; where the damage begins, if there is any.
     fn read_back(&mut self, bytes: &[u8]) -> Result<(), usize> {
-        let mut rest = bytes;
+        let mut offset = 0;
         let mut kinds_seen = 0_usize;
-        while let Some(Record { kind, payload, next }) = next_record(rest).map_err(|Damage| offset_of(bytes, rest))? {
+        while let Some(Record { kind, payload, next_offset }) = next_record(bytes, offset).map_err(|Damage| offset)? {
             let is_taken = match (kind, kinds_seen) {
                 (HEAD, 0) => self.take_head(payload),
                 (NUMBERS, 1..) => self.take_numbers(payload),
@@ -214,9 +214,9 @@ impl Store {
                 (FORGET, 1..) => self.take_forget(payload),
                 _ => None,
             };
-            is_taken.ok_or(offset_of(bytes, rest))?;
+            is_taken.ok_or(offset)?;
             kinds_seen = kinds_seen.saturating_add(1);
-            rest = next;
+            offset = next_offset;
         }
         if kinds_seen == 0 {
             // A file gets its name when its first record is on the disk.
@@ -459,10 +459,6 @@ fn request_bytes(request: &Request) -> Vec<u8> {
 
 fn words(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-}
-
-fn offset_of(bytes: &[u8], rest: &[u8]) -> usize {
-    bytes.len().saturating_sub(rest.len())
 }
 
 fn system(path: &Path, source: io::Error) -> StoreError {

@@ -9,23 +9,36 @@ pub(super) struct Damage;
 pub(super) struct Record<'a> {
     pub(super) kind: u16,
     pub(super) payload: &'a [u8],
-    /// What follows it.
-    pub(super) next: &'a [u8],
+    /// Where the next one begins.
+    pub(super) next_offset: usize,
 }
 
-/// The first record; `None` at the end, and for an end that is torn.
-pub(super) fn next_record(bytes: &[u8]) -> Result<Option<Record<'_>>, Damage> {
+/// Disks write no less: a file that lost its end with the power has zeros from such an offset on.
+const SECTOR_BYTES: usize = 512;
+
+/// The record at an offset in the file; `None` at the end, and for an end that is torn.
+pub(super) fn next_record(file: &[u8], offset: usize) -> Result<Option<Record<'_>>, Damage> {
+    let bytes = file.get(offset..).unwrap_or_default();
+    let torn_or_damaged = |record_bytes: usize| {
+        // Zeros from the record's first byte on, or from the first sector that begins within it.
+        let sector = offset.next_multiple_of(SECTOR_BYTES);
+        let zeros_from = if sector < offset.saturating_add(record_bytes) { sector } else { offset };
+        let is_torn = file.iter().skip(zeros_from).all(|byte| *byte == 0);
+        if is_torn { Ok(None) } else { Err(Damage) }
+    };
     let Some((header, behind)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
     let [k0, k1, l0, l1, h0, h1, h2, h3, p0, p1, p2, p3] = *header;
     if crc_32c(&[k0, k1, l0, l1]) != u32::from_le_bytes([h0, h1, h2, h3]) {
-        // A file system may leave zeros where the power failed before the bytes came.
-        return if bytes.iter().all(|byte| *byte == 0) { Ok(None) } else { Err(Damage) };
+        return torn_or_damaged(HEADER_BYTES);
     }
-    let Some((payload, next)) = behind.split_at_checked(usize::from(u16::from_le_bytes([l0, l1]))) else {
-        return Ok(None);
-    };
+    let Some(payload) = behind.get(..usize::from(u16::from_le_bytes([l0, l1]))) else { return Ok(None) };
+    let record_bytes = HEADER_BYTES.saturating_add(payload.len());
     let is_whole = crc_32c(payload) == u32::from_le_bytes([p0, p1, p2, p3]);
-    if is_whole { Ok(Some(Record { kind: u16::from_le_bytes([k0, k1]), payload, next })) } else { Err(Damage) }
+    if !is_whole {
+        return torn_or_damaged(record_bytes);
+    }
+    let next_offset = offset.saturating_add(record_bytes);
+    Ok(Some(Record { kind: u16::from_le_bytes([k0, k1]), payload, next_offset }))
 }
 
 fn crc_32c(bytes: &[u8]) -> u32 {

@@ -56,6 +56,38 @@ fn a_file_cut_at_any_byte_opens_with_what_was_whole() {
 }
 
 #[test]
+fn a_record_whose_end_was_lost_with_the_power_is_torn_and_one_that_was_changed_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut store = Store::open(&path, NOW_NS).unwrap();
+    let mut ends = vec![];
+    for seq in 1..=20 {
+        store.keep(request(seq, store.numbers.last_cl_ord_id + 1)).unwrap();
+        ends.push(std::fs::metadata(&path).unwrap().len() as usize);
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    drop(store);
+    let kept = |bytes: &[u8]| {
+        let path = dir.path().join("changed");
+        std::fs::write(&path, bytes).unwrap();
+        Store::open(&path, NOW_NS).map(|store| store.unanswered.len()).map_err(|error| error.to_string())
+    };
+    let zeros_from = |from: usize| [&bytes[..from], &vec![0; bytes.len() - from]].concat();
+    let mut is_within_a_record = false;
+    for sector in (512..bytes.len()).step_by(512) {
+        let whole = ends.iter().filter(|end| **end <= sector).count();
+        is_within_a_record |= !ends.contains(&sector);
+        assert_eq!(kept(&zeros_from(sector)), Ok(whole), "zeros from {sector} on");
+        let mut changed = zeros_from(sector);
+        changed[bytes.len() - 1] = 1;
+        assert!(kept(&changed).unwrap_err().contains("damaged at byte"), "zeros from {sector} on, but for the last");
+    }
+    assert!(is_within_a_record, "{ends:?}");
+    let inner = ends[ends.len() - 2] + 13;
+    assert!(!inner.is_multiple_of(512) && kept(&zeros_from(inner)).is_err(), "no sector begins at {inner}");
+}
+
+#[test]
 fn an_answered_request_stays_forgotten_and_a_long_life_keeps_the_file_short() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.1");
