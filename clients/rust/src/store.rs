@@ -431,6 +431,19 @@ impl Store {
         }
     }
 
+    /// None of the requests in doubt was decided on: they go on from this number, in their order.
+    pub(crate) fn renumber(&mut self, first_seq: u64) -> Result<(), StoreError> {
+        let mut in_doubt: Vec<_> = self.unanswered.values_mut().filter(|request| request.seq != 0).collect();
+        in_doubt.sort_by_key(|request| request.seq);
+        let mut next_seq = first_seq;
+        for request in in_doubt {
+            request.seq = next_seq;
+            next_seq = next_seq.saturating_add(1);
+        }
+        self.numbers.next_client_seq = next_seq;
+        self.rewrite()
+    }
+
     /// Reports were skipped: answers to requests up to this number may have been among them.
     pub(crate) fn skip_answers(&mut self, through_client_seq: u64) {
         self.numbers.has_gap = true;

@@ -154,6 +154,8 @@ for_both_clients! {
     a_request_whose_number_another_client_has_used_is_told_as_not_applied,
     a_request_whose_answer_may_have_been_skipped_is_told_as_unknown_and_not_sent_again,
     an_order_that_was_repeated_before_its_answer_stays_ahead_of_what_came_behind_it,
+    requests_that_were_refused_by_the_million_lock_no_client_out,
+    a_client_that_has_more_reports_than_its_gateway_is_refused,
     a_logon_that_came_too_slowly_is_tried_again,
     an_unsigned_refusal_ends_no_client_that_has_been_logged_on,
     a_first_logon_to_a_session_with_a_past_asks_for_resynchronization,
@@ -350,6 +352,42 @@ fn an_order_that_was_repeated_before_its_answer_stays_ahead_of_what_came_behind_
     let next = trader.place(&order()).expect("sent");
     trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == next.0));
     assert_eq!(gateway.state().last_client_seq, 3, "the repetition was not sent again");
+}
+
+fn requests_that_were_refused_by_the_million_lock_no_client_out<T: Trader>() {
+    let cuts = vec![(usize::MAX, Cut::AfterTheFrame), (6, Cut::Silence)];
+    let gateway = Gateway::start(State { last_client_seq: 2_000_000, cuts, ..State::default() });
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut options = gateway.options();
+    options.state_path = Some(dir.path().join("state"));
+    let mut trader = T::log_on(options.clone()).expect("logs on");
+    let mut sent = [(); 2].map(|()| trader.place(&order()).expect("sent").0).to_vec();
+    // Nothing but the third request was a decision.
+    gateway.state().last_client_seq = 3;
+    gateway.disconnect();
+    trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == sent[1]));
+    drop(trader);
+    let mut trader = T::log_on(options).expect("logs on");
+    sent.push(trader.place(&order()).expect("sent").0);
+    trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == sent[2]));
+    let applied: Vec<u64> = gateway.state().applied.iter().map(|(id, _)| *id).collect();
+    assert_eq!((applied, gateway.state().last_client_seq), (sent, 6), "each once, in order, behind the third");
+}
+
+fn a_client_that_has_more_reports_than_its_gateway_is_refused<T: Trader>() {
+    let gateway = Gateway::start(State::default());
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    trader.place(&order()).expect("sent");
+    trader.until(|event| matches!(event, Event::Exec(report) if report.journal_seq.get() == 2));
+    *gateway.state() = State::default();
+    gateway.disconnect();
+    let refused = loop {
+        match trader.try_next() {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refused, ClientError::Refused { reason: Reason::SeqAhead, text } if text.contains("lost its journal")), "{refused}");
 }
 
 fn a_logon_that_came_too_slowly_is_tried_again<T: Trader>() {

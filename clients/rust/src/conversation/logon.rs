@@ -116,13 +116,23 @@ impl Conversation {
                 self.next_attempt_ns = now.mono_ns;
                 Ok(())
             }
+            // So many requests were refused without a decision, which a gateway does not count over connections. It
+            // has all the reports that were received: what it has not decided on has had no effect.
+            Verdict::Renumber
+                if reject.next_report_seq.get() > self.received_seq
+                    && self.position().next_client_seq > reject.last_client_seq.get().saturating_add(1) =>
+            {
+                self.store.renumber(reject.last_client_seq.get().saturating_add(1))?;
+                self.next_attempt_ns = now.mono_ns;
+                Ok(())
+            }
             Verdict::Retry => {
                 self.refused_by(reason, reject);
                 let wait_ns = u64::from(reject.retry_after_ms.get().min(RETRY_AFTER_MS_MAX)).saturating_mul(1_000_000);
                 self.next_attempt_ns = self.next_attempt_ns.max(now.mono_ns.saturating_add(wait_ns));
                 Ok(())
             }
-            Verdict::Adopt | Verdict::Skip | Verdict::End => {
+            Verdict::Adopt | Verdict::Skip | Verdict::Renumber | Verdict::End => {
                 Err(ClientError::Refused { reason, text: self.advice(reason, reject) })
             }
         }

@@ -12,6 +12,8 @@ pub(super) enum Verdict {
     Adopt,
     /// Logs on again without the reports that are gone.
     Skip,
+    /// Numbers its requests anew behind the last that was decided on, unless it is ahead in the reports.
+    Renumber,
     /// Tries again after a while.
     Retry,
     /// Ends: no further attempt can succeed.
@@ -43,8 +45,8 @@ pub(super) fn verdict(reason: Reason, standing: Standing) -> Verdict {
         Reason::SessionInUse => if_signed(Verdict::End),
         Reason::RoleForbidden
         | Reason::EnvironmentMismatch
-        | Reason::Redirect
-        | Reason::SeqAhead => if_signed(Verdict::End),
+        | Reason::Redirect => if_signed(Verdict::End),
+        Reason::SeqAhead => if_signed(Verdict::Renumber),
         // A moment's state of gateway, host or line.
         Reason::LogonTimeout
         | Reason::LoginRate
@@ -145,14 +147,13 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_verdict_signed_or_not_before_and_after_a_first_logon() {
-        use Verdict::{Adopt, End, Retry, Skip};
+        use Verdict::{Adopt, End, Renumber, Retry, Skip};
         for (reason, ..) in Reason::TABLE {
             let expected = match reason {
                 Reason::EpochMismatch => [Retry, Retry, Adopt, Adopt],
                 Reason::SeqUnavailable => [Retry, Retry, Skip, Skip],
-                Reason::RoleForbidden | Reason::EnvironmentMismatch | Reason::Redirect | Reason::SeqAhead => {
-                    [Retry, Retry, End, End]
-                }
+                Reason::SeqAhead => [Retry, Retry, Renumber, Renumber],
+                Reason::RoleForbidden | Reason::EnvironmentMismatch | Reason::Redirect => [Retry, Retry, End, End],
                 Reason::SessionInUse => [Retry; 4],
                 Reason::LogonTimeout
                 | Reason::LoginRate
