@@ -105,25 +105,30 @@ fn start() -> Gateway {
 
 fn start_with(words: &[&str]) -> Gateway {
     let dir = tempfile::tempdir().expect("a directory");
-    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/btcusdt.gz");
-    std::fs::create_dir_all(dir.path().join("data")).expect("made");
-    std::fs::write(dir.path().join("gateway.toml"), CONFIG.replace("CAPTURE", capture)).expect("written");
     write_key(&dir.path().join("key"), "a key for these tests");
+    let child = run(dir.path(), CONFIG, words);
+    Gateway { child, dir }
+}
+
+/// Runs a gateway of this configuration until it listens.
+fn run(dir: &Path, config: &str, words: &[&str]) -> Child {
+    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/btcusdt.gz");
+    std::fs::create_dir_all(dir.join("data")).expect("made");
+    std::fs::write(dir.join("gateway.toml"), config.replace("CAPTURE", capture)).expect("written");
     let child = Command::new(BINARY)
         .args(["run", "--config"])
-        .arg(dir.path().join("gateway.toml"))
+        .arg(dir.join("gateway.toml"))
         .args(words)
         .stdin(Stdio::null())
-        .stderr(std::fs::File::create(dir.path().join("log")).expect("made"))
+        .stderr(std::fs::File::create(dir.join("log")).expect("made"))
         .spawn()
         .expect("started");
-    let gateway = Gateway { child, dir };
     let started = Instant::now();
-    while tradecore::daemon::listening(&gateway.dir.path().join("data")).is_empty() {
+    while tradecore::daemon::listening(&dir.join("data")).is_empty() {
         assert!(started.elapsed() < DEADLINE, "the gateway did not start");
         std::thread::yield_now();
     }
-    gateway
+    child
 }
 
 impl Gateway {
@@ -315,6 +320,34 @@ fn of_two_that_may_take_a_session_over_the_first_ends_rather_than_take_it_back()
     second.read_to("Connected");
     assert_eq!(first.child.wait().expect("ended").code(), Some(69));
     assert!(second.child.try_wait().expect("known").is_none(), "the second has it to itself");
+}
+
+#[test]
+fn a_command_that_follows_an_order_ends_when_its_gateway_knows_the_order_no_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_key(&dir.path().join("key"), "a key for these tests");
+    // The place of a socket is the same after a restart.
+    let config = CONFIG.replace("[listen]", "[listen]\nunix = \"socket\"");
+    let mut gateway = Gateway { child: run(dir.path(), &config, &[]), dir };
+    gateway.rest();
+    let words = order(&["--qty", "0.01", "--price", "50000", "--wait", "done"]);
+    let mut order = Watch::of(gateway.command(&words).args(["--config", "gateway.toml"]));
+    while order.read_to("ExecReport")["ord_status"] != "New" {}
+    gateway.child.kill().expect("killed");
+    gateway.child.wait().expect("ended");
+    for lost in ["data", "hot", "venue"] {
+        std::fs::remove_dir_all(gateway.dir.path().join(lost)).expect("there");
+    }
+    gateway.child = run(gateway.dir.path(), &(config + "epoch = 2\n"), &[]);
+    let started = Instant::now();
+    let end = loop {
+        if let Some(end) = order.child.try_wait().expect("known") {
+            break end;
+        }
+        assert!(started.elapsed() < DEADLINE, "it waits for ever");
+        std::thread::yield_now();
+    };
+    assert_eq!((end.code(), order.read_to("Failure")["reason"].as_str()), (Some(69), Some("OutcomeUnknown")));
 }
 
 #[test]

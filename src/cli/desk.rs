@@ -79,6 +79,13 @@ impl Desk {
                 }
                 // The connection was away and reports were skipped: what they said is asked for.
                 Event::Ready { .. } => drop(self.client.order_status(order)),
+                Event::QueryEnd(end)
+                    if end.ref_template.get() == wire::OrderStatusRequest::TEMPLATE_ID
+                        && end.reason.get() == Reason::UnknownOrder.raw() =>
+                {
+                    let text = "the gateway does not know the order any more";
+                    return Err(Failure::refused(Exit::Unavailable, Reason::OutcomeUnknown, text));
+                }
                 _ => {}
             }
         }
