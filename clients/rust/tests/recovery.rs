@@ -387,7 +387,10 @@ fn a_client_that_has_more_reports_than_its_gateway_is_refused<T: Trader>() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(&refused, ClientError::Refused { reason: Reason::SeqAhead, text } if text.contains("lost its journal")), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused { reason: Reason::SeqAhead, text } if text.contains("lost its journal")),
+        "{refused}"
+    );
 }
 
 fn a_logon_that_came_too_slowly_is_tried_again<T: Trader>() {
