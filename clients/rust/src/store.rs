@@ -3,6 +3,7 @@
 //! A file is a list of records `{kind u16, len u16, CRC-32C of these, CRC-32C of the payload, payload}`. The first
 //! says up to which ClOrdID ids may be given by whoever holds the file: so a file that lost its end gives none twice.
 
+mod ids;
 mod record;
 
 use std::collections::BTreeMap;
@@ -12,9 +13,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ids::FIRST_EPOCH;
 use record::{Damage, Record, next_record, record};
 use tradecore_protocol::fields::ClOrdId;
-use tradecore_protocol::messages::NewOrder;
 
 /// The state file cannot be used; a client that cannot remember must not trade.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +72,6 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Bits of a ClOrdID's counter below the second in which a store was made: they hold what of that second had passed.
 const IDS_PER_SECOND_BITS: u32 = 16;
 const NS_PER_S: u64 = 1_000_000_000;
-/// The client epoch in which a session begins.
-const FIRST_EPOCH: u16 = 1;
 
 /// The numbers of both streams and the ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -349,55 +348,6 @@ impl Store {
         self.numbers.next_client_seq = seq.saturating_add(1);
         self.unanswered.insert(id.0, request);
         Ok(())
-    }
-
-    /// The id of the next new request: after `ids_max` new orders of one client epoch, the first of the next.
-    pub(crate) fn next_id(&self, ids_max: u32) -> ClOrdId {
-        let last = ClOrdId(self.numbers.last_cl_ord_id);
-        let is_full = self.numbers.epoch_orders >= u64::from(ids_max);
-        match last.epoch().checked_add(1) {
-            // The counter goes on: it tells the ids of two clients of a session apart.
-            Some(next_epoch) if is_full => ClOrdId::new(next_epoch, last.0.saturating_add(1)),
-            Some(_) | None => ClOrdId(last.0.saturating_add(1)),
-        }
-    }
-
-    /// Goes on in a client epoch that another client of the session has opened.
-    pub(crate) fn enter_epoch(&mut self, epoch: u16) {
-        let last = ClOrdId(self.numbers.last_cl_ord_id);
-        if epoch > last.epoch() {
-            self.use_id(ClOrdId::new(epoch, last.0));
-        }
-    }
-
-    /// The gateway has no room for a further id of the epoch of this one: other clients of the session may have used it.
-    pub(crate) fn end_epoch(&mut self, id: ClOrdId) {
-        if id.epoch() == ClOrdId(self.numbers.last_cl_ord_id).epoch() {
-            self.numbers.epoch_orders = u64::MAX;
-        }
-    }
-
-    /// A new session epoch begins the client epochs anew. The counter goes on: no id comes twice.
-    pub(crate) fn restart_epochs(&mut self) {
-        let last = ClOrdId::new(FIRST_EPOCH, self.numbers.last_cl_ord_id);
-        self.numbers = Numbers { last_cl_ord_id: last.0, epoch_orders: 0, ..self.numbers };
-    }
-
-    /// A new order takes an id of its epoch until it is refused; other requests, and repetitions, take none.
-    fn count(&mut self, request: &Request) {
-        let orders = &mut self.numbers.epoch_orders;
-        let is_of_this_epoch = request.cl_ord_id().epoch() == ClOrdId(self.numbers.last_cl_ord_id).epoch();
-        if request.template_id == NewOrder::TEMPLATE_ID && !request.is_repeat && is_of_this_epoch {
-            *orders = if request.is_closed { orders.saturating_sub(1) } else { orders.saturating_add(1) };
-        }
-    }
-
-    fn use_id(&mut self, id: ClOrdId) {
-        let numbers = &mut self.numbers;
-        if id.epoch() > ClOrdId(numbers.last_cl_ord_id).epoch() {
-            numbers.epoch_orders = 0;
-        }
-        numbers.last_cl_ord_id = numbers.last_cl_ord_id.max(id.0);
     }
 
     /// A request has its answer: it is not sent again, but kept until the caller has dealt with that. True if it is one
