@@ -162,15 +162,13 @@ pub fn apply(state: &mut State, event: &Event) {
             });
         }
         Event::MassCancelProgressed(e) => {
-            if let Some(front) = state.mass_cancels.front_mut() {
-                front.next_slot = e.next_slot;
-                front.canceled = e.canceled;
-                front.already_pending = e.already_pending;
+            if let Some(one) = state.mass_cancels.iter_mut().find(|one| one.id == e.mass_cancel_id) {
+                one.next_slot = e.next_slot;
+                one.canceled = e.canceled;
+                one.already_pending = e.already_pending;
             }
         }
-        Event::MassCancelCompleted(_) => {
-            state.mass_cancels.pop_front();
-        }
+        Event::MassCancelCompleted(e) => state.mass_cancels.retain(|one| one.id != e.mass_cancel_id),
         Event::KillSwitchChanged(e) => {
             state.kill_epoch = e.kill_epoch;
             match state.accounts.get_mut(meta.account_id as usize) {

@@ -31,15 +31,16 @@ pub struct Limits {
     pub accounts_max: u32,
     /// Greatest instrument id.
     pub instruments_max: u32,
-    /// Mass cancels under way, but for those of kill switches.
+    /// Mass cancels under way, but for those of kill switches and lost connections.
     pub mass_cancels_max: u32,
 }
 
 impl Limits {
-    /// Mass cancels under way, with one for the kill switch of each account and of the core.
+    /// Mass cancels under way, with one for the kill switch of each account and of the core, and one for the sessions
+    /// that lost their connections.
     #[must_use]
     pub const fn mass_cancel_places(&self) -> usize {
-        (self.mass_cancels_max as usize).saturating_add(self.accounts_max as usize).saturating_add(1)
+        (self.mass_cancels_max as usize).saturating_add(self.accounts_max as usize).saturating_add(2)
     }
 }
 

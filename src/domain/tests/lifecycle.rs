@@ -13,12 +13,12 @@ mod system;
 
 use std::collections::BTreeMap;
 
-use bench::{Bench, NEW_PX, NEW_QTY, ONE, PART, PX, QTY};
+use bench::{Bench, NEW_PX, NEW_QTY, ONE, PART, PX, QTY, SESSION};
 use tradecore_domain::command::{
     CancelOrder, Command, EffectFailure, EffectKind, FactKind, MassCancel, PlaceOrder, ReplaceOrder,
 };
 use tradecore_domain::event::OrderImage;
-use tradecore_protocol::fields::{AccountId, ClOrdId, OrderId, Px, Qty, Side, Tif, TradingState, exec_flags};
+use tradecore_protocol::fields::{AccountId, ClOrdId, CodMode, OrderId, Px, Qty, Side, Tif, TradingState, exec_flags};
 use tradecore_protocol::reason::Reason;
 
 /// Every standing that there is. A replace needs an acknowledged order: `PendingNew` never has one under way.
@@ -415,6 +415,36 @@ fn a_kill_switch_cancels_also_when_clients_have_taken_every_place_for_mass_cance
     bench.system(&kill_switch(true, false));
     bench.step();
     assert_eq!(bench.standing(), "New C");
+}
+
+#[test]
+fn a_session_that_is_due_and_a_kill_switch_do_not_stand_behind_what_clients_have_asked_for() {
+    let requests: [fn(&mut Bench); 2] = [
+        |bench| {
+            let end = Command::EndSession { reason: Reason::ConnectionLost };
+            bench.run(SESSION, 0, &end);
+        },
+        |bench| bench.system(&kill_switch(true, false)),
+    ];
+    for request in requests {
+        let mut bench = stand("New", Side::Buy);
+        let log_on = Command::LogOn { connection_no: 1, cod_mode: CodMode::Disconnect, cod_window_ms: 0 };
+        bench.run(SESSION, 0, &log_on);
+        let ask = |bench: &mut Bench, request_id: u64| {
+            let side = Side::Sell.raw();
+            bench.session(&Command::MassCancel(MassCancel { request_id, side, ..Default::default() }));
+        };
+        (1..=3).for_each(|request_id| ask(&mut bench, request_id));
+        assert!(bench.heard().ends_with("refused PendingChange"), "every place is taken: {}", bench.heard());
+        request(&mut bench);
+        // One step at most to begin, one to cancel; meanwhile clients go on asking.
+        for request_id in 4..=5 {
+            bench.system(&Command::Step);
+            ask(&mut bench, request_id);
+        }
+        assert_eq!(bench.standing(), "New C", "{}", bench.heard());
+        bench.step();
+    }
 }
 
 #[test]

@@ -184,9 +184,10 @@ impl Deciding<'_> {
     /// The orders there are now are canceled step by step; later ones are not covered.
     pub(super) fn begin_mass_cancel(&mut self, cover: Cover) {
         let begun = self.out.events.iter().filter(|event| matches!(event, Event::MassCancelAccepted(_))).count();
-        // What kill switches cancel has places of its own: it must not wait for what clients have asked for.
+        // What kill switches and lost connections cancel has places of its own: it must not wait for what clients have
+        // asked for.
         let places = match cover.reason {
-            Reason::Killed => self.state.limits.mass_cancel_places(),
+            Reason::Killed | Reason::ClientDisconnect => self.state.limits.mass_cancel_places(),
             _ => self.state.limits.mass_cancels_max as usize,
         };
         if self.state.mass_cancels.len().saturating_add(begun) >= places {

@@ -19,13 +19,28 @@ impl Deciding<'_> {
     pub(super) fn step(&mut self) {
         if let Some(slot) = self.state.doubt_search {
             self.search_doubts(slot);
-        } else if let Some(mass_cancel) = self.state.mass_cancels.front().copied() {
-            self.go_on_with_mass_cancel(&mass_cancel);
-        } else if let Some(session_id) = self.state.session_due(self.now) {
+        } else if let Some(session_id) = self.due_session_to_begin() {
             let all = self.state.sessions.get(session_id as usize).is_some_and(|session| session.cod_all);
             let cover = Cover::of_everything(Reason::ClientDisconnect);
             self.begin_mass_cancel(Cover { session_id, flagged_only: !all, ..cover });
+        } else if let Some(mass_cancel) = self.mass_cancel_to_go_on_with() {
+            self.go_on_with_mass_cancel(&mass_cancel);
         }
+    }
+
+    /// One session at a time: its mass cancel has one place that no client can take.
+    fn due_session_to_begin(&self) -> Option<u32> {
+        let (under_way, places) = (&self.state.mass_cancels, self.state.limits.mass_cancel_places());
+        let is_begun = under_way.iter().any(|one| one.reason == Reason::ClientDisconnect.raw());
+        if is_begun || under_way.len() >= places { None } else { self.state.session_due(self.now) }
+    }
+
+    /// What nobody asked for, or an operator by the kill switch, does not stand behind what clients have asked for.
+    fn mass_cancel_to_go_on_with(&self) -> Option<MassCancelState> {
+        let is_urgent =
+            |one: &&MassCancelState| one.reason == Reason::Killed.raw() || one.reason == Reason::ClientDisconnect.raw();
+        let under_way = &self.state.mass_cancels;
+        under_way.iter().find(is_urgent).or(under_way.front()).copied()
     }
 
     /// The core or the connection has ended: what was sent and not answered is in doubt.

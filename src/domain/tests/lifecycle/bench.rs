@@ -22,7 +22,7 @@ pub(crate) const NEW_QTY: Qty = Qty(12 * ONE);
 pub(crate) const CL_ORD_ID: ClOrdId = ClOrdId::new(1, 1);
 
 pub(crate) const NOW: u64 = 1_700_000_000_000_000_000;
-const SESSION: SessionId = SessionId(1);
+pub(crate) const SESSION: SessionId = SessionId(1);
 pub(crate) const OTHER_SESSION: SessionId = SessionId(2);
 pub(crate) const ACCOUNT: AccountId = AccountId(1);
 const INSTRUMENT: InstrumentId = InstrumentId(1);
@@ -217,7 +217,7 @@ impl Bench {
         self.system(&Command::EffectFailed { order_id, kind, failure, reason });
     }
 
-    fn run(&mut self, session_id: SessionId, client_seq: u64, command: &Command) {
+    pub(crate) fn run(&mut self, session_id: SessionId, client_seq: u64, command: &Command) {
         let origin = Origin { session_id, client_seq, recv_time_ns: NOW };
         let mut decision = core::mem::take(&mut self.decision);
         decide(&self.state, UnixNanos(NOW), &self.market, &origin, command, &mut decision);
