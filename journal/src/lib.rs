@@ -51,7 +51,7 @@ use std::sync::Arc;
 pub use background::{Background, OnPrepare, OnSyncFailure, SyncPolicy};
 pub use error::{Damage, OpenError};
 pub use hot::missing_hot_segment;
-pub use reader::{ReadError, Reader, Until};
+pub use reader::{Place, ReadError, Reader, Until};
 pub use recovery::{Outcome, RecoveryReport};
 pub use retention::{Retention, RetentionError};
 pub use scan::{Group, Record, Records};

@@ -81,6 +81,14 @@ struct Open {
     path: PathBuf,
 }
 
+/// Where a group begins, for a reader to come back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    segno: u64,
+    at: usize,
+    next_seq: u64,
+}
+
 /// A reader with a place in the journal.
 #[derive(Debug)]
 pub struct Reader {
@@ -109,6 +117,19 @@ impl Reader {
         }
         this.skip_to(wanted)?;
         Ok(this)
+    }
+
+    /// A reader at a place where one stood: nothing before it is read again.
+    ///
+    /// # Errors
+    /// `Gone` when that segment was removed; else as the files say.
+    pub fn open_at(dir: &Path, place: Place, until: Until) -> Result<Self, ReadError> {
+        let Place { segno, at, next_seq } = place;
+        let segment = open_segment(dir, segno)?;
+        if segment.is_none() && first_seq(dir, segno.saturating_add(1))?.is_some() {
+            return Err(ReadError::Gone { dir: dir.to_owned(), seq: next_seq });
+        }
+        Ok(Self { dir: dir.to_owned(), until, durable: None, synced_seq: 0, segment, segno, at, next_seq })
     }
 
     /// A reader that starts with the oldest group there is.
@@ -166,6 +187,12 @@ impl Reader {
     #[must_use]
     pub const fn next_seq(&self) -> u64 {
         self.next_seq
+    }
+
+    /// Where the reader stands, to `open_at`.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        Place { segno: self.segno, at: self.at, next_seq: self.next_seq }
     }
 
     /// Segment and offset that the reader stands at.

@@ -150,6 +150,25 @@ fn a_reader_sees_whole_groups_while_the_writer_appends() {
 }
 
 #[test]
+fn a_reader_comes_back_to_any_place_where_one_stood_also_one_that_nothing_was_written_to() {
+    let place = place();
+    let mut opened = open(&config(&place, true)).expect("opens");
+    append_until(&mut opened.writer, 2_000);
+    let mut reader = Reader::open(&place.dir, 1, Until::Journaled).expect("readable");
+    let mut places = vec![(reader.place(), 1)];
+    while reader.next_group().expect("undamaged").is_some() {
+        places.push((reader.place(), reader.next_seq()));
+    }
+    append_until(&mut opened.writer, 2_003);
+    assert!(places.len() > 1_000 && reader.position().0 > 1, "groups in more than one segment");
+    for (place_of_group, first_seq) in places {
+        let mut reader = Reader::open_at(&place.dir, place_of_group, Until::Journaled).expect("readable");
+        let group = reader.next_group().expect("undamaged").expect("a group");
+        assert_eq!(group.records().next().map(|record| record.seq), Some(first_seq));
+    }
+}
+
+#[test]
 fn the_durable_watermark_reaches_the_last_event_and_bounds_a_synced_reader() {
     let place = place();
     let mut opened = open(&config(&place, true)).expect("opens");

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use tradecore_domain::event::Event;
-use tradecore_journal::{ReadError, Reader, Record, Until};
+use tradecore_journal::{Place, ReadError, Reader, Record, Until};
 use tradecore_protocol::codes::{er_flags, frame_flags};
 use tradecore_protocol::fields::Durability;
 use tradecore_protocol::frame::{Envelope, encode};
@@ -82,6 +82,8 @@ pub struct Ask {
 pub struct Progress {
     /// Journal sequence number to go on from; 0 for the start.
     from_seq: u64,
+    /// The group that holds it.
+    place: Option<Place>,
     /// Fills that were sent.
     fills: u32,
     /// The last report of the stream that was passed.
@@ -108,8 +110,10 @@ pub struct Block {
 /// The rings between the loop and the replay thread.
 #[derive(Debug)]
 pub struct ReplayLink {
-    /// Loop → thread.
-    pub asks: ArrayQueue<Ask>,
+    /// Loop → thread: missed reports. A session waits for them.
+    pub reports: ArrayQueue<Ask>,
+    /// Loop → thread: fills, when nobody asks for reports.
+    pub fills: ArrayQueue<Ask>,
     /// Thread → loop.
     pub blocks: ArrayQueue<Block>,
     /// Loop → thread: used blocks go home.
@@ -121,13 +125,14 @@ pub struct ReplayLink {
 }
 
 impl ReplayLink {
-    /// Rings for `asks_max` questions and `blocks_max` blocks of 16 KiB.
+    /// Rings for `asks_max` questions each and `blocks_max` blocks of 16 KiB.
     ///
     /// # Errors
     /// When the process has no file descriptor left.
     pub fn new(asks_max: usize, blocks_max: usize) -> io::Result<Self> {
         let link = Self {
-            asks: ArrayQueue::new(asks_max),
+            reports: ArrayQueue::new(asks_max),
+            fills: ArrayQueue::new(asks_max),
             blocks: ArrayQueue::new(blocks_max),
             free: ArrayQueue::new(blocks_max),
             stop: AtomicBool::new(false),
@@ -149,8 +154,22 @@ impl ReplayLink {
         Ok(link)
     }
 
+    /// Puts a question into its ring; false when that is full.
+    #[must_use]
+    pub fn ask(&self, ask: Ask) -> bool {
+        let ring = match ask.question {
+            Question::Reports { .. } => &self.reports,
+            Question::Fills(_) => &self.fills,
+        };
+        ring.push(ask).is_ok()
+    }
+
+    fn next_ask(&self) -> Option<Ask> {
+        self.reports.pop().or_else(|| self.fills.pop())
+    }
+
     fn has_work(&self) -> bool {
-        !self.asks.is_empty() || self.stop.load(Ordering::Acquire)
+        !self.reports.is_empty() || !self.fills.is_empty() || self.stop.load(Ordering::Acquire)
     }
 }
 
@@ -202,7 +221,7 @@ impl Replayer {
     /// # Errors
     /// When the journal cannot be opened for reading.
     pub fn new(source: Source, link: Arc<ReplayLink>, window: u64) -> Result<Self, ReadError> {
-        let tail = source.reader(1)?;
+        let tail = Reader::open(&source.dir, 1, source.until())?;
         Ok(Self { source, link, window, indexed_seq: 0, tail, indices: BTreeMap::new() })
     }
 
@@ -215,7 +234,7 @@ impl Replayer {
         while !self.link.stop.load(Ordering::Acquire) {
             let moved = self.follow()?;
             if waiting.is_none() {
-                waiting = self.link.asks.pop();
+                waiting = self.link.next_ask();
             }
             match waiting {
                 Some(ask) if ask.journal_seq <= self.indexed_seq => {
@@ -264,7 +283,7 @@ impl Replayer {
             (from_seq, _) => from_seq,
         };
         let mut looked_at: u64 = 0;
-        self.source.scan(from_seq, ask.journal_seq, |record, event| {
+        let place = self.source.scan((from_seq, ask.progress.place), ask.journal_seq, |record, event| {
             if looked_at == RECORDS_PER_BLOCK || !out.has_room() {
                 out.goes_on_from(record.seq);
                 return false;
@@ -281,6 +300,7 @@ impl Replayer {
                 Question::Fills(request) => out.fill(event, record, number, &request),
             }
         })?;
+        out.block.ask.progress.place = place;
         if let (true, Question::Fills(request)) = (out.block.last, ask.question) {
             out.end_of_fills(&request);
         }
@@ -324,23 +344,28 @@ fn is_wanted(event: &Event, number: u64, request: &FillsRequest) -> bool {
 }
 
 impl Source {
-    fn reader(&self, from_seq: u64) -> Result<Reader, ReadError> {
-        let until = if self.durability == Durability::Journaled.raw() { Until::Journaled } else { Until::Synced };
-        Reader::open(&self.dir, from_seq, until)
+    const fn until(&self) -> Until {
+        if self.durability == Durability::Journaled.raw() { Until::Journaled } else { Until::Synced }
     }
 
-    /// Calls `visit` with the events from `from_seq` to `to_seq`, while it returns true.
+    /// Calls `visit` with the events from `from_seq`, which is in the group at the place if one is known, to `to_seq`,
+    /// while it returns true. The group of the last one.
     fn scan(
         &self,
-        from_seq: u64,
+        (from_seq, place): (u64, Option<Place>),
         to_seq: u64,
         mut visit: impl FnMut(&Record<'_>, &Event) -> bool,
-    ) -> Result<(), ReadError> {
-        let mut reader = self.reader(from_seq)?;
-        while let Some(group) = reader.next_group()? {
+    ) -> Result<Option<Place>, ReadError> {
+        let mut reader = match place {
+            Some(place) => Reader::open_at(&self.dir, place, self.until())?,
+            None => Reader::open(&self.dir, from_seq, self.until())?,
+        };
+        loop {
+            let place = Some(reader.place());
+            let Some(group) = reader.next_group()? else { return Ok(place) };
             for record in group.records() {
                 if record.seq > to_seq {
-                    return Ok(());
+                    return Ok(place);
                 }
                 if record.seq < from_seq {
                     continue;
@@ -348,11 +373,10 @@ impl Source {
                 if let Ok(event) = Event::from_archive(record.kind, record.version, record.payload)
                     && !visit(&record, &event)
                 {
-                    return Ok(());
+                    return Ok(place);
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -431,3 +455,6 @@ fn fills_max(request: &FillsRequest) -> u32 {
         wanted => wanted.min(FILLS_MAX),
     }
 }
+
+#[cfg(test)]
+mod tests;

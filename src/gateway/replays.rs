@@ -134,7 +134,7 @@ impl Gateway {
             return work;
         }
         if let Some(ask) = connection.answers.reports.or(connection.answers.fills)
-            && self.replay.asks.push(ask).is_ok()
+            && self.replay.ask(ask)
         {
             connection.answers.is_asked = true;
             self.replay.bell.ring();
