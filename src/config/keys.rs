@@ -88,7 +88,8 @@ section! {
         /// who leaves more than its own unread for `listen.close_linger_ms` ends with `SlowConsumer`; when three
         /// quarters are, requests wait in the sockets.
         pool_mib: u64 = [256] in Allowed::Integer(1, 65_536), "MiB";
-        /// Frames a second of a session; 0: no bound. What adds no risk, like cancels, has as many again.
+        /// Frames a second of a session; 0: no bound. What adds no risk, like cancels, has as many again, and
+        /// queries have.
         throttle_rate: u32 = [0] in Allowed::Integer(0, 10_000_000), "frames/s";
         /// Frames at once above the rate.
         throttle_burst: u32 = [10_000] in Allowed::Integer(1, 10_000_000), "frames";

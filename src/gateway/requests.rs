@@ -21,7 +21,13 @@ impl Gateway {
         let template_id = frame.header.template_id;
         let adds_risk = matches!(template_id, wire::NewOrder::TEMPLATE_ID | wire::ReplaceOrder::TEMPLATE_ID);
         let Some(entry) = self.directory.get_mut(logged_on.session_id) else { return };
-        let bucket = if adds_risk { &mut entry.pace.orders } else { &mut entry.pace.others };
+        let pace = &mut entry.pace;
+        let bucket = match (adds_risk, frame.header.seq) {
+            (true, _) => &mut pace.orders,
+            // What changes nothing has no number.
+            (false, 0) => &mut pace.queries,
+            (false, _) => &mut pace.cancels,
+        };
         if let Err(wait_ns) = bucket.take(now.mono_ns) {
             connection.strikes = connection.strikes.saturating_add(1);
             let too_many = connection.strikes > self.settings.throttle_strikes;

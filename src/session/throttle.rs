@@ -1,8 +1,8 @@
 //! How many frames a session may send: a token bucket on the turn's clock.
 //!
 //! Throttles belong to sessions, not to connections: a reconnect fills no bucket. They are not journaled, so at
-//! start nothing counts as used. Cancels and queries have a bucket of their own, so that a flood of orders cannot
-//! keep a cancel out.
+//! start nothing counts as used. Cancels have a bucket of their own, and queries have, so that a flood of neither
+//! orders nor queries can keep a cancel out.
 
 /// A token bucket.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +53,10 @@ const REFUSALS_PER_SECOND: u32 = 1;
 pub struct Pace {
     /// New orders and replaces.
     pub orders: Throttle,
-    /// Cancels and queries.
-    pub others: Throttle,
+    /// What takes risk away, as cancels and kill switches do.
+    pub cancels: Throttle,
+    /// Queries.
+    pub queries: Throttle,
     /// Messages that the session rules refuse.
     pub refusals: Throttle,
 }
@@ -64,7 +66,12 @@ impl Pace {
     #[must_use]
     pub const fn new(rate: u32, burst: u32, refusals_max: u32) -> Self {
         let frames = Throttle::new(rate, burst, 0);
-        Self { orders: frames, others: frames, refusals: Throttle::new(REFUSALS_PER_SECOND, refusals_max, 0) }
+        Self {
+            orders: frames,
+            cancels: frames,
+            queries: frames,
+            refusals: Throttle::new(REFUSALS_PER_SECOND, refusals_max, 0),
+        }
     }
 }
 

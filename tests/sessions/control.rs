@@ -302,13 +302,18 @@ fn a_flood_is_refused_at_the_rate_that_was_told_and_ended_after_its_strikes_whil
     assert_eq!((ack.throttle_rate.get(), ack.throttle_burst.get()), (1, 10));
     peer.expect::<ReplayComplete>();
     let mut segment: Vec<u8> = (1..=20).flat_map(|seq| frame_of(seq, 0, &rejected(seq))).collect();
+    segment.extend((1..=15).flat_map(|id| {
+        frame_of(0, 0, &OrderStatusRequest { request_id: U64::new(id), ..OrderStatusRequest::default() })
+    }));
     segment.extend(frame_of(21, 0, &CancelOrder { cl_ord_id: U64::new(21), ..CancelOrder::default() }));
     segment.extend((22..=1_000).flat_map(|seq| frame_of(seq, 0, &rejected(seq))));
     peer.try_send_bytes(&segment);
     let (said, terminate) = peer.read_to_terminate();
     assert_eq!(reason(terminate.reason), Reason::RateLimit);
     let rejects: Vec<(u64, RequestReject)> =
-        said.iter().map(|said| (said.header.seq, said.read::<RequestReject>().unwrap())).collect();
+        said.iter().filter_map(|said| Some((said.header.seq, said.read::<RequestReject>()?))).collect();
+    let answers = said.iter().filter(|said| said.read::<QueryEnd>().is_some()).count();
+    assert!((10..15).contains(&answers), "queries have a rate of their own: {answers}");
     let (refused, decided): (Vec<_>, Vec<_>) =
         rejects.iter().partition(|(_, reject)| reason(reject.reason) == Reason::RateLimit);
     assert!(
