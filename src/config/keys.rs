@@ -55,7 +55,8 @@ section! {
         /// Allows a TCP address that is not loopback: keys are safe there, orders can be read and changed on their
         /// way.
         i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
-        /// Connections at once; a further one is told `ConnectionsMax` and closed. The limit of open files is raised to it,
+        /// Connections at once. For a further one the oldest that is not logged on is told `ConnectionsMax` and closed;
+        /// when all are logged on, the new one is. The limit of open files is raised to this,
         /// where the system allows that much.
         connections_max: u32 = [1_024] in Allowed::Integer(1, 65_535), "connections";
         /// Time from connection to logon; then the connection ends with `LogonTimeout`.

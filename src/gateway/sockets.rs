@@ -15,10 +15,14 @@ use crate::session::Connection;
 /// Connections whose deadlines are looked at in one turn: with a thousand of them, each every 63rd turn.
 const DEADLINES_PER_TURN: usize = 16;
 
+/// Connections that are taken in one turn, or turned away: each costs some system calls.
+const ACCEPTS_PER_TURN: usize = 8;
+
 impl Gateway {
     pub(super) fn take_frames(&mut self, now: Now) -> usize {
         let mut work: usize = 0;
-        while let Some(_index) = self.connections.accept(&self.server, self.nonce, now) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(_index) = self.connections.accept(&self.server, self.nonce, now) else { break };
             self.counters.accepted.add(1);
             work = work.saturating_add(1);
         }

@@ -200,7 +200,8 @@ impl Connections {
         Ok(work)
     }
 
-    /// Takes in one new connection, if there is one and room for it.
+    /// Takes in one new connection, if there is one and room for it, or one that is not logged on: the oldest of those
+    /// makes room, so that silent peers keep nobody out.
     pub fn accept(&mut self, config: &ServerConfig, nonce: impl FnOnce() -> [u8; 32], now: Now) -> Option<u32> {
         if !self.accept_ready {
             return None;
@@ -224,6 +225,9 @@ impl Connections {
         };
         if !self.accepting {
             return None;
+        }
+        if self.free.is_empty() {
+            self.turn_oldest_stranger_away(now);
         }
         let Some(index) = self.free.pop() else {
             turn_away(&mut stream, now);
@@ -266,6 +270,33 @@ impl Connections {
     }
 
     /// How many connections may have something to read.
+    fn turn_oldest_stranger_away(&mut self, now: Now) {
+        let strangers = self.active.iter().filter_map(|index| {
+            let connection = self.get(*index)?;
+            let is_stranger = connection.logged_on.is_none() && !connection.is_closing();
+            is_stranger.then_some((self.next_no.wrapping_sub(connection.id.no), *index))
+        });
+        let Some((_, index)) = strangers.max() else { return };
+        if let Some(connection) = self.get_mut(index) {
+            turn_away(&mut connection.stream, now);
+        }
+        self.remove(index);
+    }
+
+    /// Frees the place of a connection. It has no block of an answer: the caller has sent that home.
+    fn remove(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize)
+            && let Some(connection) = slot
+        {
+            self.pool.clear(&mut connection.out);
+            *slot = None;
+            self.free.push(index);
+        }
+        if let Some(nth) = self.active.iter().position(|active| *active == index) {
+            self.active.swap_remove(nth);
+        }
+    }
+
     #[must_use]
     pub fn readable_count(&self) -> usize {
         self.to_read.len()
@@ -390,17 +421,10 @@ impl Connections {
                 self.to_write.add(index);
                 continue;
             }
-            self.pool.clear(&mut connection.out);
             if let Some(block) = connection.answers.block.take() {
                 go_home(block);
             }
-            if let Some(slot) = self.slots.get_mut(index as usize) {
-                *slot = None;
-            }
-            self.free.push(index);
-            if let Some(nth) = self.active.iter().position(|active| *active == index) {
-                self.active.swap_remove(nth);
-            }
+            self.remove(index);
         }
         work
     }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 
-use tradecore_protocol::fields::Environment;
+use tradecore_protocol::fields::{CodMode, Environment, Role};
 
 use super::*;
 use crate::egress::gate::Gate;
@@ -41,7 +41,8 @@ impl Bench {
         bench
     }
 
-    fn connect(&mut self) {
+    /// Connects one more peer; its place, if it finds one.
+    fn try_connect(&mut self) -> Option<u32> {
         let config = ServerConfig {
             gateway_id: Text::new("tests"),
             instance_id: 1,
@@ -54,7 +55,11 @@ impl Bench {
         };
         self.peers.push(UnixStream::connect(self.dir.path().join("socket")).expect("works"));
         self.connections.accept_ready = true;
-        let index = self.connections.accept(&config, || [0; 32], at(0)).expect("room");
+        self.connections.accept(&config, || [0; 32], at(0))
+    }
+
+    fn connect(&mut self) {
+        let index = self.try_connect().expect("room");
         assert_eq!(index as usize + 1, self.peers.len());
     }
 
@@ -125,6 +130,32 @@ fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_w
         assert!(told.ends_with(b"goodbye"), "{} bytes", told.len());
     }
     assert_eq!(bench.connections.pool.free_chunks(), POOL_CHUNKS);
+}
+
+#[test]
+fn the_oldest_peer_that_is_not_logged_on_makes_room_for_the_next_and_who_is_logged_on_stays() {
+    let mut bench = Bench::new(8 << 20);
+    let log_on = |bench: &mut Bench, index: u32| {
+        let logged_on = LoggedOnAs { session_id: 1, role: Role::Trade, cod_mode: CodMode::None };
+        bench.connections.get_mut(index).expect("works").logged_on = Some(logged_on);
+    };
+    log_on(&mut bench, 0);
+    // Whoever comes logs on; the next finds the oldest of the others.
+    for index in 1..CONNECTIONS {
+        assert_eq!(bench.try_connect(), Some(index));
+        log_on(&mut bench, index);
+    }
+    assert_eq!(bench.try_connect(), None, "all are logged on");
+    let ids: Vec<u32> = (0..CONNECTIONS).filter_map(|index| Some(bench.connections.get(index)?.id.no)).collect();
+    assert_eq!(ids, [1, 9, 10, 11, 12, 13, 14, 15]);
+    let turned_away = (1..CONNECTIONS).chain([2 * CONNECTIONS - 1]);
+    for nth in turned_away {
+        let mut told = [0; LogonReject::FRAME_BYTES];
+        bench.peers[nth as usize].read_exact(&mut told).expect("works");
+        let frame = tradecore_protocol::next_frame(&told).expect("a frame").expect("whole");
+        let reject = frame.read::<LogonReject>().expect("a reject");
+        assert_eq!(reject.reason.get(), Reason::ConnectionsMax.raw(), "{nth}");
+    }
 }
 
 #[test]
