@@ -584,6 +584,31 @@ fn heartbeats_are_not_starved_by_a_replay_that_cannot_be_written() {
 }
 
 #[test]
+fn a_heartbeat_that_passes_what_waits_shows_no_gap_and_acknowledges_nothing() {
+    let mut pair = live();
+    let _held = pair.report(21, 0);
+    let mut out = [0; REPLY_BYTES_MAX];
+    assert_eq!(pair.server.heartbeat_ahead(at(1_999), 1_000 * MS, &mut out), Ok(0), "something left not long ago");
+    let written = pair.server.heartbeat_ahead(at(2_000), 1_000 * MS, &mut out).unwrap();
+    assert_eq!(templates(&out[..written]), [Heartbeat::TEMPLATE_ID]);
+    assert_eq!(next_frame(&out[..written]).unwrap().unwrap().header.ack_seq, 0);
+    assert_eq!(pair.deliver_to_client(&out[..written]).0, [ClientAction::None]);
+}
+
+#[test]
+fn the_silence_of_a_peer_that_is_not_listened_to_does_not_count() {
+    let mut out = [0; REPLY_BYTES_MAX];
+    let mut fresh = ServerSession::new(&server_config(), [2; 32], at(0));
+    fresh.not_listening(at(9_000));
+    assert_eq!(fresh.handle_timeout(at(9_000), &mut out).action, ServerAction::None);
+    let mut pair = live();
+    pair.server.not_listening(at(9_000));
+    assert_eq!(pair.server.handle_timeout(at(9_000), &mut out).action, ServerAction::None);
+    let closed = ServerAction::Close { reason: Reason::HeartbeatTimeout, by_peer: false };
+    assert_eq!(pair.server.handle_timeout(at(11_500), &mut out).action, closed, "once it is, its silence does");
+}
+
+#[test]
 fn a_heartbeat_shows_a_gap_while_idle() {
     let mut pair = live();
     let _lost = pair.report(21, 0);

@@ -137,6 +137,14 @@ impl Gateway {
             let Some(index) = self.connections.next_to_sweep() else { break };
             self.connections.look_for_hoarding(index, now);
             let Some(connection) = self.connections.get_mut(index) else { continue };
+            if connection.is_unheard() {
+                connection.session.not_listening(now);
+            }
+            if let Some(left_ns) = connection.held_back_since_ns() {
+                let written = connection.session.heartbeat_ahead(now, left_ns, &mut reply).unwrap_or(0);
+                self.connections.queue_ahead(index, reply.get(..written).unwrap_or_default());
+            }
+            let Some(connection) = self.connections.get_mut(index) else { continue };
             let is_due = connection.session.poll_timeout().is_some_and(|deadline_ns| deadline_ns <= now.mono_ns);
             if is_due && !connection.is_closing() {
                 let step = connection.session.handle_timeout(now, &mut reply);

@@ -90,6 +90,8 @@ pub struct Connection {
     pub open_orders: Option<OpenOrdersCursor>,
     pub(super) stream: Stream,
     pub(super) out: ByteQueue,
+    /// When bytes last left since the logon, ns monotonic; 0 while its ack has not.
+    pub(super) left_ns: u64,
     /// Its newest place at the gate.
     pub(super) newest_no: u64,
     /// When it last left no more than its floor unread.
@@ -141,6 +143,20 @@ impl Connection {
         let answers = &self.answers;
         let wants_block = !answers.is_asked && (answers.reports.is_some() || answers.fills.is_some());
         wants_block || answers.block.is_some() || self.open_orders.is_some() || !self.stale_quotes.is_empty()
+    }
+
+    /// True while what the peer may have said lies in its socket, or it cannot know yet that it is logged on: then its
+    /// silence says nothing.
+    #[must_use]
+    pub const fn is_unheard(&self) -> bool {
+        self.readable || (self.logged_on.is_some() && self.left_ns == 0)
+    }
+
+    /// When bytes last left, if all that waits is held: nothing else shows the peer that we live.
+    #[must_use]
+    pub const fn held_back_since_ns(&self) -> Option<u64> {
+        let is_held_back = self.left_ns != 0 && self.out.released() == 0 && self.out.held() > 0;
+        if is_held_back { Some(self.left_ns) } else { None }
     }
 
     /// True while bytes may be written to the socket.

@@ -253,6 +253,7 @@ impl Connections {
             open_orders: None,
             stream,
             out: ByteQueue::default(),
+            left_ns: 0,
             newest_no: 0,
             above_floor_since_ns: 0,
             is_slow: false,
@@ -399,6 +400,9 @@ impl Connections {
                     Transfer::Bytes(bytes) => {
                         self.pool.pop(&mut connection.out, bytes);
                         connection.writable = bytes == wanted;
+                        if connection.logged_on.is_some() {
+                            connection.left_ns = now.mono_ns.max(1);
+                        }
                     }
                     Transfer::Later => connection.writable = false,
                     Transfer::Ended => {

@@ -189,6 +189,43 @@ impl Pool {
         true
     }
 
+    /// Puts `bytes` before all others of a queue that is not empty, released, when none of those is; false, and nothing
+    /// put, when there is no room. They are no longer than a chunk.
+    #[must_use]
+    pub fn push_ahead(&mut self, queue: &mut ByteQueue, bytes: &[u8]) -> bool {
+        let before = (queue.head_offset as usize).min(bytes.len());
+        let (early, late) = bytes.split_at_checked(bytes.len().saturating_sub(before)).unwrap_or_default();
+        if queue.is_empty() || queue.released > 0 || early.len() > CHUNK_BYTES {
+            return false;
+        }
+        // The head's own spent bytes take the end of it, a chunk before the head the rest.
+        let (head, spent) = (queue.head, queue.head_offset as usize);
+        if early.is_empty() {
+            queue.head_offset = queue.head_offset.saturating_sub(before as u32);
+        } else {
+            let is_beyond_floor = queue.chunks >= self.floor;
+            if is_beyond_floor && self.shared_left <= 0 {
+                return false;
+            }
+            let Some(index) = self.take(queue) else { return false };
+            let start = CHUNK_BYTES.saturating_sub(early.len());
+            if let Some(to) = self.chunk_mut(index).get_mut(start..) {
+                to.copy_from_slice(early);
+            }
+            if let Some(next) = self.next.get_mut(index as usize) {
+                *next = head;
+            }
+            queue.head = index;
+            queue.head_offset = start as u32;
+        }
+        if let Some(to) = self.chunk_mut(head).get_mut(spent.saturating_sub(before)..spent) {
+            to.copy_from_slice(late);
+        }
+        queue.len = queue.len.saturating_add(bytes.len());
+        queue.released = bytes.len();
+        true
+    }
+
     /// The first bytes that may leave, as long as they lie in one chunk.
     #[must_use]
     pub fn front(&self, queue: &ByteQueue) -> &[u8] {
@@ -267,6 +304,29 @@ mod tests {
         out.extend(drain(&mut pool, &mut queue));
         assert_eq!(out, bytes);
         assert_eq!((pool.free_chunks(), pool.shared_left), (10, 5));
+    }
+
+    #[test]
+    fn what_is_put_ahead_leaves_first_and_the_rest_as_it_was() {
+        let bytes: Vec<u8> = (0..2 * CHUNK_BYTES).map(|i| i as u8).collect();
+        let ahead = [0xee; 48];
+        // What has left before is nothing, less than the frame, as much, more, and all of a chunk.
+        for left in [0, 8, 40, 48, 56, CHUNK_BYTES - 8, CHUNK_BYTES, CHUNK_BYTES + 8] {
+            let mut pool = Pool::new(10, 1);
+            let mut queue = ByteQueue::default();
+            assert!(!pool.push_ahead(&mut queue, &ahead), "nothing waits");
+            assert!(pool.push(&mut queue, &bytes));
+            queue.release(left);
+            assert_eq!(drain(&mut pool, &mut queue), &bytes[..left]);
+            for _ in 0..3 {
+                assert!(pool.push_ahead(&mut queue, &ahead), "{left}");
+                assert!(!pool.push_ahead(&mut queue, &ahead), "{left}: the first may be on its way");
+                assert_eq!(drain(&mut pool, &mut queue), ahead, "{left}");
+            }
+            queue.release(usize::MAX);
+            assert_eq!(drain(&mut pool, &mut queue), &bytes[left..], "{left}");
+            assert_eq!((pool.free_chunks(), pool.shared_left), (10, 5), "{left}");
+        }
     }
 
     #[test]

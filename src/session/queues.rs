@@ -32,6 +32,17 @@ impl Connections {
     /// Queues the frame that ends a connection behind all others; there is room for it beyond what the others may
     /// take, so that a slow consumer is told why it is sent away. What it says of numbers waits until it is durable.
     pub fn queue_goodbye(&mut self, index: u32, frame: &[u8], last_seq: u64, gate: &mut Gate) {
+    /// Lets a frame leave before all that is held; without room for it nothing is queued.
+    pub fn queue_ahead(&mut self, index: u32, frame: &[u8]) {
+        if let Some(Some(connection)) = self.slots.get_mut(index as usize)
+            && !connection.is_closing()
+            && !frame.is_empty()
+            && self.pool.push_ahead(&mut connection.out, frame)
+        {
+            self.to_write.add(index);
+        }
+    }
+
         let Some(Some(connection)) = self.slots.get_mut(index as usize) else { return };
         let held_to = held_to(connection, Some(last_seq), last_seq);
         // A full gate leaves the end of the stream as the only answer.

@@ -40,6 +40,10 @@ impl Liveness {
         self.is_tested = false;
     }
 
+    pub(super) const fn interval_ns(&self) -> u64 {
+        self.interval_ns
+    }
+
     /// A test request went out: the next deadline of the peer's silence is its end.
     pub(super) const fn tested(&mut self) {
         self.is_tested = true;

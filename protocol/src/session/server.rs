@@ -311,6 +311,25 @@ impl ServerSession {
             Phase::AwaitHello | Phase::AwaitLogon | Phase::Checking => Some(self.logon_deadline_ns),
             Phase::Replaying | Phase::Live => Some(self.liveness.deadline_ns()),
             Phase::Closed => None,
+    /// The caller does not listen now, or has not yet told the peer that it is logged on: silence is not its fault.
+    pub const fn not_listening(&mut self, now: Now) {
+        self.logon_deadline_ns = now.mono_ns.saturating_add(self.config.logon_timeout_ns);
+        self.liveness.heard(now.mono_ns);
+    }
+
+    /// Writes a heartbeat that may pass everything that waits, when the last byte left at `left_ns` and that is an
+    /// interval ago: it acknowledges nothing and tells of no number. Bytes written.
+    ///
+    /// # Errors
+    /// `NoRoom`: nothing was written.
+    pub fn heartbeat_ahead(&self, now: Now, left_ns: u64, out: &mut [u8]) -> Result<usize, NoRoom> {
+        if !self.is_logged_on() || now.mono_ns.saturating_sub(left_ns) < self.liveness.interval_ns() {
+            return Ok(0);
+        }
+        let envelope = Envelope { flags: 0, seq: 0, ack_seq: 0, send_ts_ns: now.utc_ns };
+        encode(out, envelope, &Heartbeat::default())
+    }
+
         }
     }
 
