@@ -442,7 +442,9 @@ fn space_of(state: &State, session_id: SessionId, command: &Command, events: &[E
         (_, [Event::RequestRejected(event)]) => {
             return (Space::Normal, Reason::from_raw(event.reason).unwrap_or(Reason::JournalFull));
         }
-        (Command::LogOn { .. } | Command::MassCancel(_), _) => true,
+        (Command::MassCancel(_), _) => true,
+        // A logon was let in while the journal had the room that it may use.
+        (Command::LogOn { .. }, _) => false,
         // Of a connection whose logon found no room.
         (Command::EndSession { .. }, _) => state.session(session_id).is_none_or(|session| session.connection_no == 0),
         (Command::SetKillSwitch { account_id, engage, .. }, _) => !engage || state.is_killed(*account_id),

@@ -175,7 +175,7 @@ wire_enum! {
         /// Post-only would have taken liquidity.
         WouldTake = 315,
 
-        /// The journal has no room for new orders.
+        /// The journal has no room for new orders, or for another logon.
         JournalFull = 900,
         /// The outbound queue to the broker is full.
         OutboxFull = 901,

@@ -62,7 +62,7 @@ section! {
         /// Time from connection to logon; then the connection ends with `LogonTimeout`.
         logon_timeout_ms: u64 = [5_000] in Allowed::Integer(10, 600_000), "ms";
         /// Failed logons in a row, from one address with one key, that are let pass; then `LoginRate` refuses every
-        /// further one. The unix socket is an address, loopback is no exception.
+        /// further one that does not prove the key. The unix socket is an address, loopback is no exception.
         logon_failures_max: u32 = [10] in Allowed::Integer(1, 1_000_000), "logons";
         /// Time that a failed logon counts, and that the refusal lasts.
         logon_lockout_ms: u64 = [10_000] in Allowed::Integer(1, 86_400_000), "ms";

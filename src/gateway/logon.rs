@@ -1,6 +1,8 @@
 //! Who may log on, and as what.
 
+use tradecore_domain::Session;
 use tradecore_domain::command::{Command, Origin};
+use tradecore_journal::Space;
 use tradecore_protocol::Text;
 use tradecore_protocol::fields::{Role, SessionId};
 use tradecore_protocol::reason::Reason;
@@ -8,11 +10,14 @@ use tradecore_protocol::session::{
     GatewayFacts, LoggedOn, LogonAnswer, LogonQuery, Now, REPLY_BYTES_MAX, ServerAction, SessionFacts,
 };
 
-use super::Gateway;
+use super::{FACT_BYTES, FACT_RECORDS, Gateway};
 use crate::notices::{Notice, Who};
 use crate::session::LoggedOnAs;
 
 const NS_PER_MS: u64 = 1_000_000;
+
+/// When a logon that nothing is wrong with may be tried again, ms.
+const RETRY_AFTER_MS: u32 = 1_000;
 
 impl Gateway {
     pub(super) fn check_logon(&mut self, index: u32, query: &LogonQuery, now: Now) {
@@ -32,20 +37,28 @@ impl Gateway {
             core_epoch: self.state.epoch(),
             ids_max: self.state.ids_per_session(),
         };
+        let space = self.space_of_logon(query.session_id);
+        let has_room = self.journal.can_append(FACT_BYTES, FACT_RECORDS, space);
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let entry = self.directory.get(query.session_id).filter(|entry| entry.key_id == query.key_id);
+        // Who knows the key is let in, whatever others have tried in its name.
+        let locked_ns = self
+            .lockouts
+            .left_ns(host, query.key_id, now.mono_ns)
+            .filter(|_| !entry.is_some_and(|entry| connection.session.is_proven_by(&entry.key)));
         let refused = |reason, retry_after_ms| LogonAnswer::Refused { reason, retry_after_ms };
         let answer = if self.draining {
-            refused(Reason::Shutdown, 1000)
-        } else if let Some(left_ns) = self.lockouts.left_ns(host, query.key_id, now.mono_ns) {
+            refused(Reason::Shutdown, RETRY_AFTER_MS)
+        } else if let Some(left_ns) = locked_ns {
             refused(Reason::LoginRate, u32::try_from(left_ns.div_ceil(NS_PER_MS)).unwrap_or(u32::MAX))
+        } else if !has_room {
+            // What the ack says must be in the journal.
+            refused(Reason::JournalFull, RETRY_AFTER_MS)
+        } else if let (Some(entry), Some(session)) = (entry, &facts) {
+            LogonAnswer::Known { key: &entry.key, session, gateway: &gateway }
         } else {
-            match (self.directory.get(query.session_id), &facts) {
-                (Some(entry), Some(session)) if entry.key_id == query.key_id => {
-                    LogonAnswer::Known { key: &entry.key, session, gateway: &gateway }
-                }
-                (Some(_) | None, Some(_) | None) => LogonAnswer::Unknown,
-            }
+            LogonAnswer::Unknown
         };
-        let Some(connection) = self.connections.get_mut(index) else { return };
         let step = connection.session.answer_logon(now, answer, &mut reply);
         let mut is_locked_out = false;
         match step.action {
@@ -60,6 +73,16 @@ impl Gateway {
         if is_locked_out {
             let who = Who { session_id: query.session_id, key_id: query.key_id, host };
             self.notices.leave(Notice::LockedOut { who });
+        }
+    }
+
+    /// The space in the journal that a logon may use: who has orders must be able to cancel them, and a window that has
+    /// begun must end. What could come without end, as the logons of the others, leaves half of the reserve.
+    pub(super) fn space_of_logon(&self, session_id: u32) -> Space {
+        let has_orders = |session: &Session| session.cod_due_ns != 0 || session.open_orders > 0;
+        match self.state.session(SessionId(session_id)) {
+            Some(session) if has_orders(session) => Space::Reserve,
+            Some(_) | None => Space::HalfReserve,
         }
     }
 
@@ -116,7 +139,7 @@ impl Gateway {
             cod_window_ms: logged_on.cod_window_ms,
         };
         let origin = Origin { session_id: SessionId(session_id), client_seq: 0, recv_time_ns: now.utc_ns };
-        // A logon is never refused by the domain; without room in the journal the old state stands.
+        // A logon is never refused by the domain, and the journal has room for it: `check_logon` has looked.
         let _ = self.execute(&origin, &command, now);
         let to = logged_on.next_report_seq.saturating_sub(1);
         self.ask_replay(index, logged_on.replay_from_seq, to, now);

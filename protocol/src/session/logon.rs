@@ -81,7 +81,7 @@ pub enum LogonAnswer<'a> {
     Unknown,
     /// Not now: too many attempts or connections.
     Refused {
-        /// `LoginRate`, `ConnectionsMax` or `Shutdown`.
+        /// `LoginRate`, `Shutdown` or `JournalFull`.
         reason: Reason,
         /// Earliest useful next attempt, ms.
         retry_after_ms: u32,

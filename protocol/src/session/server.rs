@@ -22,7 +22,7 @@ use crate::messages::{
     roles,
 };
 use crate::reason::Reason;
-use crate::transcript::Greeting;
+use crate::transcript::{Greeting, MacKey};
 
 /// What every connection of a gateway has in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +199,13 @@ impl ServerSession {
         self.end(now, out, fault.reason, text)
     }
 
+    /// True when the logon that waits for its answer was signed with this key.
+    #[must_use]
+    pub fn is_proven_by(&self, key: &MacKey) -> bool {
+        let greeting = Greeting { hello: &self.hello, challenge: &self.challenge };
+        self.phase == Phase::Checking && greeting.verify_logon(key, &self.logon)
+    }
+
     /// Takes the caller's answer to `CheckLogon` in.
     pub fn answer_logon(&mut self, now: Now, answer: LogonAnswer<'_>, out: &mut [u8]) -> Step<ServerAction> {
         let (Phase::Checking, Some(fields)) = (self.phase, self.fields) else {
@@ -304,13 +311,6 @@ impl ServerSession {
         }
     }
 
-    /// The monotonic time at which `handle_timeout` wants to be called; `None` once closed.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<u64> {
-        match self.phase {
-            Phase::AwaitHello | Phase::AwaitLogon | Phase::Checking => Some(self.logon_deadline_ns),
-            Phase::Replaying | Phase::Live => Some(self.liveness.deadline_ns()),
-            Phase::Closed => None,
     /// The caller does not listen now, or has not yet told the peer that it is logged on: silence is not its fault.
     pub const fn not_listening(&mut self, now: Now) {
         self.logon_deadline_ns = now.mono_ns.saturating_add(self.config.logon_timeout_ns);
@@ -330,6 +330,13 @@ impl ServerSession {
         encode(out, envelope, &Heartbeat::default())
     }
 
+    /// The monotonic time at which `handle_timeout` wants to be called; `None` once closed.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match self.phase {
+            Phase::AwaitHello | Phase::AwaitLogon | Phase::Checking => Some(self.logon_deadline_ns),
+            Phase::Replaying | Phase::Live => Some(self.liveness.deadline_ns()),
+            Phase::Closed => None,
         }
     }
 

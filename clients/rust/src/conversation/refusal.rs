@@ -52,6 +52,7 @@ pub(super) fn verdict(reason: Reason, standing: Standing) -> Verdict {
         | Reason::LoginRate
         | Reason::ConnectionsMax
         | Reason::Shutdown
+        | Reason::JournalFull
         | Reason::SlowConsumer
         | Reason::HeartbeatTimeout
         | Reason::TakenOver
@@ -124,7 +125,6 @@ pub(super) fn verdict(reason: Reason, standing: Standing) -> Verdict {
         | Reason::BrokerContradiction
         | Reason::Overfill
         | Reason::WouldTake
-        | Reason::JournalFull
         | Reason::OutboxFull
         | Reason::DurabilityLag => {
             if is_authentic || !has_logged_on { Verdict::End } else { Verdict::Retry }
@@ -159,6 +159,7 @@ mod tests {
                 | Reason::LoginRate
                 | Reason::ConnectionsMax
                 | Reason::Shutdown
+                | Reason::JournalFull
                 | Reason::SlowConsumer
                 | Reason::HeartbeatTimeout
                 | Reason::TakenOver
