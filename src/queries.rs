@@ -271,8 +271,10 @@ pub fn go_on(
     }
     let mut sender = Sender { connections, gate, index, place, count: cursor.count };
     let mut sent: usize = 0;
+    let turn_end = cursor.position.saturating_add(VISITS_PER_TURN);
     while sent < FRAMES_PER_TURN {
-        let Some(order) = state.next_open_order(&mut cursor.position, VISITS_PER_TURN) else { break };
+        let visits = turn_end.saturating_sub(cursor.position);
+        let Some(order) = state.next_open_order(&mut cursor.position, visits) else { break };
         let is_seen = may_see_order(directory, logged_on, order);
         if is_seen && matches(cursor.account_id, order.account_id) && matches(cursor.instrument_id, order.instrument_id)
         {
