@@ -93,7 +93,7 @@ impl Gateway {
         }
         let mut position = position;
         let mut work: usize = 0;
-        while self.outbox.has_room_for_cancels(2) && work < STEPS_PER_TURN {
+        while self.outbox.has_room_for_cancels(FRAMES_PER_READ.saturating_add(2)) && work < STEPS_PER_TURN {
             work = work.saturating_add(1);
             match self.state.next_in_doubt(&mut position, PLACES_PER_STEP) {
                 Some(order_id) => self.outbox.offer(0, Instruction::Query { order_id }),
