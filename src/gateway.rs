@@ -342,7 +342,8 @@ impl Gateway {
         let mut place = ReportPlace {
             envelope: Envelope::default(),
             journal_seq: seq,
-            transact_time_ns: now.utc_ns,
+            // As a replay reads it: the clock may be behind the journal's last life.
+            transact_time_ns: self.journal.last_ts_ns(),
             durability: self.settings.durability.raw(),
             er_flags: 0,
         };

@@ -100,6 +100,12 @@ impl Writer {
         self.current.map.len().saturating_sub(END_RECORD_BYTES).saturating_sub(self.tail)
     }
 
+    /// Time of the last group, ns UTC: later than the caller's when the clock was set back.
+    #[must_use]
+    pub const fn last_ts_ns(&self) -> u64 {
+        self.last_ts_ns
+    }
+
     /// True when a group of `records` records with `bytes` bytes in all (headers and padding included, or
     /// generously estimated) fits. Takes a prepared segment in when there is one; never waits for it.
     pub fn can_append(&mut self, bytes: usize, records: usize, space: Space) -> bool {
