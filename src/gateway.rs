@@ -402,6 +402,9 @@ impl Gateway {
             self.connections.release(connection, bytes);
             work = work.saturating_add(1);
         }
+        if self.gate.look_for_stall(now.mono_ns, work > 0) {
+            self.connections.read_again();
+        }
         let state = &self.state;
         let stopped = |order_id: OrderId, kind: EffectKind| state.stops(order_id, kind);
         work = work.saturating_add(self.outbox.release(now.utc_ns, durable_seq, stopped, &mut self.failures));

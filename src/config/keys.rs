@@ -82,7 +82,8 @@ section! {
         replay_window: u64 = [65_536] in Allowed::Integer(1, 16_777_216), "reports";
         /// Bytes that may wait for a slow reader, by default 22,000 reports of 184 bytes; beyond, the session ends
         /// with `SlowConsumer` and replays at its next logon. What waits for a sync is not counted: with a quarter of
-        /// it held for one session, that session's requests wait in its socket; with half, everybody's do.
+        /// it held for one session, that session's requests wait in its socket; with half, everybody's do. When nothing
+        /// has become durable for half a second they are read, and new orders refused with `DurabilityLag`.
         outbound_bytes_max: usize = [4 << 20] in Allowed::Integer(131_072, 1_073_741_824), "bytes";
         /// Memory for all that waits for all connections, taken as it is used. Half of it is divided among
         /// `listen.connections_max` connections, to each its own; the other half is shared. When half of that is gone,

@@ -18,6 +18,10 @@ struct Entry {
     bytes: u32,
 }
 
+/// Time without a sync after which what waits is no burst that passes, ns: from then on what adds risk is refused
+/// rather than kept waiting, so that what reduces it is read.
+const STALL_NS: u64 = 500_000_000;
+
 /// Bytes that wait, in journal order. Bounded: new orders are refused while it is half full, and the loop reads no more
 /// commands while it is nearly full.
 #[derive(Debug)]
@@ -28,33 +32,73 @@ pub struct Gate {
     entries_max: usize,
     /// While something up to here waits, the gate counts as full.
     full_to: u64,
+    /// While something up to here waits, a connection has half of its share.
+    half_full_to: u64,
+    /// When something last left, or began to wait, ns monotonic.
+    moved_ns: u64,
+    /// Something waited at the last look.
+    is_waiting: bool,
+    is_stalled: bool,
 }
 
 impl Gate {
     /// A gate for at most `entries_max` waiting frames.
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
-        Self { entries: VecDeque::with_capacity(entries_max), first_no: 0, entries_max, full_to: 0 }
+        Self {
+            entries: VecDeque::with_capacity(entries_max),
+            first_no: 0,
+            entries_max,
+            full_to: 0,
+            half_full_to: 0,
+            moved_ns: 0,
+            is_waiting: false,
+            is_stalled: false,
+        }
     }
 
     /// Frames that still fit.
     #[must_use]
     pub fn room(&self) -> usize {
         match self.entries.front() {
-            Some(front) if front.journal_seq <= self.full_to => 0,
+            Some(front) if front.journal_seq <= self.full_to && !self.is_stalled => 0,
             Some(_) | None => self.entries_max.saturating_sub(self.entries.len()),
         }
     }
 
-    /// Has no room from now on, until all that waits has left: one connection has its share of what may wait.
+    /// Has no room from now on, until all that waits has left or the sync stalls: one connection has its share of what
+    /// may wait.
     pub fn fill(&mut self) {
         self.full_to = self.entries.back().map_or(self.full_to, |back| back.journal_seq);
+    }
+
+    /// Counts as half full while the sync stalls, until all that waits has left: one connection has half of its share.
+    pub fn half_fill(&mut self) {
+        self.half_full_to = self.entries.back().map_or(self.half_full_to, |back| back.journal_seq);
     }
 
     /// True when what adds risk must leave the rest of the room to what reduces it.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
-        self.room() < self.entries_max / 2
+        let has_half = self.entries.front().is_some_and(|front| front.journal_seq <= self.half_full_to);
+        (has_half && self.is_stalled) || self.room() < self.entries_max / 2
+    }
+
+    /// True while nothing of what waits has left for long.
+    #[must_use]
+    pub const fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
+    /// Looks whether the sync goes on, after all has left that may: true when it has just been found to stall.
+    pub fn look_for_stall(&mut self, now_ns: u64, has_moved: bool) -> bool {
+        if has_moved || !self.is_waiting {
+            self.moved_ns = now_ns;
+        }
+        self.is_waiting = !self.entries.is_empty();
+        let was_stalled = self.is_stalled;
+        self.is_stalled = now_ns.saturating_sub(self.moved_ns) > STALL_NS;
+        self.is_stalled && !was_stalled
     }
 
     /// True when no frame waits.
@@ -137,6 +181,25 @@ mod tests {
             assert_eq!(gate.release(11), Some((connections[1], 5)), "{round}");
             assert!(gate.is_empty() && !gate.is_half_full(), "{round}");
         }
+    }
+
+    #[test]
+    fn what_one_connection_holds_stops_orders_when_the_sync_stalls_and_reading_while_it_goes_on() {
+        let mut gate = Gate::new(9);
+        let (a, mut newest) = (ConnectionId { index: 1, no: 1 }, 0);
+        assert!(!gate.look_for_stall(3 * STALL_NS, false), "nothing waits");
+        gate.hold(10, a, 1, &mut newest);
+        gate.half_fill();
+        gate.fill();
+        assert!(!gate.look_for_stall(5 * STALL_NS, false), "it has just begun to wait");
+        assert_eq!((gate.room(), gate.is_half_full()), (0, true));
+        assert!(gate.look_for_stall(6 * STALL_NS + 1, false), "it is found");
+        assert!(!gate.look_for_stall(6 * STALL_NS + 2, false), "once");
+        assert_eq!((gate.room(), gate.is_half_full()), (8, true), "cancels are read, orders refused");
+        gate.hold(11, a, 1, &mut newest);
+        assert!(gate.release(10).is_some());
+        assert!(!gate.look_for_stall(6 * STALL_NS + 3, true) && !gate.is_stalled());
+        assert_eq!((gate.room(), gate.is_half_full()), (8, false));
     }
 
     #[test]

@@ -64,6 +64,11 @@ impl Gateway {
         }
     }
 
+    /// Half of what keeps the requests of a session waiting: the rest is left to what takes risk away.
+    fn holds_its_eighth(&self, session_id: u32) -> bool {
+        self.connection_of(session_id).is_some_and(|index| self.connections.holds_one_in(index, 8))
+    }
+
     /// Why the gateway itself refuses, before any decision.
     pub(super) fn refusal_of(&self, command: &Command, logged_on: LoggedOnAs) -> Option<Reason> {
         // Without an account a session means its own orders, an operator those of every account.
@@ -87,7 +92,10 @@ impl Gateway {
             Some(Reason::Shutdown)
         } else if !self.outbox.has_room(1) {
             Some(Reason::OutboxFull)
-        } else if lag > self.settings.durability_lag_max || self.gate.is_half_full() {
+        } else if lag > self.settings.durability_lag_max
+            || self.gate.is_half_full()
+            || (self.gate.is_stalled() && self.holds_its_eighth(logged_on.session_id))
+        {
             Some(Reason::DurabilityLag)
         } else {
             None

@@ -32,8 +32,8 @@ impl Gateway {
                 break;
             }
             let Some(index) = self.connections.next_readable() else { break };
-            // It comes in line again when the gate lets something of it go.
-            if self.connections.waits_for_gate(index) {
+            // It comes in line again when the gate lets something of it go, or stalls.
+            if self.connections.waits_for_gate(index, &self.gate) {
                 continue;
             }
             work = work.saturating_add(usize::from(self.serve(index, now)));

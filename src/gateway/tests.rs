@@ -1,22 +1,30 @@
 //! The loop without its threads: what leaves for the broker while a sync stalls, and what becomes of the rest.
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+
 use tradecore_domain::command::{CancelOrder, MassCancel, PlaceOrder};
-use tradecore_domain::event::{AccountDefined, CancelRequested, CoreStarted, InstrumentDefined, Meta, RequestRejected};
+use tradecore_domain::event::{
+    AccountDefined, CancelRequested, CoreStarted, InstrumentDefined, Meta, OrderAccepted, OrderImage, RequestRejected,
+    order_flags,
+};
 use tradecore_domain::{Known, Limits, market::Quote};
 use tradecore_journal::{Closer, Config, Opened};
 use tradecore_protocol::fields::{
     BrokerStatus, ClOrdId, CodMode, Environment, InstrumentId, OrdStatus, OrdType, Px, Qty, SessionId, Side, Tif,
 };
 use tradecore_protocol::layout::Text;
+use tradecore_protocol::messages::ExecReport;
 use tradecore_protocol::transcript::MacKey;
 
 use super::*;
 use crate::brokers::{Inbound, Instruction};
 use crate::session::directory::Entry;
 use crate::session::lockout::LockoutBounds;
+use crate::session::socket::Listener;
 use crate::session::throttle::Pace;
-use crate::session::{Bounds, LoggedOnAs};
+use crate::session::{Bounds, LoggedOnAs, OpenOrdersCursor};
 
 mod broker;
 
@@ -33,18 +41,22 @@ struct Core {
     client_seq: u64,
     /// The sync thread ends with it.
     _closer: Closer,
-    _dirs: [tempfile::TempDir; 2],
+    dirs: [tempfile::TempDir; 2],
 }
 
 impl Core {
     fn new() -> Self {
+        Self::with(64)
+    }
+
+    fn with(orders_max: u32) -> Self {
         let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
         let [opened, stalled]: [Opened; 2] =
             dirs.each_ref().map(|dir| tradecore_journal::open(&Config::new(dir.path())).expect("a journal"));
         let (journal, report, synced, closer) = opened.into_parts();
         // The watermarks of a journal that nobody writes to: nothing is synced.
         let (_, _, watermarks, _) = stalled.into_parts();
-        let limits = Limits { orders_max: 64, ids_max: 1024, ..Limits::default() };
+        let limits = Limits { orders_max, ids_max: 16 * orders_max, ..Limits::default() };
         let link = Arc::new(Link::new(64, 64, 64, limits.accounts_max).expect("a link"));
         let bounds =
             Bounds { connections_max: 1, outbound_bytes_max: 65_536, pool_chunks: 64, close_linger_ns: 1_000_000 };
@@ -59,6 +71,7 @@ impl Core {
             connection: None,
         };
         directory.insert(SESSION.0, entry);
+        let listener = Listener::unix(&dirs[1].path().join("socket")).expect("a socket");
         let gateway = Gateway::new(Parts {
             settings: Settings {
                 commands_per_turn_max: 256,
@@ -84,7 +97,7 @@ impl Core {
             market: Market::new(1),
             journal,
             watermarks,
-            connections: Connections::new(bounds, Vec::new()).expect("no sockets"),
+            connections: Connections::new(bounds, vec![listener]).expect("a socket"),
             directory,
             lockouts: Lockouts::new(LockoutBounds { failures_max: 1, lockout_ns: 1 }),
             gate: Gate::new(65_536),
@@ -95,7 +108,7 @@ impl Core {
             notices: Arc::new(Notices::default()),
             nonce: || [0; 32],
         });
-        let mut core = Self { gateway, link, synced, client_seq: 0, _closer: closer, _dirs: dirs };
+        let mut core = Self { gateway, link, synced, client_seq: 0, _closer: closer, dirs };
         core.define(report.epoch);
         core.connect(1);
         core
@@ -212,6 +225,41 @@ impl Core {
         OrdStatus::from_raw(self.known(cl_ord_id).order.ord_status).expect("a status")
     }
 
+    /// A client that speaks for the session, however it logged on; its socket.
+    fn client(&mut self) -> UnixStream {
+        let socket = UnixStream::connect(self.dirs[1].path().join("socket")).expect("connects");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("works");
+        while self.gateway.connections.is_empty() {
+            self.turn();
+        }
+        let connection = self.gateway.connections.get_mut(0).expect("the connection");
+        connection.logged_on = Some(TRADER);
+        let id = connection.id;
+        self.gateway.directory.get_mut(SESSION.0).expect("the session").connection = Some(id);
+        socket
+    }
+
+    /// As many open orders of another session.
+    fn hold_orders_of_others(&mut self, count: u32, flags: u8) {
+        for nth in 1..=u64::from(count) {
+            let order = OrderImage {
+                order_id: nth,
+                cl_ord_id: nth,
+                order_qty: ONE,
+                session_id: 2,
+                instrument_id: 1,
+                account_id: 1,
+                side: Side::Buy.raw(),
+                ord_status: OrdStatus::New.raw(),
+                flags,
+                ..OrderImage::default()
+            };
+            let meta = Meta { session_id: 2, account_id: 1, ..Meta::default() };
+            let accepted = OrderAccepted { meta, order, content_hash: 0, market_px: 0, market_time_ns: 0, exec_id: 0 };
+            apply(&mut self.gateway.state, &Event::from(accepted));
+        }
+    }
+
     /// The sync goes on: all that is journaled is durable, and seen to be.
     fn sync(&mut self) {
         self.gateway.watermarks = Arc::clone(&self.synced);
@@ -293,6 +341,85 @@ fn when_the_gate_is_half_full_new_orders_are_refused_and_cancels_still_leave() {
 }
 
 #[test]
+fn a_report_tells_the_time_of_its_record_also_when_the_journal_is_ahead_of_the_clock() {
+    let mut core = Core::new();
+    let mut socket = core.client();
+    let ahead_ns = core.gateway.clock.read().utc_ns + 3_600_000_000_000;
+    core.gateway.journal.begin(ahead_ns);
+    core.gateway.journal.append(u16::MAX, 1, 0, |_| {});
+    core.gateway.journal.commit();
+    core.place(1).expect("accepted");
+    core.sync();
+    core.turn();
+    let mut report = [0; ExecReport::FRAME_BYTES];
+    socket.read_exact(&mut report).expect("a report");
+    let frame = tradecore_protocol::next_frame(&report).expect("a frame").expect("whole");
+    assert_eq!(frame.read::<ExecReport>().expect("a report").transact_time_ns.get(), ahead_ns);
+}
+
+#[test]
+fn an_open_orders_answer_looks_at_no_more_of_the_orders_of_others_than_one_turn_allows() {
+    const ORDERS: u32 = 10_000;
+    let mut core = Core::with(ORDERS);
+    let _socket = core.client();
+    core.hold_orders_of_others(ORDERS, 0);
+    let cursor = OpenOrdersCursor { request_id: 1, account_id: 0, instrument_id: 0, position: 0, count: 0 };
+    core.gateway.connections.get_mut(0).expect("the connection").open_orders = Some(cursor);
+    core.gateway.connections.attend(0);
+    let mut positions = vec![];
+    while let Some(cursor) = core.gateway.connections.get_mut(0).expect("the connection").open_orders {
+        positions.push(cursor.position);
+        core.turn();
+    }
+    assert_eq!(positions, [0, 4_096, 8_192]);
+}
+
+#[test]
+fn while_the_adapter_is_asked_for_more_than_it_takes_there_is_room_to_read_sockets() {
+    const ORDERS: u32 = 10_000;
+    let mut core = Core::with(ORDERS);
+    core.hold_orders_of_others(ORDERS, order_flags::DOUBT);
+    core.gateway.queries_from = Some((2, 0));
+    for _ in 0..ORDERS / 16 {
+        core.gateway.turn(Duration::ZERO).expect("a turn");
+    }
+    assert!(core.gateway.queries_from.is_some(), "there are more");
+    assert!(core.gateway.outbox.has_room_for_cancels(FRAMES_PER_READ));
+}
+
+#[test]
+fn who_has_orders_may_log_on_from_the_whole_reserve_and_others_from_half_of_it() {
+    let mut core = Core::new();
+    assert_eq!(core.gateway.space_of_logon(SESSION.0), Space::HalfReserve);
+    core.sync();
+    core.place(1).expect("accepted");
+    assert_eq!(core.gateway.space_of_logon(SESSION.0), Space::Reserve);
+}
+
+#[test]
+fn a_burst_that_passes_refuses_no_order_and_a_stall_does_and_lets_cancels_leave() {
+    let mut core = Core::new();
+    core.sync();
+    let resting = core.place(1).expect("accepted");
+    core.sync();
+    assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
+    // The bytes of somebody else, as many as keep one waiting.
+    core.gateway.gate.hold(1_000, ConnectionId { index: 0, no: 1 }, 1, &mut 0);
+    core.gateway.gate.half_fill();
+    core.place(2).expect("accepted");
+    core.sync();
+    assert!(matches!(core.turn()[..], [Instruction::Submit(_)]));
+    let deadline_ns = core.gateway.clock.read().mono_ns + 30_000_000_000;
+    while !core.gateway.gate.is_stalled() {
+        core.turn();
+        assert!(core.gateway.clock.read().mono_ns < deadline_ns, "a stall is noticed");
+    }
+    assert_eq!(core.place(3), Err(Reason::DurabilityLag));
+    core.cancel(resting).expect("taken");
+    assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
+}
+
+#[test]
 fn a_gate_has_room_for_a_read_and_all_that_is_taken_behind_it_with_any_number_of_drop_copies() {
     for drop_copies in [0, 1, 8, 1_024] {
         let read = reports_max(FRAMES_PER_READ, drop_copies);
@@ -340,7 +467,7 @@ fn the_reserve_is_kept_for_what_takes_risk_away_and_for_what_has_happened() {
         (kill(true), some, (Space::Reserve, Reason::JournalFull)),
         (kill(false), some, (Space::HalfReserve, Reason::JournalFull)),
         (cancel, reject, (Space::Normal, Reason::TooLate)),
-        (log_on, some, (Space::HalfReserve, Reason::JournalFull)),
+        (log_on, some, (Space::Reserve, Reason::JournalFull)),
         (end, some, (Space::HalfReserve, Reason::JournalFull)),
         (Command::Step, some, (Space::Reserve, Reason::JournalFull)),
     ] {

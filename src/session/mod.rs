@@ -270,7 +270,6 @@ impl Connections {
         Some(index)
     }
 
-    /// How many connections may have something to read.
     fn turn_oldest_stranger_away(&mut self, now: Now) {
         let strangers = self.active.iter().filter_map(|index| {
             let connection = self.get(*index)?;
@@ -298,6 +297,7 @@ impl Connections {
         }
     }
 
+    /// How many connections may have something to read.
     #[must_use]
     pub fn readable_count(&self) -> usize {
         self.to_read.len()

@@ -24,14 +24,14 @@ impl Connections {
         if connection.out.held() > self.outbound_bytes_max / 2 {
             gate.fill();
         }
+        if connection.out.held() > self.outbound_bytes_max / 4 {
+            gate.half_fill();
+        }
         if connection.can_write() {
             self.to_write.add(index);
         }
     }
 
-    /// Queues the frame that ends a connection behind all others; there is room for it beyond what the others may
-    /// take, so that a slow consumer is told why it is sent away. What it says of numbers waits until it is durable.
-    pub fn queue_goodbye(&mut self, index: u32, frame: &[u8], last_seq: u64, gate: &mut Gate) {
     /// Lets a frame leave before all that is held; without room for it nothing is queued.
     pub fn queue_ahead(&mut self, index: u32, frame: &[u8]) {
         if let Some(Some(connection)) = self.slots.get_mut(index as usize)
@@ -43,6 +43,9 @@ impl Connections {
         }
     }
 
+    /// Queues the frame that ends a connection behind all others; there is room for it beyond what the others may
+    /// take, so that a slow consumer is told why it is sent away. What it says of numbers waits until it is durable.
+    pub fn queue_goodbye(&mut self, index: u32, frame: &[u8], last_seq: u64, gate: &mut Gate) {
         let Some(Some(connection)) = self.slots.get_mut(index as usize) else { return };
         let held_to = held_to(connection, Some(last_seq), last_seq);
         // A full gate leaves the end of the stream as the only answer.
@@ -90,10 +93,30 @@ impl Connections {
         self.pool.has_less_than_one_in(4)
     }
 
-    /// True while so much of a connection is held at the gate that its requests wait in its socket.
+    /// True while so much of a connection is held at the gate that its requests wait in its socket. While the sync
+    /// stalls it may be twice as much: its orders are refused, so that its cancels are read.
     #[must_use]
-    pub fn waits_for_gate(&self, index: u32) -> bool {
-        self.get(index).is_some_and(|connection| connection.out.held() > self.outbound_bytes_max / 4)
+    pub fn waits_for_gate(&self, index: u32, gate: &Gate) -> bool {
+        let parts = if gate.is_stalled() { 2 } else { 4 };
+        self.holds_one_in(index, parts)
+    }
+
+    /// True when more than one in `parts` of the bytes that a connection may have is held at the gate.
+    #[must_use]
+    pub fn holds_one_in(&self, index: u32, parts: usize) -> bool {
+        let bytes_max = self.outbound_bytes_max.checked_div(parts).unwrap_or(0);
+        self.get(index).is_some_and(|connection| connection.out.held() > bytes_max)
+    }
+
+    /// Puts everybody in line who may have something to read: what kept them out has changed.
+    pub fn read_again(&mut self) {
+        for nth in 0..self.len() {
+            if let Some(index) = self.nth(nth)
+                && self.get(index).is_some_and(|connection| connection.readable)
+            {
+                self.to_read.add(index);
+            }
+        }
     }
 
     /// Lets bytes leave that the gate has let go.

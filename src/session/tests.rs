@@ -164,15 +164,22 @@ fn what_the_gate_holds_is_not_the_readers_fault_its_requests_wait_and_then_every
     let mut bench = Bench::new(BYTES_MAX);
     let mut held = 0;
     for seq in 1..=200 {
-        assert_eq!(bench.connections.waits_for_gate(0), held > BYTES_MAX / 4);
+        assert_eq!(bench.connections.holds_one_in(0, 8), held > BYTES_MAX / 8);
+        assert_eq!(bench.connections.waits_for_gate(0, &bench.gate), held > BYTES_MAX / 4);
         assert_eq!(bench.gate.room() == 0, held > BYTES_MAX / 2);
         bench.queue(0, Some(seq));
         held += FRAME.len();
     }
     assert!(held > BYTES_MAX && !bench.is_slow(0));
+    // A stall changes nothing for who has more than twice as much; for all others it opens the gate to cancels.
+    let stall_ns = 3_600_000_000_000;
+    assert!(!bench.gate.look_for_stall(1, false));
+    assert!(bench.gate.look_for_stall(stall_ns, false) && bench.connections.waits_for_gate(0, &bench.gate));
+    assert!(bench.gate.room() > 0 && bench.gate.is_half_full());
+    assert!(!bench.gate.look_for_stall(stall_ns, true) && bench.gate.room() == 0);
     while bench.connections.next_readable().is_some() {}
     bench.release(200);
-    assert!(!bench.connections.waits_for_gate(0) && bench.gate.room() > 0);
+    assert!(!bench.connections.waits_for_gate(0, &bench.gate) && bench.gate.room() > 0);
     assert_eq!(bench.connections.next_readable(), Some(0), "its requests are read again");
     // Now that it may be read it counts.
     bench.queue(0, None);

@@ -23,14 +23,17 @@ use tradecore_domain::{Limits, State};
 use tradecore_journal::{Closer, Watermarks};
 use tradecore_protocol::fields::{CodMode, Durability, Environment, Role, SessionId};
 use tradecore_protocol::messages::{
-    CancelOrder, Heartbeat, LogonAck, ReplayComplete, RequestReject, TestRequest, roles,
+    CancelOrder, Heartbeat, Logon, LogonAck, ReplayComplete, RequestReject, TestRequest, roles,
 };
 use tradecore_protocol::session::ServerConfig;
-use tradecore_protocol::wire::U64;
+use tradecore_protocol::wire::{U32, U64};
 use tradecore_protocol::{Reason, Text};
 
 use super::host::wait_for;
-use super::peer::{Identity, Peer, key, reason};
+use super::peer::{Identity, Peer, frame_of, key, reason, resting};
+
+/// What may be held for a connection follows from it.
+const OUTBOUND_BYTES_MAX: usize = 1 << 16;
 
 /// A gateway of class `synced` whose loop sees a sync only when this test lets it. It has no broker, and no thread
 /// that reads old reports: a session that has missed one stays in its replay.
@@ -53,7 +56,7 @@ impl Drop for Gated {
 
 fn directory() -> Directory {
     let mut directory = Directory::default();
-    for session_id in [1, 2] {
+    for session_id in [1, 2, 3] {
         let entry = Entry {
             key_id: Text::new(&Identity::of(session_id).key_id()),
             key: key(),
@@ -80,7 +83,7 @@ impl Gated {
         let counters = Arc::new(Counters::default());
         let bounds = Bounds {
             connections_max: 16,
-            outbound_bytes_max: 1 << 16,
+            outbound_bytes_max: OUTBOUND_BYTES_MAX,
             pool_chunks: 64,
             close_linger_ns: 60_000_000_000,
         };
@@ -124,7 +127,7 @@ impl Gated {
         let environment = Environment::Virtual.raw();
         let durability = Durability::Synced.raw();
         gateway.run(&Command::StartCore { epoch: report.epoch, core: 1, environment, durability }).unwrap();
-        for session_id in [1, 2].map(SessionId) {
+        for session_id in [1, 2, 3].map(SessionId) {
             let (role, cod_mode) = (Role::Trade, CodMode::None);
             gateway.run(&Command::DefineSession { session_id, session_epoch: 1, role, cod_mode }).unwrap();
         }
@@ -230,4 +233,81 @@ fn no_header_acknowledges_what_is_not_durable() {
     gated.let_syncs_go_on();
     let heartbeat = peer.next().unwrap();
     assert_eq!((heartbeat.read::<Heartbeat>().unwrap().test_id.get(), heartbeat.header.ack_seq), (5, 2));
+}
+
+/// A session whose silence is soon noticed.
+fn short_lived(gated: &Gated, session_id: u32) -> Peer {
+    let mut peer = Peer::connect_to(&gated.address);
+    let identity = Identity::of(session_id);
+    peer.log_on_with(&identity.key_id(), &Logon { heartbeat_ms: U32::new(500), ..identity.logon() });
+    peer.expect::<ReplayComplete>();
+    peer
+}
+
+#[test]
+fn a_stalled_sync_ends_no_session_that_shows_life_and_sees_it_shown() {
+    let gated = Gated::start();
+    let mut crowded = short_lived(&gated, 1);
+    let mut idle = short_lived(&gated, 2);
+    gated.hold_syncs();
+    let decided = gated.counters.commands.get();
+    crowded.send(1, &cancel(1));
+    gated.wait_for_commands(decided + 1);
+    let logons = gated.counters.logons.get();
+    let mut waiting = Peer::connect_to(&gated.address);
+    let identity = Identity::of(3);
+    waiting.ask_to_log_on(&identity.key_id(), &Logon { heartbeat_ms: U32::new(500), ..identity.logon() });
+    wait_for("the logon", || (gated.counters.logons.get() > logons).then_some(()));
+    // More reports than may be held for one: from here on its socket is not read.
+    let decided = gated.counters.commands.get();
+    crowded.send_bytes(&(2..=200).flat_map(|seq| frame_of(seq, 0, &cancel(seq))).collect::<Vec<u8>>());
+    gated.wait_for_commands(decided + 199);
+    // Longer than anybody may be silent, three times over.
+    for _ in 0..8 {
+        for peer in [&mut crowded, &mut idle] {
+            let said = peer.next().expect("the session goes on");
+            assert!(said.read::<Heartbeat>().is_some() || said.read::<TestRequest>().is_some(), "{said:?}");
+            assert_eq!((said.header.seq, said.header.ack_seq), (0, 0), "nothing of it is durable");
+            peer.send(0, &Heartbeat::default());
+        }
+    }
+    assert!(!waiting.has_unread(), "nothing comes before the ack");
+    gated.let_syncs_go_on();
+    waiting.expect::<LogonAck>();
+    waiting.expect::<ReplayComplete>();
+    for seq in 1..=200 {
+        assert_eq!(crowded.expect::<RequestReject>().ref_seq.get(), seq);
+    }
+    for mut peer in [crowded, idle, waiting] {
+        peer.expect_alive(9);
+    }
+}
+
+#[test]
+fn while_a_sync_stalls_orders_are_refused_and_the_cancels_behind_them_are_decided() {
+    let gated = Gated::start();
+    let mut crowded = live(&gated, 1);
+    let mut other = live(&gated, 2);
+    gated.hold_syncs();
+    // As much as may be held before its requests wait in its socket.
+    let end = 3 + (OUTBOUND_BYTES_MAX / 4 / RequestReject::FRAME_BYTES) as u64;
+    let decided = gated.counters.commands.get();
+    crowded.send_bytes(&(2..end).flat_map(|seq| frame_of(seq, 0, &cancel(seq))).collect::<Vec<u8>>());
+    gated.wait_for_commands(decided + end - 2);
+    crowded.send_bytes(&[frame_of(end, 0, &resting(end)), frame_of(end + 1, 0, &cancel(end + 1))].concat());
+    gated.wait_for_commands(decided + end - 1);
+    other.send_bytes(&[frame_of(2, 0, &resting(2)), frame_of(3, 0, &cancel(3))].concat());
+    gated.wait_for_commands(decided + end);
+
+    gated.let_syncs_go_on();
+    for (peer, order, last) in [(&mut crowded, end, end + 1), (&mut other, 2, 3)] {
+        for seq in 2..=last {
+            let reject = peer.expect::<RequestReject>();
+            let expected = if seq == order { Reason::DurabilityLag } else { Reason::UnknownOrder };
+            assert_eq!((reject.ref_seq.get(), reason(reject.reason)), (seq, expected));
+        }
+    }
+    // All has left: it is a gateway like any other, and says what it has against that order.
+    crowded.send(end + 2, &resting(end));
+    assert_ne!(reason(crowded.expect::<RequestReject>().reason), Reason::DurabilityLag);
 }
