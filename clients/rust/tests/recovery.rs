@@ -155,7 +155,7 @@ for_both_clients! {
     a_request_whose_answer_may_have_been_skipped_is_told_as_unknown_and_not_sent_again,
     an_order_that_was_repeated_before_its_answer_stays_ahead_of_what_came_behind_it,
     requests_that_were_refused_by_the_million_lock_no_client_out,
-    a_client_that_has_more_reports_than_its_gateway_is_refused,
+    a_client_that_has_more_reports_than_its_gateway_is_refused_and_keeps_what_is_in_doubt,
     a_logon_that_came_too_slowly_is_tried_again,
     an_unsigned_refusal_ends_no_client_that_has_been_logged_on,
     a_first_logon_to_a_session_with_a_past_asks_for_resynchronization,
@@ -374,12 +374,17 @@ fn requests_that_were_refused_by_the_million_lock_no_client_out<T: Trader>() {
     assert_eq!((applied, gateway.state().last_client_seq), (sent, 6), "each once, in order, behind the third");
 }
 
-fn a_client_that_has_more_reports_than_its_gateway_is_refused<T: Trader>() {
-    let gateway = Gateway::start(State::default());
-    let mut trader = T::log_on(gateway.options()).expect("logs on");
+fn a_client_that_has_more_reports_than_its_gateway_is_refused_and_keeps_what_is_in_doubt<T: Trader>() {
+    let cuts = vec![(usize::MAX, Cut::AfterTheFrame), (9, Cut::Silence)];
+    let gateway = Gateway::start(State { cuts, ..State::default() });
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut options = gateway.options();
+    options.state_path = Some(dir.path().join("state"));
+    let mut trader = T::log_on(options.clone()).expect("logs on");
     trader.place(&order()).expect("sent");
     trader.until(|event| matches!(event, Event::Exec(report) if report.journal_seq.get() == 2));
-    *gateway.state() = State::default();
+    let in_doubt = trader.place(&order()).expect("sent");
+    let right = std::mem::take(&mut *gateway.state());
     gateway.disconnect();
     let refused = loop {
         match trader.try_next() {
@@ -387,10 +392,13 @@ fn a_client_that_has_more_reports_than_its_gateway_is_refused<T: Trader>() {
             Err(error) => break error,
         }
     };
-    assert!(
-        matches!(&refused, ClientError::Refused { reason: Reason::SeqAhead, text } if text.contains("lost its journal")),
-        "{refused}"
-    );
+    let ClientError::Refused { reason: Reason::SeqAhead, text } = refused else { panic!("{refused}") };
+    assert!(text.contains("lost its journal"), "{text}");
+    drop(trader);
+    *gateway.state() = right;
+    let mut trader = T::log_on(options).expect("logs on");
+    trader.until(|event| matches!(event, Event::Exec(report) if report.cl_ord_id.get() == in_doubt.0));
+    assert_eq!(gateway.state().applied.len(), 2, "each order once");
 }
 
 fn a_logon_that_came_too_slowly_is_tried_again<T: Trader>() {
