@@ -48,6 +48,8 @@ counters! {
     commands,
     /// Events journaled.
     events,
+    /// Connections refused with `ConnectionsMax`.
+    refused_connections_max,
     /// Requests refused without a decision.
     refusals,
     /// Orders refused with `DurabilityLag`.
@@ -83,10 +85,12 @@ counters! {
 }
 
 impl Counters {
-    /// Requests that were refused since something of ours cannot keep up: by the reason that they were told.
+    /// Requests and connections that were refused since something of ours is full or cannot keep up: by the reason that
+    /// they were told.
     #[must_use]
-    pub fn of_pressure(&self) -> [(&'static str, &Counter); 3] {
+    pub fn of_pressure(&self) -> [(&'static str, &Counter); 4] {
         [
+            ("ConnectionsMax", &self.refused_connections_max),
             ("DurabilityLag", &self.refused_durability_lag),
             ("JournalFull", &self.refused_journal_full),
             ("OutboxFull", &self.refused_outbox_full),

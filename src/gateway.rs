@@ -423,6 +423,7 @@ impl Gateway {
         let counters = &self.counters;
         counters.turns.add(1);
         counters.connections.set(self.connections.len() as u64);
+        counters.refused_connections_max.set(self.connections.turned_away());
         counters.open_orders.set(self.state.open_orders_count() as u64);
         counters.outbox_waiting.set(self.outbox.len() as u64);
         counters.broker_status.set(u64::from(self.state.broker_status().raw()));

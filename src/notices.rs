@@ -70,6 +70,8 @@ pub enum Notice {
         account_id: u32,
         /// New orders are refused from now on.
         is_engaged: bool,
+        /// Who and why, in the operator's words.
+        operator_tag: Text<32>,
     },
 }
 
@@ -82,6 +84,7 @@ impl Notice {
                 session_id: e.meta.session_id,
                 account_id: e.meta.account_id,
                 is_engaged: e.engaged == 1,
+                operator_tag: Text::of(e.operator_tag),
             }),
             Event::MassCancelAccepted(e) if e.reason == Reason::ClientDisconnect.raw() => {
                 Some(Self::CancelOnDisconnect { session_id: e.target_session_id, flagged_only: e.flagged_only == 1 })

@@ -101,9 +101,12 @@ fn write(notice: Notice) {
         Notice::LoggedOn { who, role } => {
             tracing::info!(session = who.session_id, key_id = ?who.key_id, address = %who.host, ?role, "logged on");
         }
-        // A client that is new learns its epoch so.
-        Notice::LogonRefused { who, reason: reason @ Reason::EpochMismatch } => {
-            tracing::info!(session = who.session_id, key_id = ?who.key_id, address = %who.host, ?reason, "a logon was refused");
+        // No failure: the first logon of every client that is new.
+        Notice::LogonRefused { who, reason: Reason::EpochMismatch } => {
+            tracing::debug!(
+                session = who.session_id, key_id = ?who.key_id, address = %who.host,
+                "a client asked for the epoch of its session, as new ones do; it logs on again with it"
+            );
         }
         Notice::LogonRefused { who, reason } => {
             tracing::warn!(session = who.session_id, key_id = ?who.key_id, address = %who.host, ?reason, "a logon was refused");
@@ -129,21 +132,22 @@ fn write(notice: Notice) {
         Notice::CancelOnDisconnect { session_id, flagged_only: false } => {
             tracing::warn!(session = session_id, "cancel-on-disconnect cancels all orders of the session");
         }
-        Notice::KillSwitch { session_id, account_id: 0, is_engaged } => {
-            tracing::warn!(session = session_id, is_engaged, "the kill switch of the core has changed");
+        Notice::KillSwitch { session_id, account_id: 0, is_engaged, operator_tag } => {
+            tracing::warn!(session = session_id, is_engaged, ?operator_tag, "the kill switch of the core has changed");
         }
-        Notice::KillSwitch { session_id, account_id, is_engaged } => {
+        Notice::KillSwitch { session_id, account_id, is_engaged, operator_tag } => {
             tracing::warn!(
                 session = session_id,
                 account = account_id,
                 is_engaged,
+                ?operator_tag,
                 "the kill switch of an account has changed"
             );
         }
     }
 }
 
-/// New orders that are refused for one reason of pressure: told when it begins, and when it has been quiet.
+/// New orders, or connections, that are refused for one reason of pressure: told when it begins, and when it has been quiet.
 #[derive(Debug, Default)]
 struct Refusals {
     seen: u64,
@@ -162,6 +166,9 @@ enum Turn {
 impl Refusals {
     fn look(&mut self, reason: &'static str, counter: &Counter) {
         match self.turn(counter.get()) {
+            Some(Turn::Begun) if reason == Reason::ConnectionsMax.name() => {
+                tracing::warn!(reason, "new connections are refused: listen.connections_max are open");
+            }
             Some(Turn::Begun) => tracing::warn!(reason, "new orders are refused"),
             Some(Turn::Ended { count }) => {
                 tracing::info!(reason, count, "none was refused so for 5 s");

@@ -63,22 +63,22 @@ wire_enum! {
 wire_enum! {
     /// Whose orders a mass cancel covers, before its filters.
     MassCancelScope: u8 {
-        /// Orders of this session.
+        /// Orders of this session; not for role `Admin`, which has none.
         Session = 1,
         /// Orders of the named account, whoever placed them.
         Account = 2,
+        /// Every order of the core; only for role `Admin`.
+        Core = 3,
     }
 }
 
 wire_enum! {
-    /// How far a mass cancel or a kill switch has come.
+    /// How far a mass cancel has come.
     BatchStatus: u8 {
-        /// Accepted; cancels are on their way.
+        /// Accepted; its orders are being looked for.
         Pending = 1,
-        /// Every order is canceled or otherwise closed.
+        /// Every order that it covers has its cancel on the way, or is closed.
         Done = 2,
-        /// Refused; the reason says why.
-        Rejected = 3,
     }
 }
 
@@ -89,12 +89,6 @@ wire_enum! {
         Core = 1,
         /// One account.
         Account = 2,
-        /// One instrument.
-        Instrument = 3,
-        /// One strategy.
-        Strategy = 4,
-        /// One session.
-        Session = 5,
     }
 }
 
@@ -147,7 +141,8 @@ flag_bits! {
 flag_bits! {
     /// Flags of execution reports, rejects and batch reports.
     er_flags {
-        /// No request of this session caused it.
+        /// No request of the session that the report is for caused it: the broker, an operator, a kill switch,
+        /// a mass cancel of another session or the gateway itself did.
         UNSOLICITED = 1,
         /// Answer to a repeated request with the same content.
         DUPLICATE_REQUEST = 2,
@@ -161,7 +156,7 @@ flag_bits! {
 flag_bits! {
     /// Flags of a mass cancel.
     mass_cancel_flags {
-        /// New orders in the same scope are refused afterwards.
+        /// New orders of the session are refused afterwards, whatever the filters.
         LOCK_OUT = 1,
         /// The lock-out is lifted; nothing is canceled.
         RELEASE_LOCK_OUT = 2,
@@ -173,10 +168,8 @@ flag_bits! {
     kill_flags {
         /// Open orders in scope are canceled.
         CANCEL_OPEN = 1,
-        /// Positions in scope are closed after the cancels.
-        FLATTEN = 2,
         /// A restriction of the trading state in scope is lifted, as after a contradiction that a person has looked at.
-        REOPEN = 4,
+        REOPEN = 2,
     }
 }
 

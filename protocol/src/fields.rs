@@ -250,7 +250,7 @@ wire_enum! {
         DropCopy = 2,
         /// Quotes and instruments only.
         MarketData = 3,
-        /// Kill switch, lock-outs, and all that reads.
+        /// Kill switch, mass cancels, and all that reads.
         Admin = 4,
     }
 }

@@ -32,6 +32,12 @@ impl<const N: usize> Text<N> {
         Self(bytes)
     }
 
+    /// The text that these bytes are, with their padding.
+    #[must_use]
+    pub const fn of(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+
     /// The text up to the first NUL; empty if it is not ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -122,7 +122,7 @@ wire_enum! {
         QtyBelowExecuted = 128,
         /// Only limit orders can be replaced.
         ReplaceForbidden = 129,
-        /// No filter of the mass cancel names what it covers.
+        /// The scope is not one of this role, of this account id, or of a lock-out, which is for `Session`.
         ScopeInvalid = 130,
 
         /// A kill switch is engaged.

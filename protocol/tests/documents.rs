@@ -326,8 +326,8 @@ fn malformed() -> Vec<Malformed> {
             Reason::FrameSize,
             96,
         ),
-        ("text with a control byte", KillSwitch::INFO, |b| b[64] = 10, "shape", Reason::FieldValue, 64),
-        ("text after its end", KillSwitch::INFO, |b| b[65] = 0, "shape", Reason::FieldValue, 64),
+        ("text with a control byte", KillSwitch::INFO, |b| b[48] = 10, "shape", Reason::FieldValue, 48),
+        ("text after its end", KillSwitch::INFO, |b| b[49] = 0, "shape", Reason::FieldValue, 48),
         (
             "hello with a longer block",
             ClientHello::INFO,

@@ -244,9 +244,9 @@ fn text_is_cut_padded_and_never_trusted() {
     assert_eq!(Text::<8>::new("aé").as_str(), "a??");
     assert_eq!(Text::<8>::new("ab").as_bytes(), b"ab\0\0\0\0\0\0");
     let mut bytes = support::sample_frame(KillSwitch::INFO);
-    bytes[32 + 32 + 1] = 0;
+    bytes[32 + 16 + 1] = 0;
     let fault = next_frame(&bytes).unwrap().unwrap().check().unwrap_err();
-    assert_eq!((fault.reason, fault.offset), (Reason::FieldValue, 64), "text goes on after its end");
+    assert_eq!((fault.reason, fault.offset), (Reason::FieldValue, 48), "text goes on after its end");
 }
 
 #[test]

@@ -366,7 +366,9 @@ fn event_text(event: &Event) -> String {
             FieldValue::Text(bytes) => text_of(bytes).into(),
         };
         if has_value(name, &value) {
-            said = format!("{said} {name}={}", printer.words(name, &value));
+            let words = printer.words(name, &value);
+            let is_phrase = matches!(raw, FieldValue::Text(_)) && words.contains(' ');
+            said = format!("{said} {name}={}", if is_phrase { format!("{words:?}") } else { words });
         }
     });
     if (offered, allowed) != (0, 0) {
@@ -387,7 +389,7 @@ mod tests {
         "broker_exec_id",
         "broker_order_id",
         "broker_seq",
-        "canceled",
+        "cancel_requested",
         "change",
         "cl_ord_id",
         "client_seq",

@@ -2,19 +2,22 @@
 
 use tradecore_client::protocol::codes::{KillAction, KillScope, kill_flags};
 use tradecore_client::protocol::fields::Role;
+use tradecore_client::protocol::layout::Text;
 use tradecore_client::protocol::messages as wire;
 
 use super::connection::Connection;
 use super::desk::Desk;
 use super::failure::Failure;
-use super::values::whole;
+use super::values::{tag, whole};
 
 /// Works the kill switch, which refuses new orders of the whole core or of one account; for sessions of role `admin`.
 #[derive(clap::Subcommand)]
 #[command(after_help = "Example: tradecore kill on --config gateway.toml --session 8 --cancel-open")]
 pub(super) enum Kill {
     /// Refuses new orders from now on; cancels pass.
-    #[command(after_help = "Example: tradecore kill on --config gateway.toml --session 8 --cancel-open")]
+    #[command(
+        after_help = "Example: tradecore kill on --config gateway.toml --session 8 --cancel-open --tag 'ann: wrong prices'"
+    )]
     On {
         /// Cancels the open orders as well, and waits until every cancel is on its way.
         #[arg(long)]
@@ -39,6 +42,9 @@ pub(super) struct Scope {
     /// Only this account; by default the whole core.
     #[arg(long, value_parser = whole::<u32>)]
     account: Option<u32>,
+    /// Who and why, kept in the journal: at most 32 printable ASCII characters.
+    #[arg(long, value_parser = tag, default_value = "", hide_default_value = true)]
+    tag: Text<32>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -55,6 +61,7 @@ impl Kill {
         let mut block = wire::KillSwitch { action: action.raw(), flags, ..wire::KillSwitch::default() };
         block.scope = if scope.account.is_some() { KillScope::Account } else { KillScope::Core }.raw();
         block.account_id.set(scope.account.unwrap_or(0));
+        block.operator_tag = scope.tag;
         let request = desk.client.request(|id| {
             block.cl_ord_id.set(id.0);
             block

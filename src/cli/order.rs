@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tradecore::exit::Exit;
 use tradecore_client::protocol::codes::{MassCancelScope, mass_cancel_flags};
-use tradecore_client::protocol::fields::{ClOrdId, OrdStatus, Px, Qty, Side, Tif, exec_flags};
+use tradecore_client::protocol::fields::{ClOrdId, OrdStatus, Px, Qty, Role, Side, Tif, exec_flags};
 use tradecore_client::protocol::messages as wire;
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Event, NewOrder};
@@ -130,7 +130,10 @@ pub(super) struct CancelAll {
     /// Only orders of this account.
     #[arg(long, value_parser = whole::<u32>)]
     account: Option<u32>,
-    /// Refuses new orders that these filters cover from now on.
+    /// Only orders of this strategy.
+    #[arg(long, value_parser = whole::<u32>)]
+    strategy: Option<u32>,
+    /// Refuses new orders of the session from now on, whatever the filters.
     #[arg(long)]
     lock_out: bool,
     /// Lets new orders pass again after `--lock-out`; cancels nothing.
@@ -290,11 +293,17 @@ impl Status {
 impl CancelAll {
     fn run(self) -> Result<(), Failure> {
         let mut desk = Desk::open(&self.connection)?;
-        let mut block = wire::MassCancel { scope: MassCancelScope::Session.raw(), ..wire::MassCancel::default() };
+        let scope = match (desk.role, self.account) {
+            (Role::Admin, None) => MassCancelScope::Core,
+            (Role::Admin, Some(_)) => MassCancelScope::Account,
+            (Role::Trade | Role::DropCopy | Role::MarketData, _) => MassCancelScope::Session,
+        };
+        let mut block = wire::MassCancel { scope: scope.raw(), ..wire::MassCancel::default() };
         if let Some(symbol) = &self.instrument {
             block.instrument_id.set(instrument(&mut desk, symbol)?);
         }
         block.account_id.set(self.account.unwrap_or(0));
+        block.strategy_id.set(self.strategy.unwrap_or(0));
         block.side = self.side.map_or(0, Side::raw);
         block.flags = match (self.lock_out, self.release_lock_out) {
             (true, _) => mass_cancel_flags::LOCK_OUT,

@@ -50,7 +50,7 @@ const REPORT: &[&str] = &[
 const FOR_PROGRAMS: &[&str] =
     &["request_id", "journal_seq", "recv_time_ns", "ref_seq", "ref_offset", "retry_after_ns", "layer", "as_of_seq"];
 /// Where nothing is something.
-const ZERO_SAYS: &[&str] = &["px", "cum_qty", "leaves_qty", "canceled", "open_orders", "engaged"];
+const ZERO_SAYS: &[&str] = &["px", "cum_qty", "leaves_qty", "matched", "cancel_requested", "open_orders", "engaged"];
 
 type Fields = Vec<(&'static str, Value)>;
 
@@ -94,9 +94,9 @@ impl Printer {
     fn line(&self, fields: &[(&'static str, Value)]) -> String {
         let value_of = |wanted: &str| fields.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         let is_report = value_of("type").is_some_and(|kind| kind == "ExecReport");
-        // What a kill switch cancels is counted by a mass cancel's report; a state is often named like its event.
+        // Nothing is counted yet when a mass cancel begins; a state is often named like its event.
         let is_said = |name: &str| match name {
-            "canceled" => value_of("kill_state").is_none(),
+            "matched" | "cancel_requested" => value_of("status").is_none_or(|status| status == "Done"),
             "ord_status" => value_of("ord_status") != value_of("exec_type"),
             _ => true,
         };

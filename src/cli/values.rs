@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use tradecore_client::protocol::layout::Text;
 
 /// A row of a table of the protocol: value, number, name, meaning.
 type Row<T> = (T, u8, &'static str, &'static str);
@@ -34,6 +35,13 @@ pub(super) fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let number = u64::from_str(text).ok().and_then(|number| T::try_from(number).ok());
     let unused_bits = u64::BITS.saturating_sub(u32::try_from(size_of::<T>()).unwrap_or(0).saturating_mul(8));
     number.ok_or_else(|| format!("allowed: a whole number from 0 to {}", u64::MAX >> unused_bits))
+}
+
+/// A text that is kept as it is written.
+pub(super) fn tag(text: &str) -> Result<Text<32>, String> {
+    let tag = Text::new(text);
+    let is_whole = tag.as_str() == text;
+    is_whole.then_some(tag).ok_or_else(|| "allowed: at most 32 printable ASCII characters".to_owned())
 }
 
 /// `500ms`, `5s`, `2m`.

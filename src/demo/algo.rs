@@ -197,7 +197,6 @@ impl Algo {
                 seq: report.journal_seq.get(),
                 cl_ord_id: report.cl_ord_id.get(),
                 status: report.status,
-                reason: report.reason.get(),
                 ..Told::default()
             })),
             _ => {}

@@ -188,10 +188,11 @@ impl History {
         }
     }
 
-    /// A request of a client; one of the gateway's own has no ClOrdID.
+    /// A request of a client; one of the gateway's own has no ClOrdID. The cancels of a mass cancel follow it under its
+    /// own: what came first is what was asked.
     fn note_request(&mut self, session_id: u32, cl_ord_id: u64, asked: Asked) {
         if cl_ord_id != 0 {
-            self.requests.insert((session_id, cl_ord_id), asked);
+            self.requests.entry((session_id, cl_ord_id)).or_insert(asked);
         }
     }
 

@@ -201,17 +201,18 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
             Some(Report::Reject(block))
         }
         Event::MassCancelAccepted(e) => {
-            let mut block = mass_cancel(e.request_id, BatchStatus::Pending, place);
-            block.account_id.set(e.account_id);
+            let mut block = mass_cancel(meta, e.request_id, e.target_session_id, BatchStatus::Pending, place);
             block.instrument_id.set(e.instrument_id);
+            block.strategy_id.set(e.strategy_id);
             block.side = e.side;
             block.flags = e.lockout;
             reported(meta).then_some(Report::MassCancel(block))
         }
         Event::MassCancelCompleted(e) => {
-            let mut block = mass_cancel(e.request_id, BatchStatus::Done, place);
-            block.matched.set(e.canceled.saturating_add(e.already_pending));
-            block.canceled.set(e.canceled);
+            let mut block = mass_cancel(meta, e.request_id, e.target_session_id, BatchStatus::Done, place);
+            block.matched.set(e.cancel_requested.saturating_add(e.already_pending));
+            block.cancel_requested.set(e.cancel_requested);
+            block.already_pending.set(e.already_pending);
             reported(meta).then_some(Report::MassCancel(block))
         }
         Event::KillSwitchChanged(e) => {
@@ -219,7 +220,6 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
             block.cl_ord_id.set(e.request_id);
             block.journal_seq.set(place.journal_seq);
             block.account_id.set(meta.account_id);
-            block.status = BatchStatus::Done.raw();
             let engaged = e.engaged == 1;
             block.kill_state = if engaged { KillState::Engaged } else { KillState::Released }.raw();
             block.action = if engaged { KillAction::Engage } else { KillAction::Release }.raw();
@@ -269,14 +269,27 @@ const fn reported(meta: &Meta) -> bool {
     meta.report_no != 0
 }
 
-fn mass_cancel(request_id: u64, status: BatchStatus, place: &ReportPlace) -> MassCancelReport {
+/// The account that a mass cancel covers stands in the meta of its events.
+fn mass_cancel(
+    meta: &Meta,
+    request_id: u64,
+    target_session_id: u32,
+    status: BatchStatus,
+    place: &ReportPlace,
+) -> MassCancelReport {
     let mut block = MassCancelReport::default();
     block.cl_ord_id.set(request_id);
     block.journal_seq.set(place.journal_seq);
     block.status = status.raw();
     block.durability = place.durability;
     block.er_flags = place.er_flags;
-    block.scope = MassCancelScope::Session.raw();
+    block.account_id.set(meta.account_id);
+    block.scope = match (target_session_id, meta.account_id) {
+        (0, 0) => MassCancelScope::Core,
+        (0, _) => MassCancelScope::Account,
+        (_, _) => MassCancelScope::Session,
+    }
+    .raw();
     block
 }
 
@@ -381,6 +394,8 @@ pub const REASON_TEXT_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {
+    use tradecore_domain::event::MassCancelCompleted;
+
     use super::*;
 
     #[test]
@@ -390,5 +405,36 @@ mod tests {
             assert_eq!(avg_px(cost, qty), px, "{cost} / {qty}");
         }
         assert_eq!(avg_px(0, 0), Px::NONE.0);
+    }
+
+    #[test]
+    fn a_mass_cancel_is_reported_with_what_it_has_done_and_whose_orders_it_covers() {
+        let place = ReportPlace {
+            envelope: Envelope::default(),
+            journal_seq: 9,
+            transact_time_ns: 0,
+            durability: 1,
+            er_flags: 0,
+        };
+        for (target_session_id, account_id, scope) in [
+            (3, 0, MassCancelScope::Session),
+            (3, 1, MassCancelScope::Session),
+            (0, 1, MassCancelScope::Account),
+            (0, 0, MassCancelScope::Core),
+        ] {
+            let event = MassCancelCompleted {
+                meta: Meta { account_id, report_no: 1, ..Meta::default() },
+                request_id: 7,
+                mass_cancel_id: 1,
+                cancel_requested: 2,
+                already_pending: 1,
+                target_session_id,
+                reserved: 0,
+            };
+            let Some(Report::MassCancel(block)) = of(&event.into(), &place) else { panic!("a report") };
+            assert_eq!((block.scope, block.account_id.get()), (scope.raw(), account_id));
+            let counts = (block.matched.get(), block.cancel_requested.get(), block.already_pending.get());
+            assert_eq!(counts, (3, 2, 1));
+        }
     }
 }

@@ -457,7 +457,14 @@ fn the_reserve_is_kept_for_what_takes_risk_away_and_for_what_has_happened() {
         Event::from(CancelRequested { meta, order, req_cl_ord_id: 3, exec_id, reason, reserved: [0; 14] })
     };
     let account_id = AccountId::NONE;
-    let kill = |engage| Command::SetKillSwitch { request_id: 1, account_id, engage, cancel_open: true, reopen: false };
+    let kill = |engage| Command::SetKillSwitch {
+        request_id: 1,
+        account_id,
+        engage,
+        cancel_open: true,
+        reopen: false,
+        operator_tag: Text::EMPTY,
+    };
     let is_of = |state: &State, command: &Command, event| space_of(state, SESSION, command, &[event]);
     for (command, event, expected) in [
         (place, some, (Space::Normal, Reason::JournalFull)),

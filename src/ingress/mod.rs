@@ -1,7 +1,7 @@
 //! Frames to commands. Owns the translation of every application message that asks for a decision.
 //!
 //! Must not know why an order may live: values are passed on as they are, judging them is the domain's
-//! work. What the wire offers but this release does not do yet is refused here, with a reason.
+//! work. What says no command at all, such as an unknown scope, is refused here, with a reason.
 
 use tradecore_domain::command::{CancelOrder, Command, MassCancel, PlaceOrder, ReplaceOrder};
 use tradecore_protocol::codes::{KillAction, KillScope, MassCancelScope, kill_flags, mass_cancel_flags};
@@ -92,10 +92,14 @@ pub fn request_of(frame: &Frame<'_>) -> Result<Request, ShapeError> {
 }
 
 fn mass_cancel(m: &wire::MassCancel) -> Request {
-    let scope_is_session = m.scope == MassCancelScope::Session.raw();
-    if !scope_is_session || m.strategy_id.get() != 0 {
-        return Request::Refused(Reason::ScopeInvalid);
-    }
+    let every_session = match MassCancelScope::from_raw(m.scope) {
+        Some(MassCancelScope::Session) => false,
+        Some(MassCancelScope::Account) if m.account_id.get() != 0 => true,
+        Some(MassCancelScope::Core) if m.account_id.get() == 0 => true,
+        Some(MassCancelScope::Account | MassCancelScope::Core) | None => {
+            return Request::Refused(Reason::ScopeInvalid);
+        }
+    };
     let lockout = match m.flags {
         0 => 0,
         mass_cancel_flags::LOCK_OUT => 1,
@@ -104,8 +108,10 @@ fn mass_cancel(m: &wire::MassCancel) -> Request {
     };
     Request::Command(Command::MassCancel(MassCancel {
         request_id: m.cl_ord_id.get(),
+        every_session,
         account_id: AccountId(m.account_id.get()),
         instrument_id: InstrumentId(m.instrument_id.get()),
+        strategy_id: StrategyId(m.strategy_id.get()),
         side: m.side,
         lockout,
     }))
@@ -115,22 +121,25 @@ fn kill_switch(m: &wire::KillSwitch) -> Request {
     let account_id = match KillScope::from_raw(m.scope) {
         Some(KillScope::Core) if m.account_id.get() == 0 => AccountId::NONE,
         Some(KillScope::Account) if m.account_id.get() != 0 => AccountId(m.account_id.get()),
-        Some(
-            KillScope::Core | KillScope::Account | KillScope::Instrument | KillScope::Strategy | KillScope::Session,
-        )
-        | None => return Request::Refused(Reason::ScopeInvalid),
+        Some(KillScope::Core | KillScope::Account) | None => return Request::Refused(Reason::ScopeInvalid),
     };
     let engage = match KillAction::from_raw(m.action) {
         Some(KillAction::Engage) => true,
         Some(KillAction::Release) => false,
         None => return Request::Refused(Reason::FieldValue),
     };
-    // Positions are not closed by this release of the gateway.
     let flags_allowed = if engage { kill_flags::CANCEL_OPEN } else { kill_flags::REOPEN };
     if m.flags & !flags_allowed != 0 {
         return Request::Refused(Reason::FieldValue);
     }
     let cancel_open = m.flags & kill_flags::CANCEL_OPEN != 0;
     let reopen = m.flags & kill_flags::REOPEN != 0;
-    Request::Command(Command::SetKillSwitch { request_id: m.cl_ord_id.get(), account_id, engage, cancel_open, reopen })
+    Request::Command(Command::SetKillSwitch {
+        request_id: m.cl_ord_id.get(),
+        account_id,
+        engage,
+        cancel_open,
+        reopen,
+        operator_tag: m.operator_tag,
+    })
 }

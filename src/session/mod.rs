@@ -63,6 +63,8 @@ pub struct Connections {
     sweep_at: usize,
     pool: Pool,
     next_no: u32,
+    /// How many found no room.
+    turned_away: u64,
     outbound_bytes_max: usize,
     close_linger_ns: u64,
     accepting: bool,
@@ -112,6 +114,7 @@ impl Connections {
             sweep_at: 0,
             pool: Pool::new(bounds.pool_chunks, bounds.connections_max),
             next_no: 1,
+            turned_away: 0,
             outbound_bytes_max: bounds.outbound_bytes_max,
             close_linger_ns: bounds.close_linger_ns,
             accepting: true,
@@ -139,6 +142,12 @@ impl Connections {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.active.len()
+    }
+
+    /// Connections that were refused since there was no room, since the start.
+    #[must_use]
+    pub const fn turned_away(&self) -> u64 {
+        self.turned_away
     }
 
     /// True when there are none.
@@ -231,6 +240,7 @@ impl Connections {
         }
         let Some(index) = self.free.pop() else {
             turn_away(&mut stream, now);
+            self.turned_away = self.turned_away.saturating_add(1);
             return None;
         };
         if stream.register(self.poll.registry(), Token(index as usize)).is_err() {

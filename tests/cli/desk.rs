@@ -73,7 +73,7 @@ fn every_order_is_canceled_with_one_command_and_new_ones_locked_out_until_releas
     let first = gateway.rest();
     gateway.rest();
     let nothing = gateway.json("1", &["order", "cancel-all", "--side", "sell"]);
-    assert_eq!((nothing.code, &nothing.last()["canceled"]), (0, &0.into()), "{nothing:?}");
+    assert_eq!((nothing.code, &nothing.last()["matched"]), (0, &0.into()), "{nothing:?}");
     assert_eq!(gateway.json("1", &["order", "list"]).lines.len(), 2);
 
     let canceled = gateway.json("1", &["order", "cancel-all", "--instrument", "BTCUSDT", "--lock-out"]);
@@ -94,17 +94,25 @@ fn the_kill_switch_is_worked_by_an_admin_and_by_nobody_else() {
     let gateway = start();
     gateway.rest();
     gateway.json("1", &["kill", "on"]).failed(65, "RoleForbidden", "role `admin`");
-    let on = gateway.json("8", &["kill", "on", "--cancel-open"]);
+    let on = gateway.json("8", &["kill", "on", "--cancel-open", "--tag", "ann: wrong prices"]);
     assert_eq!(on.code, 0, "{on:?}");
     let kinds: Vec<_> = on.lines.iter().map(|line| line["type"].as_str().expect("a type")).collect();
     assert_eq!(kinds, ["KillSwitchReport", "MassCancelReport", "MassCancelReport"], "{on:?}");
     assert_eq!(on.lines[0]["kill_state"], "Engaged");
-    assert_eq!(on.lines[2]["canceled"], 1);
+    assert_eq!((&on.lines[2]["cancel_requested"], &on.lines[2]["scope"]), (&1.into(), &"Core".into()));
     gateway.run(&order(&["--qty", "0.01", "--price", "50000"])).failed(65, "Killed", "");
     let off = gateway.json("8", &["kill", "off"]);
     assert_eq!((off.code, off.text("kill_state")), (0, "Released"), "{off:?}");
     gateway.json("8", &["kill", "on", "--account", "2"]).failed(65, "AccountUnknown", "");
     gateway.rest();
+    let mut dump = Command::new(BINARY);
+    let dump = dump.args(["journal", "dump", "--dir", "data/journal"]).current_dir(gateway.dir.path());
+    let text = String::from_utf8(dump.output().expect("ran").stdout).expect("text");
+    assert!(text.contains(r#" operator_tag="ann: wrong prices""#), "{text}");
+    gateway.json("8", &["kill", "on", "--tag", &"x".repeat(33)]).failed(64, "Usage", "at most 32");
+    let canceled = gateway.json("8", &["order", "cancel-all", "--account", "1"]);
+    assert_eq!((canceled.code, &canceled.last()["scope"]), (0, &"Account".into()), "{canceled:?}");
+    assert_eq!(canceled.last()["cancel_requested"], 1);
 }
 
 #[test]

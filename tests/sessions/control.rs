@@ -410,13 +410,21 @@ fn read_mass_cancel(peer: &mut Peer, orders: u32) -> Vec<Said> {
     assert_eq!(accepted.status, BatchStatus::Pending.raw());
     let (before, done) = peer.read_to::<MassCancelReport>();
     assert_eq!(done.status, BatchStatus::Done.raw());
-    assert_eq!((done.matched.get(), done.canceled.get()), (orders, orders));
+    let counts = [done.matched, done.cancel_requested, done.already_pending].map(U32::get);
+    assert_eq!(counts, [orders, orders, 0]);
+    assert_eq!((accepted.scope, accepted.account_id), (done.scope, done.account_id), "it says twice whom it is about");
     before
 }
 
 /// As above, up to the end of the last of its own orders: the broker answers when it likes.
 fn read_mass_cancel_of_own(peer: &mut Peer, orders: u32) {
-    let is_canceled = |said: &Said| said.read::<ExecReport>().is_some_and(|r| r.exec_type == ExecType::Canceled.raw());
+    let is_canceled = |said: &Said| {
+        said.read::<ExecReport>().is_some_and(|report| {
+            let is_unsolicited = report.er_flags & er_flags::UNSOLICITED != 0;
+            assert!(!is_unsolicited && report.req_cl_ord_id.get() != 0, "it was asked for: {report:?}");
+            report.exec_type == ExecType::Canceled.raw()
+        })
+    };
     let mut canceled = read_mass_cancel(peer, orders).iter().filter(|said| is_canceled(said)).count();
     while canceled < orders as usize {
         canceled += usize::from(is_canceled(&peer.next_told()));
@@ -497,18 +505,19 @@ fn a_kill_switch_of_an_admin_stops_every_session_until_it_is_released() {
         peer.expect_report(ExecType::PendingCancel);
         let (_, report) = peer.expect_report(ExecType::Canceled);
         assert_eq!(report.er_flags & er_flags::UNSOLICITED, er_flags::UNSOLICITED);
+        assert_eq!(report.req_cl_ord_id.get(), 0, "no request of its own");
     }
 
     for (seq, wrong) in [
         (3, kill(3, KillAction::Release, kill_flags::CANCEL_OPEN)),
-        (4, kill(4, KillAction::Engage, kill_flags::FLATTEN)),
+        (4, kill(4, KillAction::Engage, 4)),
         (5, kill(5, KillAction::Engage, kill_flags::REOPEN)),
         (6, KillSwitch { action: 9, ..kill(6, KillAction::Engage, 0) }),
     ] {
         admin.send(seq, &wrong);
         assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::FieldValue, "{wrong:?}");
     }
-    admin.send(7, &KillSwitch { scope: KillScope::Strategy.raw(), ..kill(7, KillAction::Engage, 0) });
+    admin.send(7, &KillSwitch { scope: 3, ..kill(7, KillAction::Engage, 0) });
     assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::ScopeInvalid);
 
     admin.send(8, &kill(8, KillAction::Release, kill_flags::REOPEN));
@@ -526,15 +535,78 @@ fn an_admin_cancels_the_orders_of_every_session_and_cannot_lock_one_out_by_mista
     for peer in &mut traders {
         peer.place_resting(1, &resting(1));
     }
-    admin.send(1, &mass_cancel(1, mass_cancel_flags::LOCK_OUT));
+    let core = |seq, flags| MassCancel { scope: MassCancelScope::Core.raw(), ..mass_cancel(seq, flags) };
+    admin.send(1, &core(1, mass_cancel_flags::LOCK_OUT));
     assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::ScopeInvalid);
     admin.send(2, &mass_cancel(2, 0));
+    assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::ScopeInvalid, "it has no orders of its own");
+    admin.send(3, &core(3, 0));
     read_mass_cancel(&mut admin, 2);
     for peer in &mut traders {
         peer.expect_report(ExecType::PendingCancel);
-        peer.expect_report(ExecType::Canceled);
+        let (_, report) = peer.expect_report(ExecType::Canceled);
+        assert_eq!(report.er_flags & er_flags::UNSOLICITED, er_flags::UNSOLICITED);
         peer.place_resting(2, &resting(2));
     }
+}
+
+#[test]
+fn a_mass_cancel_of_an_account_covers_the_orders_of_others_in_it_and_no_other_account() {
+    let sections = r#"
+[[accounts]]
+id = 2
+currency = "USDT"
+initial_cash = "1000000"
+position_max = "100"
+open_orders_max = 100
+"#;
+    let host = Host::trading(&Setup { sections, ..Setup::default() });
+    let mut peer = Peer::live(&host, 1);
+    let mut other = Peer::live(&host, 2);
+    peer.place_resting(1, &resting(1));
+    other.place_resting(1, &resting(1));
+    other.place_resting(2, &NewOrder { account_id: U32::new(2), ..resting(2) });
+    let of = |seq, scope: MassCancelScope, account_id| {
+        let account_id = U32::new(account_id);
+        MassCancel { scope: scope.raw(), account_id, ..mass_cancel(seq, 0) }
+    };
+    // The core is for an operator; an account has a number, and the core has none.
+    for (seq, wrong) in [
+        (2, of(2, MassCancelScope::Core, 0)),
+        (3, of(3, MassCancelScope::Account, 0)),
+        (4, of(4, MassCancelScope::Core, 1)),
+        (5, MassCancel { scope: 9, ..mass_cancel(5, 0) }),
+    ] {
+        peer.send(seq, &wrong);
+        let said = peer.next_told();
+        let reject = said.read::<RequestReject>().unwrap_or_else(|| panic!("{said:?}"));
+        assert_eq!(reason(reject.reason), Reason::ScopeInvalid, "{wrong:?}");
+    }
+
+    peer.send(6, &of(6, MassCancelScope::Account, 1));
+    let accepted = peer.expect::<MassCancelReport>();
+    assert_eq!((accepted.scope, accepted.account_id.get()), (MassCancelScope::Account.raw(), 1));
+    let (_, report) = other.expect_report(ExecType::PendingCancel);
+    assert_eq!((report.er_flags, report.req_cl_ord_id.get()), (er_flags::UNSOLICITED, 0), "another's request");
+    assert_eq!(other.expect_report(ExecType::Canceled).1.cl_ord_id.get(), 1);
+    other.send(0, &OpenOrdersRequest::default());
+    let (open, _) = other.read_to::<QueryEnd>();
+    let open: Vec<u64> = open.iter().map(|said| said.read::<ExecReport>().unwrap().cl_ord_id.get()).collect();
+    assert_eq!(open, [2], "the other account's order stays");
+}
+
+#[test]
+fn a_mass_cancel_of_a_strategy_leaves_the_orders_of_others() {
+    let host = Host::trading(&Setup::default());
+    let mut peer = Peer::live(&host, 1);
+    peer.place_resting(1, &NewOrder { strategy_id: U32::new(7), ..resting(1) });
+    peer.place_resting(2, &NewOrder { strategy_id: U32::new(8), ..resting(2) });
+    peer.send(3, &MassCancel { strategy_id: U32::new(7), ..mass_cancel(3, 0) });
+    read_mass_cancel_of_own(&mut peer, 1);
+    peer.send(0, &OpenOrdersRequest::default());
+    let (open, _) = peer.read_to::<QueryEnd>();
+    let open: Vec<u64> = open.iter().map(|said| said.read::<ExecReport>().unwrap().strategy_id.get().into()).collect();
+    assert_eq!(open, [8]);
 }
 
 #[test]
@@ -578,9 +650,17 @@ accounts = [1]
 
     let all = kill(1, KillAction::Engage, kill_flags::CANCEL_OPEN);
     let of = |account_id| KillSwitch { scope: KillScope::Account.raw(), account_id: U32::new(account_id), ..all };
-    let cancel_of = |account_id| MassCancel { account_id: U32::new(account_id), ..mass_cancel(1, 0) };
-    let acts =
-        [frame_of(1, 0, &all), frame_of(2, 0, &of(2)), frame_of(3, 0, &cancel_of(0)), frame_of(4, 0, &cancel_of(2))];
+    let cancel_of = |scope: MassCancelScope, account_id| MassCancel {
+        scope: scope.raw(),
+        account_id: U32::new(account_id),
+        ..mass_cancel(1, 0)
+    };
+    let acts = [
+        frame_of(1, 0, &all),
+        frame_of(2, 0, &of(2)),
+        frame_of(3, 0, &cancel_of(MassCancelScope::Core, 0)),
+        frame_of(4, 0, &cancel_of(MassCancelScope::Account, 2)),
+    ];
     for act in acts {
         admin.send_bytes(&act);
         assert_eq!(reason(admin.expect::<RequestReject>().reason), Reason::AccountForbidden, "{act:?}");
@@ -602,7 +682,7 @@ fn copied(said: &Said) -> (u16, Vec<u8>) {
         ExecReport::TEMPLATE_ID => 126,
         RequestReject::TEMPLATE_ID => 65,
         MassCancelReport::TEMPLATE_ID => 45,
-        KillSwitchReport::TEMPLATE_ID => 51,
+        KillSwitchReport::TEMPLATE_ID => 24,
         other => panic!("template {other} is no report"),
     };
     block[flags_at] &= !er_flags::DROP_COPY;

@@ -3,7 +3,8 @@
 use tradecore_protocol::Reason;
 use tradecore_protocol::codes::{KillAction, KillScope};
 use tradecore_protocol::fields::{CodMode, Role, exec_flags};
-use tradecore_protocol::messages::{KillSwitch, KillSwitchReport, NewOrder, ReplayComplete, RequestReject};
+use tradecore_protocol::layout::Text;
+use tradecore_protocol::messages::{KillSwitch, KillSwitchReport, Logon, NewOrder, ReplayComplete, RequestReject};
 use tradecore_protocol::wire::{U32, U64};
 
 use super::host::{ADMIN, Host, Setup};
@@ -50,6 +51,20 @@ fn the_log_tells_of_refused_logons_and_once_of_a_lock_out() {
 }
 
 #[test]
+fn the_log_does_not_tell_of_a_client_that_asks_for_its_epoch_as_if_it_had_failed() {
+    let host = Host::start();
+    let mut new = Peer::connect(&host);
+    let identity = Identity::of(1);
+    new.ask_to_log_on(&identity.key_id(), &Logon { session_epoch: U64::new(0), ..identity.logon() });
+    assert_eq!(reason(new.expect_reject().reason), Reason::EpochMismatch);
+    // Notices are told in their order.
+    let _live = Peer::live(&host, 2);
+    host.wait_for_log(&["logged on", "session=2"]);
+    let log = std::fs::read_to_string(host.dir.path().join("stderr")).unwrap();
+    assert!(!log.contains("session=1") && !log.contains("EpochMismatch"), "{log}");
+}
+
+#[test]
 fn the_log_tells_of_kill_switches_and_of_cancel_on_disconnect() {
     let host = Host::trading(&Setup::default());
     let mut admin = Peer::live_as(&host, &Identity { role: Role::Admin, ..Identity::of(ADMIN) });
@@ -67,12 +82,20 @@ fn the_log_tells_of_kill_switches_and_of_cancel_on_disconnect() {
     let mut turn = |seq: u64, scope: KillScope, account_id: u32, action: KillAction| {
         let account_id = U32::new(account_id);
         let (scope, action) = (scope.raw(), action.raw());
-        let block = KillSwitch { cl_ord_id: U64::new(seq), scope, action, account_id, ..KillSwitch::default() };
+        let operator_tag = Text::new("ann: prices");
+        let block =
+            KillSwitch { cl_ord_id: U64::new(seq), scope, action, account_id, operator_tag, ..KillSwitch::default() };
         admin.send(seq, &block);
         admin.expect::<KillSwitchReport>();
     };
     turn(1, KillScope::Core, 0, KillAction::Engage);
-    host.wait_for_log(&["WARN", "the kill switch of the core", "session=5", "is_engaged=true"]);
+    host.wait_for_log(&[
+        "WARN",
+        "the kill switch of the core",
+        "session=5",
+        "is_engaged=true",
+        "operator_tag=\"ann: prices\"",
+    ]);
     turn(2, KillScope::Core, 0, KillAction::Release);
     host.wait_for_log(&["the kill switch of the core", "session=5", "is_engaged=false"]);
     turn(3, KillScope::Account, 1, KillAction::Engage);

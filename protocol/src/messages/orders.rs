@@ -50,13 +50,13 @@ layouts! {
     /// Cancels every open order that passes its filters, or works a lock-out.
     MassCancel = 104, ToServer, Sequenced, roles::TRADE | roles::ADMIN, block 32 {
         0 cl_ord_id: U64, "id", "FIX ClOrdID (11): a new id, of this request; not 0.";
-        8 account_id: U32, "id", "Only this account; 0 for all of the session's, required with scope `Account`.";
+        8 account_id: U32, "id", "Only this account; 0 for all, required with scope `Account`, 0 with scope `Core`.";
         12 instrument_id: U32, "id", "Only this instrument; 0 for all.";
         16 strategy_id: U32, "id", "Only this strategy; 0 for all.";
         20 decision_maker_id: U32, "id", "The person or algorithm who decided; 0 if none.";
         24 scope: u8, "MassCancelScope", "Whose orders.";
         25 side: u8, "Side", "Only this side; 0 for both.";
-        26 flags: u8, "mass_cancel_flags", "Bits; both at once are refused.";
+        26 flags: u8, "mass_cancel_flags", "Bits, with scope `Session`; both at once are refused.";
         27 reserved0: u8, "", "Must be 0.";
         28 reserved1: U32, "", "Must be 0.";
     }
@@ -64,7 +64,7 @@ layouts! {
     /// Reports an event of an order, with its whole cumulative state.
     ExecReport = 200, ToClient, Either, roles::REPORTS, block 184 {
         0 cl_ord_id: U64, "id", "FIX ClOrdID (11) of the new order, all its life; 0 for an order that no client placed.";
-        8 req_cl_ord_id: U64, "id", "`cl_ord_id` of the cancel or replace that this report answers; 0 if none.";
+        8 req_cl_ord_id: U64, "id", "`cl_ord_id` of the session's cancel, replace or mass cancel that this report answers; 0 if none.";
         16 order_id: U64, "id", "FIX OrderID (37).";
         24 exec_id: U64, "id", "FIX ExecID (17): unique; 0 for an answer to a query that is not a fill.";
         32 last_px: I64, "10⁻⁹", "FIX LastPx (31); −2⁶³ (none) unless this is a fill.";
@@ -119,58 +119,51 @@ layouts! {
         72 text: Text<96>, "text", "What was wrong and what is allowed, for people.";
     }
 
-    /// Reports a mass cancel: once when it is accepted, once when it is done.
+    /// Reports a mass cancel: once when it is accepted, once when every cancel is on its way, with the counts. What then
+    /// becomes of the orders, and of cancels that the broker refuses, their own reports say.
     MassCancelReport = 202, ToClient, Either, roles::TRADE | roles::ADMIN | roles::DROP_COPY, block 48 {
         0 cl_ord_id: U64, "id", "FIX ClOrdID (11) of the request.";
         8 journal_seq: U64, "seq", "The event in the journal.";
-        16 matched: U32, "orders", "Orders that passed the filters.";
-        20 canceled: U32, "orders", "Of these, closed so far.";
-        24 failed: U32, "orders", "Of these, cancels that the broker refused while the order lives.";
+        16 matched: U32, "orders", "Open orders that passed the filters; this and the next two are 0 until it is done.";
+        20 cancel_requested: U32, "orders", "Of these, those that a cancel was sent for.";
+        24 already_pending: U32, "orders", "Of these, those that had a cancel on its way already.";
         28 account_id: U32, "id", "As in the request.";
-        32 instrument_id: U32, "id", "As in the request.";
-        36 strategy_id: U32, "id", "As in the request.";
-        40 reason: U16, "Reason", "Why it was refused; 0 if it was not.";
+        32 instrument_id: U32, "id", "As in the request; 0 when it is done.";
+        36 strategy_id: U32, "id", "As in the request; 0 when it is done.";
+        40 reserved0: U16, "", "Must be 0.";
         42 status: u8, "BatchStatus", "How far it has come.";
-        43 flags: u8, "mass_cancel_flags", "As in the request.";
+        43 flags: u8, "mass_cancel_flags", "As in the request; 0 when it is done.";
         44 durability: u8, "Durability", "The class that this report has reached.";
         45 er_flags: u8, "er_flags", "Bits.";
-        46 side: u8, "Side", "As in the request.";
-        47 scope: u8, "MassCancelScope", "As in the request.";
+        46 side: u8, "Side", "As in the request; 0 when it is done.";
+        47 scope: u8, "MassCancelScope", "As in the request, or as the kill switch covers.";
     }
 
     /// Engages or releases a kill switch.
-    KillSwitch = 400, ToServer, Sequenced, roles::ADMIN, block 64 {
+    KillSwitch = 400, ToServer, Sequenced, roles::ADMIN, block 56 {
         0 cl_ord_id: U64, "id", "FIX ClOrdID (11): a new id, of this request; not 0.";
         8 account_id: U32, "id", "For scope `Account`; else 0.";
-        12 instrument_id: U32, "id", "For scope `Instrument`; else 0.";
-        16 strategy_id: U32, "id", "For scope `Strategy`; else 0.";
-        20 session_id: U32, "id", "For scope `Session`; else 0.";
-        24 decision_maker_id: U32, "id", "The person or algorithm who decided; 0 if none.";
-        28 scope: u8, "KillScope", "What it covers.";
-        29 action: u8, "KillAction", "What is done.";
-        30 flags: u8, "kill_flags", "Bits: `CANCEL_OPEN` with `Engage`, `REOPEN` with `Release`.";
-        31 reserved0: u8, "", "Must be 0.";
-        32 operator_tag: Text<32>, "text", "Who and why, kept in the journal.";
+        12 scope: u8, "KillScope", "What it covers.";
+        13 action: u8, "KillAction", "What is done.";
+        14 flags: u8, "kill_flags", "Bits: `CANCEL_OPEN` with `Engage`, `REOPEN` with `Release`.";
+        15 reserved0: u8, "", "Must be 0.";
+        16 operator_tag: Text<32>, "text", "Who and why, kept in the journal.";
+        48 decision_maker_id: U32, "id", "The person or algorithm who decided; 0 if none.";
+        52 reserved1: U32, "", "Must be 0.";
     }
 
     /// Reports a kill switch; with `CANCEL_OPEN` its cancels are reported as those of a mass cancel of the same id.
-    KillSwitchReport = 401, ToClient, Either, roles::REPORTS, block 56 {
+    KillSwitchReport = 401, ToClient, Either, roles::REPORTS, block 32 {
         0 cl_ord_id: U64, "id", "FIX ClOrdID (11) of the request; 0 if no session asked.";
         8 journal_seq: U64, "seq", "The event in the journal.";
         16 account_id: U32, "id", "As in the request.";
-        20 instrument_id: U32, "id", "As in the request.";
-        24 strategy_id: U32, "id", "As in the request.";
-        28 session_id: U32, "id", "As in the request.";
-        32 matched: U32, "orders", "Open orders in scope.";
-        36 canceled: U32, "orders", "Of these, closed so far.";
-        40 failed: U32, "orders", "Of these, cancels that the broker refused while the order lives.";
-        44 reason: U16, "Reason", "Why it was refused; 0 if it was not.";
-        46 status: u8, "BatchStatus", "How far it has come.";
-        47 kill_state: u8, "KillState", "State of the switch afterwards.";
-        48 scope: u8, "KillScope", "As in the request.";
-        49 action: u8, "KillAction", "As in the request.";
-        50 durability: u8, "Durability", "The class that this report has reached.";
-        51 er_flags: u8, "er_flags", "Bits.";
-        52 reserved0: U32, "", "Must be 0.";
+        20 kill_state: u8, "KillState", "State of the switch afterwards.";
+        21 scope: u8, "KillScope", "As in the request.";
+        22 action: u8, "KillAction", "As in the request.";
+        23 durability: u8, "Durability", "The class that this report has reached.";
+        24 er_flags: u8, "er_flags", "Bits.";
+        25 reserved0: u8, "", "Must be 0.";
+        26 reserved1: U16, "", "Must be 0.";
+        28 reserved2: U32, "", "Must be 0.";
     }
 }

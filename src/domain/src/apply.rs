@@ -153,18 +153,19 @@ pub fn apply(state: &mut State, event: &Event) {
                 account_id: e.account_id,
                 instrument_id: e.instrument_id,
                 target_session_id: e.target_session_id,
+                strategy_id: e.strategy_id,
                 side: e.side,
                 flagged_only: e.flagged_only == 1,
                 reason: e.reason,
                 next_slot: 0,
-                canceled: 0,
+                cancel_requested: 0,
                 already_pending: 0,
             });
         }
         Event::MassCancelProgressed(e) => {
             if let Some(one) = state.mass_cancels.iter_mut().find(|one| one.id == e.mass_cancel_id) {
                 one.next_slot = e.next_slot;
-                one.canceled = e.canceled;
+                one.cancel_requested = e.cancel_requested;
                 one.already_pending = e.already_pending;
             }
         }

@@ -4,6 +4,7 @@ use tradecore_protocol::fields::{
     AccountId, BrokerStatus, ClOrdId, CodMode, InstrumentId, Liquidity, OrderId, Px, Qty, Role, SessionId, StrategyId,
     TradingState,
 };
+use tradecore_protocol::layout::Text;
 use tradecore_protocol::reason::Reason;
 
 /// Who asks and when it came: the same for every command.
@@ -74,15 +75,19 @@ pub struct ReplaceOrder {
     pub valid_until_ns: u64,
 }
 
-/// A mass cancel: every open order that all given filters name.
+/// A mass cancel: every open order in scope that all given filters name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MassCancel {
     /// The client's id of the request.
     pub request_id: u64,
-    /// Account; `NONE` for every account of the session (or of the core, for an admin session).
+    /// True for the orders of every session, false for those of this one alone.
+    pub every_session: bool,
+    /// Account; `NONE` for all, which with `every_session` is for an operator.
     pub account_id: AccountId,
     /// Instrument; `NONE` for all.
     pub instrument_id: InstrumentId,
+    /// Strategy; `NONE` for all.
+    pub strategy_id: StrategyId,
     /// Side, raw; 0 for both.
     pub side: u8,
     /// 1 engages the lock-out of new orders of the session, 2 releases it, 0 leaves it; raw.
@@ -248,6 +253,8 @@ pub enum Command {
         cancel_open: bool,
         /// True to lift a restriction of the trading state in scope when it is released.
         reopen: bool,
+        /// Who and why, in the operator's words.
+        operator_tag: Text<32>,
     },
     /// Sets the trading state of an account, or of the core when `account_id` is `NONE`.
     SetTradingState {

@@ -688,6 +688,8 @@ events! {
         instrument_id: u32,
         /// Session covered; 0 for all.
         target_session_id: u32,
+        /// Strategy covered; 0 for all.
+        strategy_id: u32,
         /// `Side` covered; 0 for both.
         side: u8,
         /// 1 when only orders with the cancel-on-disconnect flag are covered.
@@ -699,7 +701,7 @@ events! {
         /// `Reason` that the canceled orders carry.
         reason: u16,
         /// Reserved, zero.
-        reserved2: [u8; 6],
+        reserved2: [u8; 2],
     }
     /// Every order of a mass cancel has its cancel on the way or is closed.
     96 v 1 MassCancelCompleted [80] {
@@ -710,14 +712,16 @@ events! {
         /// Identity of the mass cancel.
         mass_cancel_id: u64,
         /// Orders that a cancel was sent for.
-        canceled: u32,
+        cancel_requested: u32,
         /// Orders covered that a cancel was already pending for.
         already_pending: u32,
+        /// Session covered; 0 for all.
+        target_session_id: u32,
         /// Reserved, zero.
-        reserved: u64,
+        reserved: u32,
     }
     /// A kill switch was engaged or released.
-    97 v 1 KillSwitchChanged [80] {
+    97 v 1 KillSwitchChanged [112] {
         /// Place of the event; `account_id` is the account, 0 for the whole core.
         meta: Meta,
         /// Request id of the client.
@@ -728,6 +732,8 @@ events! {
         engaged: u8,
         /// Reserved, zero.
         reserved: [u8; 7],
+        /// Who and why, in the operator's words, NUL-padded ASCII.
+        operator_tag: [u8; 32],
         /// Reserved, zero.
         reserved2: u64,
     }
@@ -753,7 +759,7 @@ events! {
         /// Next place of the order table to look at.
         next_slot: u32,
         /// Orders that a cancel has been sent for.
-        canceled: u32,
+        cancel_requested: u32,
         /// Orders covered that a cancel was already pending for.
         already_pending: u32,
         /// Reserved, zero.

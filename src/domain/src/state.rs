@@ -87,11 +87,12 @@ pub(crate) struct MassCancelState {
     pub(crate) account_id: u32,
     pub(crate) instrument_id: u32,
     pub(crate) target_session_id: u32,
+    pub(crate) strategy_id: u32,
     pub(crate) side: u8,
     pub(crate) flagged_only: bool,
     pub(crate) reason: u16,
     pub(crate) next_slot: u32,
-    pub(crate) canceled: u32,
+    pub(crate) cancel_requested: u32,
     pub(crate) already_pending: u32,
 }
 

@@ -104,13 +104,15 @@ samples! {
     BrokerFactIgnored { meta broker order_id }
     BrokerStatusChanged { meta status reserved connection_no }
     MassCancelAccepted {
-        meta request_id mass_cancel_id order_id_max account_id instrument_id target_session_id side flagged_only
-        lockout reserved reason reserved2
+        meta request_id mass_cancel_id order_id_max account_id instrument_id target_session_id strategy_id side
+        flagged_only lockout reserved reason reserved2
     }
-    MassCancelCompleted { meta request_id mass_cancel_id canceled already_pending reserved }
-    KillSwitchChanged { meta request_id kill_epoch engaged reserved reserved2 }
+    MassCancelCompleted {
+        meta request_id mass_cancel_id cancel_requested already_pending target_session_id reserved
+    }
+    KillSwitchChanged { meta request_id kill_epoch engaged reserved operator_tag reserved2 }
     TradingStateChanged { meta state reserved reason reserved2 }
-    MassCancelProgressed { meta mass_cancel_id next_slot canceled already_pending reserved reserved2 }
+    MassCancelProgressed { meta mass_cancel_id next_slot cancel_requested already_pending reserved reserved2 }
     DoubtSearchProgressed { meta next_slot done reserved reserved2 }
 }
 

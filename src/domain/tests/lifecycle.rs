@@ -19,6 +19,7 @@ use tradecore_domain::command::{
 };
 use tradecore_domain::event::OrderImage;
 use tradecore_protocol::fields::{AccountId, ClOrdId, CodMode, OrderId, Px, Qty, Side, Tif, TradingState, exec_flags};
+use tradecore_protocol::layout::Text;
 use tradecore_protocol::reason::Reason;
 
 /// Every standing that there is. A replace needs an acknowledged order: `PendingNew` never has one under way.
@@ -400,7 +401,8 @@ fn an_overfill_is_applied_in_full_and_lets_the_account_only_cancel() {
 /// Engages or releases the kill switch of the core.
 fn kill_switch(engage: bool, reopen: bool) -> Command {
     let account_id = AccountId::NONE;
-    Command::SetKillSwitch { request_id: 9, account_id, engage, cancel_open: engage, reopen }
+    let operator_tag = Text::new("desk 3");
+    Command::SetKillSwitch { request_id: 9, account_id, engage, cancel_open: engage, reopen, operator_tag }
 }
 
 #[test]
@@ -460,6 +462,7 @@ fn what_a_contradiction_has_restricted_a_person_can_open_again() {
         engage: false,
         cancel_open: false,
         reopen: true,
+        operator_tag: Text::EMPTY,
     });
     assert_eq!(bench.trading_state(), TradingState::Open);
 }

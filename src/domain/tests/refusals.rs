@@ -19,6 +19,7 @@ use tradecore_protocol::fields::{
     AccountId, BrokerStatus, ClOrdId, InstrumentId, OrdType, Px, Qty, SessionId, Side, Tif, TradingState, UnixNanos,
     exec_flags,
 };
+use tradecore_protocol::layout::Text;
 use tradecore_protocol::reason::Reason as R;
 
 use Said::{Refused, Rejected};
@@ -83,7 +84,14 @@ fn lock_out(desk: &mut Desk) {
 }
 
 fn kill(desk: &mut Desk, account_id: AccountId) {
-    desk.system(&Command::SetKillSwitch { request_id: 1, account_id, engage: true, cancel_open: true, reopen: false });
+    desk.system(&Command::SetKillSwitch {
+        request_id: 1,
+        account_id,
+        engage: true,
+        cancel_open: true,
+        reopen: false,
+        operator_tag: Text::EMPTY,
+    });
     desk.step();
 }
 
@@ -279,10 +287,7 @@ const ELSEWHERE: &[(&str, &[R])] = &[
             R::ConnectionLost,
         ],
     ),
-    (
-        "the gateway, before it decides",
-        &[R::AccountForbidden, R::ScopeInvalid, R::JournalFull, R::OutboxFull, R::DurabilityLag],
-    ),
+    ("the gateway, before it decides", &[R::AccountForbidden, R::JournalFull, R::OutboxFull, R::DurabilityLag]),
     (
         "what the broker says, and what becomes of an effect",
         &[

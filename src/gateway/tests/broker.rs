@@ -91,8 +91,14 @@ fn an_order_that_is_canceled_before_it_has_left_never_leaves_and_nor_does_its_ca
         |core, _| core.request(&Command::MassCancel(MassCancel::default())).expect("taken"),
         |core, _| {
             let account_id = AccountId::NONE;
-            let engage =
-                Command::SetKillSwitch { request_id: 1, account_id, engage: true, cancel_open: true, reopen: false };
+            let engage = Command::SetKillSwitch {
+                request_id: 1,
+                account_id,
+                engage: true,
+                cancel_open: true,
+                reopen: false,
+                operator_tag: Text::EMPTY,
+            };
             core.gateway.run(&engage).expect("engaged");
         },
     ];

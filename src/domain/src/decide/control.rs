@@ -1,6 +1,7 @@
 //! Start, definitions, sessions, kill switches: everything that is not an order.
 
 use tradecore_protocol::fields::{AccountId, CodMode, Role, SessionId, Side, TradingState};
+use tradecore_protocol::layout::Text;
 use tradecore_protocol::reason::Reason;
 
 use super::Deciding;
@@ -23,6 +24,7 @@ pub(super) struct Cover {
     pub(super) account_id: u32,
     pub(super) instrument_id: u32,
     pub(super) session_id: u32,
+    pub(super) strategy_id: u32,
     pub(super) side: u8,
     pub(super) flagged_only: bool,
     pub(super) lockout: u8,
@@ -37,6 +39,7 @@ impl Cover {
             account_id: 0,
             instrument_id: 0,
             session_id: 0,
+            strategy_id: 0,
             side: 0,
             flagged_only: false,
             lockout: 0,
@@ -155,8 +158,11 @@ impl Deciding<'_> {
             Some(Reason::SideInvalid)
         } else if cancel.lockout > 2 {
             Some(Reason::FieldValue)
-        } else if cancel.lockout != 0 && is_admin {
-            // An operator covers every session, and a lock-out is one session's: the kill switch is for all.
+        } else if is_admin && !cancel.every_session {
+            // It has no orders of its own: it must say that it means those of others.
+            Some(Reason::ScopeInvalid)
+        } else if cancel.every_session && (cancel.lockout != 0 || cancel.account_id.0 == 0 && !is_admin) {
+            // A lock-out is one session's, the kill switch is for all; only an operator works on the whole core.
             Some(Reason::ScopeInvalid)
         } else if cancel.account_id.0 != 0 && self.state.account(cancel.account_id).is_none() {
             Some(Reason::AccountUnknown)
@@ -172,8 +178,8 @@ impl Deciding<'_> {
             request_id: cancel.request_id,
             account_id: cancel.account_id.0,
             instrument_id: cancel.instrument_id.0,
-            // An operator covers every session.
-            session_id: if is_admin { 0 } else { self.origin.session_id.0 },
+            session_id: if cancel.every_session { 0 } else { self.origin.session_id.0 },
+            strategy_id: cancel.strategy_id.0,
             side: cancel.side,
             flagged_only: false,
             lockout: cancel.lockout,
@@ -205,12 +211,13 @@ impl Deciding<'_> {
             account_id: cover.account_id,
             instrument_id: cover.instrument_id,
             target_session_id: cover.session_id,
+            strategy_id: cover.strategy_id,
             side: cover.side,
             flagged_only: u8::from(cover.flagged_only),
             lockout: cover.lockout,
             reserved: 0,
             reason: cover.reason.raw(),
-            reserved2: [0; 6],
+            reserved2: [0; 2],
         };
         if self.origin.session_id == SessionId::NONE {
             self.note(cover.account_id, event.mass_cancel_id, event);
@@ -226,6 +233,7 @@ impl Deciding<'_> {
         engage: bool,
         cancel_open: bool,
         reopen: bool,
+        operator_tag: Text<32>,
     ) {
         if account_id != AccountId::NONE && self.state.account(account_id).is_none() {
             return self.reject_request([request_id, 0, 0], None, Reason::AccountUnknown.into(), KILL_SWITCH_TEMPLATE);
@@ -240,6 +248,7 @@ impl Deciding<'_> {
             kill_epoch: self.state.kill_epoch.saturating_add(u64::from(engage)),
             engaged: u8::from(engage),
             reserved: [0; 7],
+            operator_tag: *operator_tag.as_bytes(),
             reserved2: 0,
         };
         if self.origin.session_id == SessionId::NONE {

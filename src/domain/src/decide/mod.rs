@@ -178,10 +178,10 @@ pub fn decide(state: &State, now: UnixNanos, market: &Market, origin: &Origin, c
         Command::CancelOrder(cancel) => deciding.cancel_order(cancel),
         Command::ReplaceOrder(replace) => deciding.replace_order(replace),
         Command::MassCancel(cancel) => deciding.mass_cancel(cancel),
-        Command::SetKillSwitch { request_id, account_id, engage, cancel_open, reopen } => {
+        Command::SetKillSwitch { request_id, account_id, engage, cancel_open, reopen, operator_tag } => {
             let cancel_open = *engage && *cancel_open;
             let reopen = !*engage && *reopen;
-            deciding.set_kill_switch(*request_id, *account_id, *engage, cancel_open, reopen);
+            deciding.set_kill_switch(*request_id, *account_id, *engage, cancel_open, reopen, *operator_tag);
         }
         Command::SetTradingState { account_id, state, reason } => {
             deciding.set_trading_state(account_id.0, *state, *reason);

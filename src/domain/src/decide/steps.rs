@@ -72,7 +72,7 @@ impl Deciding<'_> {
     fn go_on_with_mass_cancel(&mut self, mass_cancel: &MassCancelState) {
         let mut position = mass_cancel.next_slot as usize;
         let end = position.saturating_add(PLACES_PER_STEP).min(self.state.order_places());
-        let (mut canceled, mut already_pending) = (mass_cancel.canceled, mass_cancel.already_pending);
+        let (mut cancel_requested, mut already_pending) = (mass_cancel.cancel_requested, mass_cancel.already_pending);
         let mut changed: usize = 0;
         while position < end && changed < ORDERS_PER_STEP {
             let order = self.state.orders.get(position).filter(|order| order.is_open()).map(|order| order.image);
@@ -82,8 +82,10 @@ impl Deciding<'_> {
                 already_pending = already_pending.saturating_add(1);
             } else {
                 let reason = Reason::from_raw(mass_cancel.reason).unwrap_or(Reason::OperatorRequest);
-                self.request_cancel(image, 0, reason);
-                canceled = canceled.saturating_add(1);
+                // Its session asked for it if it asked for the mass cancel.
+                let is_own = image.session_id == mass_cancel.requester;
+                self.request_cancel(image, if is_own { mass_cancel.request_id } else { 0 }, reason);
+                cancel_requested = cancel_requested.saturating_add(1);
                 changed = changed.saturating_add(1);
             }
         }
@@ -92,7 +94,7 @@ impl Deciding<'_> {
                 meta: Meta::default(),
                 mass_cancel_id: mass_cancel.id,
                 next_slot: position as u32,
-                canceled,
+                cancel_requested,
                 already_pending,
                 reserved: 0,
                 reserved2: 0,
@@ -103,8 +105,9 @@ impl Deciding<'_> {
             meta: Meta::default(),
             request_id: mass_cancel.request_id,
             mass_cancel_id: mass_cancel.id,
-            canceled,
+            cancel_requested,
             already_pending,
+            target_session_id: mass_cancel.target_session_id,
             reserved: 0,
         };
         if mass_cancel.requester == 0 {
@@ -128,6 +131,7 @@ fn covers(mass_cancel: &MassCancelState, image: &OrderImage) -> bool {
         && is(mass_cancel.account_id, image.account_id)
         && is(mass_cancel.instrument_id, image.instrument_id)
         && is(mass_cancel.target_session_id, image.session_id)
+        && is(mass_cancel.strategy_id, image.strategy_id)
         && is(u32::from(mass_cancel.side), u32::from(image.side))
         && (!mass_cancel.flagged_only || image.exec_flags & exec_flags::CANCEL_ON_DISCONNECT != 0)
 }

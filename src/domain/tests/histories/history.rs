@@ -9,8 +9,10 @@ use tradecore_domain::event::{AccountDefined, Event, InstrumentDefined, Meta, Or
 use tradecore_domain::market::{Market, Quote};
 use tradecore_domain::{Decision, Limits, State, apply, decide};
 use tradecore_protocol::fields::{
-    AccountId, BrokerStatus, ClOrdId, CodMode, InstrumentId, OrderId, Px, Qty, Role, SessionId, TradingState, UnixNanos,
+    AccountId, BrokerStatus, ClOrdId, CodMode, InstrumentId, OrderId, Px, Qty, Role, SessionId, StrategyId,
+    TradingState, UnixNanos,
 };
+use tradecore_protocol::layout::Text;
 use tradecore_protocol::reason::Reason;
 
 const ONE: i64 = 1_000_000_000;
@@ -279,14 +281,16 @@ pub(crate) fn history<'a>(seed: u64, listener: &'a mut Listener<'a>) -> Seen {
                 }
             }
             9 => {
+                let session = if rng.next(5) == 0 { ADMIN } else { session };
                 let cancel = MassCancel {
                     request_id: turn,
+                    every_session: (session == ADMIN) != (rng.next(8) == 0),
                     account_id: AccountId(rng.next(3) as u32),
                     instrument_id: InstrumentId(rng.next(4) as u32),
+                    strategy_id: StrategyId::default(),
                     side: rng.next(3) as u8,
                     lockout: [0, 0, 0, 1, 2, 2, 2, 2][rng.next(8) as usize],
                 };
-                let session = if rng.next(5) == 0 { ADMIN } else { session };
                 core.session(session, &Command::MassCancel(cancel));
             }
             10 => core.run(SessionId(session), 0, &Command::EndSession { reason: Reason::ConnectionLost }),
@@ -338,6 +342,7 @@ pub(crate) fn history<'a>(seed: u64, listener: &'a mut Listener<'a>) -> Seen {
                         engage,
                         cancel_open: rng.next(2) == 0,
                         reopen: rng.next(2) == 0,
+                        operator_tag: Text::EMPTY,
                     };
                     core.session(ADMIN, &kill);
                 }

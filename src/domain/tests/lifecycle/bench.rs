@@ -297,7 +297,7 @@ fn words(event: &Event) -> String {
         Event::TradingStateChanged(e) => {
             format!("{name} {:?}", TradingState::from_raw(e.state).expect("a trading state"))
         }
-        Event::MassCancelCompleted(e) => format!("{name} {}+{}", e.canceled, e.already_pending),
+        Event::MassCancelCompleted(e) => format!("{name} {}+{}", e.cancel_requested, e.already_pending),
         _ => name.to_owned(),
     }
 }

@@ -75,6 +75,7 @@ fn others() -> Vec<Command> {
         engage,
         cancel_open: !engage,
         reopen: true,
+        operator_tag: tradecore_protocol::layout::Text::EMPTY,
     };
     let state = |account_id, state| Command::SetTradingState { account_id, state, reason: Reason::OperatorRequest };
     let status = |status| Command::BrokerStatus { status, connection_no: 2 };

@@ -6,6 +6,7 @@ use tradecore_domain::command::{
 use tradecore_protocol::fields::{
     AccountId, BrokerStatus, ClOrdId, InstrumentId, OrdType, OrderId, Px, Qty, SessionId, Tif, TradingState,
 };
+use tradecore_protocol::layout::Text;
 use tradecore_protocol::reason::Reason as R;
 
 use crate::desk::Said::{self, Refused, Rejected};
@@ -68,7 +69,14 @@ fn trade(qty: i64) -> FactKind {
 
 /// Engages a kill switch, before its cancels have begun.
 fn kill(desk: &mut Desk, account_id: AccountId) {
-    desk.system(&Command::SetKillSwitch { request_id: 1, account_id, engage: true, cancel_open: true, reopen: false });
+    desk.system(&Command::SetKillSwitch {
+        request_id: 1,
+        account_id,
+        engage: true,
+        cancel_open: true,
+        reopen: false,
+        operator_tag: Text::EMPTY,
+    });
 }
 
 pub(crate) type Row = (Said, fn() -> Option<Said>);
@@ -167,6 +175,11 @@ pub(crate) const ROWS: &[Row] = &[
     (Rejected(R::BuyingPower), || replace(|_, request| request.total_qty = Qty(36 * ONE))),
     (Rejected(R::SideInvalid), || mass_cancel(|_, request| request.side = 9)),
     (Rejected(R::FieldValue), || mass_cancel(|_, request| request.lockout = 3)),
+    // The whole core is for an operator; a lock-out is the session's own.
+    (Rejected(R::ScopeInvalid), || mass_cancel(|_, request| request.every_session = true)),
+    (Rejected(R::ScopeInvalid), || {
+        mass_cancel(|_, request| (request.every_session, request.account_id, request.lockout) = (true, ACCOUNT, 1))
+    }),
     (Rejected(R::AccountUnknown), || mass_cancel(|_, request| request.account_id = AccountId(2))),
     (Rejected(R::InstrumentUnknown), || mass_cancel(|_, request| request.instrument_id = InstrumentId(2))),
     (Refused(R::PendingChange), || {
@@ -189,6 +202,7 @@ fn every_request_without_a_fault_is_accepted() {
     assert_eq!(cancel(|_, _| ()), None);
     assert_eq!(replace(|_, _| ()), None);
     assert_eq!(mass_cancel(|_, _| ()), None);
+    assert_eq!(mass_cancel(|_, request| (request.every_session, request.account_id) = (true, ACCOUNT)), None);
     // What the order already counts for is not counted again: 34 at 101 is within the cash of 3500.
     assert_eq!(replace(|_, request| request.total_qty = Qty(34 * ONE)), None);
 }
