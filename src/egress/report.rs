@@ -118,6 +118,8 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
                 Some(OrdStatus::Expired) => ExecType::Expired,
                 _ => ExecType::Canceled,
             };
+            // A rejection answers the new order itself.
+            let is_answer = e.req_cl_ord_id != 0 || exec_type == ExecType::Rejected;
             exec(
                 &e.order,
                 Happening {
@@ -126,7 +128,7 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
                     req_cl_ord_id: e.req_cl_ord_id,
                     reason: e.reason,
                     broker: e.broker,
-                    er_flags: if e.req_cl_ord_id == 0 { er_flags::UNSOLICITED } else { 0 },
+                    er_flags: if is_answer { 0 } else { er_flags::UNSOLICITED },
                     ..base
                 },
             )
