@@ -338,7 +338,8 @@ fn a_command_that_follows_an_order_ends_when_its_gateway_knows_the_order_no_more
     for lost in ["data", "hot", "venue"] {
         std::fs::remove_dir_all(gateway.dir.path().join(lost)).expect("there");
     }
-    gateway.child = run(gateway.dir.path(), &(config + "epoch = 2\n"), &[]);
+    let raised = config.replace("key_id = \"k\"", "key_id = \"k\"\nepoch = 2");
+    gateway.child = run(gateway.dir.path(), &raised, &[]);
     let started = Instant::now();
     let end = loop {
         if let Some(end) = order.child.try_wait().expect("known") {

@@ -290,6 +290,7 @@ impl Connections {
         if let Some(connection) = self.get_mut(index) {
             turn_away(&mut connection.stream, now);
         }
+        self.turned_away = self.turned_away.saturating_add(1);
         self.remove(index);
     }
 
