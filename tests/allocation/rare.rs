@@ -200,10 +200,6 @@ pub(crate) fn do_what_is_rare(address: &str, dir: &Path, venue: &mut Venue) {
     trader.read_to(|said| is_report(said, canceled, ExecType::InDoubt));
     *venue = Venue::start(dir);
     trader.read_to(|said| is_report(said, canceled, ExecType::Canceled));
-    admin.send(|seq| MassCancel {
-        cl_ord_id: U64::new(seq),
-        scope: MassCancelScope::Session.raw(),
-        ..Default::default()
-    });
+    admin.send(|seq| MassCancel { cl_ord_id: U64::new(seq), scope: MassCancelScope::Core.raw(), ..Default::default() });
     admin.read_to(is_done);
 }
