@@ -424,7 +424,7 @@ fn define(gateway: &mut Gateway, config: &Config, epoch: u32, durability: Durabi
             role: session.role.into(),
             cod_mode: session.cod_mode.into(),
         };
-        run(format!("session {}", session.id), &command)?;
+        run(format!("session {} with epoch {}", session.id, session.epoch), &command)?;
     }
     Ok(())
 }

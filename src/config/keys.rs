@@ -200,7 +200,8 @@ section! {
         /// Raised by an operator, for the next start, to begin the session's numbers and client epochs anew: when the
         /// journal was lost, or when new orders are refused with `IdsMax` in the last client epoch, 65,535. Clients
         /// keep their state files: a client takes the new numbers over at its next logon, sends nothing again that
-        /// was in doubt, and is told to query open orders, positions and fills.
+        /// was in doubt, and is told to query open orders, positions and fills. An epoch that was used is not given
+        /// again: a lower one refuses the start.
         epoch: u64 = [1] in Allowed::Integer(1, i64::MAX);
     }
 }

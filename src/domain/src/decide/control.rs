@@ -95,6 +95,10 @@ impl Deciding<'_> {
         if known.is_some_and(|known| known.session_epoch == session_epoch && known.role == role.raw()) {
             return;
         }
+        // Client files may still hold the numbers of an earlier epoch: they would be taken for those of this one.
+        if known.is_some_and(|known| session_epoch < known.session_epoch) {
+            return self.refuse(Reason::EpochMismatch);
+        }
         let meta = Meta { session_id: session_id.0, recv_time_ns: self.origin.recv_time_ns, ..Meta::default() };
         let event = SessionDefined {
             meta,

@@ -73,6 +73,8 @@ fn a_new_session_epoch_begins_the_client_epochs_anew_and_frees_the_ids_of_the_la
     for epoch in 1..=2 {
         assert_eq!(use_up(&mut desk, SESSION, epoch), 28);
     }
+    let back = Command::DefineSession { session_id: SESSION, session_epoch: 1, role, cod_mode };
+    assert_eq!(desk.run(SESSION, 0, &back), Some(Refused(R::EpochMismatch)), "an epoch is not given twice");
     let is_known = |id| desk.state.known(SESSION, id).is_some();
     assert_eq!([(u16::MAX, 1), (2, 1)].map(|(epoch, n)| is_known(ClOrdId::new(epoch, n))), [false, true]);
 }
