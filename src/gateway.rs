@@ -236,7 +236,9 @@ impl Gateway {
     /// True when a draining loop has nothing left that a client or the broker waits for.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.draining && self.gate.is_empty() && self.outbox.is_settled() && self.connections.is_empty()
+        // Cancels that are under way go on; windows that end later are for the next start.
+        let is_idle = self.failures.is_empty() && !self.state.has_pending_step(UnixNanos(0));
+        self.draining && is_idle && self.gate.is_empty() && self.outbox.is_settled() && self.connections.is_empty()
     }
 
     /// Says goodbye to every connection.

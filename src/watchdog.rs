@@ -167,7 +167,10 @@ impl Refusals {
     fn look(&mut self, reason: &'static str, counter: &Counter) {
         match self.turn(counter.get()) {
             Some(Turn::Begun) if reason == Reason::ConnectionsMax.name() => {
-                tracing::warn!(reason, "new connections are refused: listen.connections_max are open");
+                tracing::warn!(
+                    reason,
+                    "listen.connections_max are open: the oldest that is not logged on makes room, or else the new one is refused"
+                );
             }
             Some(Turn::Begun) => tracing::warn!(reason, "new orders are refused"),
             Some(Turn::Ended { count }) => {

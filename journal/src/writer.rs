@@ -114,7 +114,8 @@ impl Writer {
         }
         let left = match space {
             Space::Normal => self.reserve_bytes,
-            Space::HalfReserve => self.reserve_bytes / 2,
+            // Of a segment that a full disk has made short, half of what there is.
+            Space::HalfReserve => self.reserve_bytes.min(self.current.map.len()) / 2,
             Space::Reserve => 0,
         };
         let needed = bytes.saturating_add(left);

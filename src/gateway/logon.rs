@@ -37,7 +37,7 @@ impl Gateway {
             core_epoch: self.state.epoch(),
             ids_max: self.state.ids_per_session(),
         };
-        let space = self.space_of_logon(query.session_id);
+        let space = self.space_of_logon(query.session_id, query.role);
         let has_room = self.journal.can_append(FACT_BYTES, FACT_RECORDS, space);
         let Some(connection) = self.connections.get_mut(index) else { return };
         let entry = self.directory.get(query.session_id).filter(|entry| entry.key_id == query.key_id);
@@ -77,11 +77,12 @@ impl Gateway {
     }
 
     /// The space in the journal that a logon may use: who has orders must be able to cancel them, and a window that has
-    /// begun must end. What could come without end, as the logons of the others, leaves half of the reserve.
-    pub(super) fn space_of_logon(&self, session_id: u32) -> Space {
+    /// begun must end; an operator must reach the kill switch. What could come without end, as the logons of the others,
+    /// leaves half of the reserve.
+    pub(super) fn space_of_logon(&self, session_id: u32, role: Role) -> Space {
         let has_orders = |session: &Session| session.cod_due_ns != 0 || session.open_orders > 0;
         match self.state.session(SessionId(session_id)) {
-            Some(session) if has_orders(session) => Space::Reserve,
+            Some(session) if has_orders(session) || role == Role::Admin => Space::Reserve,
             Some(_) | None => Space::HalfReserve,
         }
     }

@@ -30,7 +30,7 @@ fn a_thousand_sessions_are_served_at_once_and_one_more_is_told_that_there_is_no_
         assert_eq!((reason(reject.reason), reject.mac), (Reason::ConnectionsMax, [0; 32]));
         assert!(reject.retry_after_ms.get() > 0 && !reject.text.as_str().is_empty());
     }
-    host.wait_for_log(&["WARN", "new connections are refused", "connections_max", "reason=\"ConnectionsMax\""]);
+    host.wait_for_log(&["WARN", "listen.connections_max are open", "reason=\"ConnectionsMax\""]);
     peers.iter_mut().for_each(|peer| peer.expect_alive(1));
 
     // Who leaves makes room.

@@ -229,6 +229,9 @@ impl Conversation {
         order: &NewOrder,
         out: &mut Vec<u8>,
     ) -> Result<(), ClientError> {
+        if cl_ord_id.epoch() > ClOrdId(self.store.numbers.last_cl_ord_id).epoch() {
+            return Err(ClientError::EarlierEpoch);
+        }
         self.send_kept(now, &order.block(cl_ord_id), true, out)
     }
 

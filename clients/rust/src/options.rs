@@ -134,6 +134,10 @@ pub enum ClientError {
     /// So many requests wait for the gateway's acknowledgement that none that adds risk is taken.
     #[error("{IN_DOUBT_MAX} requests are not acknowledged yet; poll, and send fewer")]
     InDoubtMax,
+    /// A repetition of an order that was placed before the session's epoch was raised: the gateway may know it no more,
+    /// and would take it for a new one.
+    #[error("the order is of an earlier epoch of the session: ask for it, do not repeat it")]
+    EarlierEpoch,
     /// The role may not send this.
     #[error("{0}")]
     NotAllowed(SendError),

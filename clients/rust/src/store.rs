@@ -148,6 +148,8 @@ pub struct Store {
     /// Requests that nothing has named yet, by ClOrdID. Acknowledged numbers say nothing of them: a refusal is not in
     /// the report stream, and another client of the session may have used the number.
     pub(crate) unanswered: BTreeMap<u64, Request>,
+    /// The newest number of those among them that were repeated on this connection; the file holds the first.
+    repeated: BTreeMap<u64, u64>,
     /// Requests whose answer the caller is still to deal with.
     answered: BTreeMap<u64, Request>,
     /// Ids to be forgotten in the file, too.
@@ -170,6 +172,7 @@ impl Store {
             saved: numbers,
             numbers,
             unanswered: BTreeMap::new(),
+            repeated: BTreeMap::new(),
             answered: BTreeMap::new(),
             forgotten: Vec::new(),
         }
@@ -336,6 +339,7 @@ impl Store {
             // A repetition before the first answer, which is that of both. Were it sent again in place of the first,
             // the order would come behind requests that were made after it.
             self.numbers.next_client_seq = seq.saturating_add(1);
+            self.repeated.insert(id.0, seq);
             return Ok(());
         }
         if self.file.as_ref().is_some_and(|file| id.0 > file.last_reserved_id) {
@@ -353,11 +357,23 @@ impl Store {
     /// A request has its answer: it is not sent again, but kept until the caller has dealt with that. True if it is one
     /// that had none; with `seq`, only if it went under that number.
     pub(crate) fn answer(&mut self, id: u64, seq: Option<u64>) -> bool {
-        let waits = |request: &Request| seq.is_none_or(|seq| seq == request.seq);
+        let is_its_own = |seq, request: &Request| seq == request.seq || self.repeated.get(&id) == Some(&seq);
+        let waits = |request: &Request| seq.is_none_or(|seq| is_its_own(seq, request));
         let Some(request) = self.unanswered.get(&id).filter(|request| waits(request)).cloned() else { return false };
         self.unanswered.remove(&id);
+        self.repeated.remove(&id);
         self.answered.insert(id, request);
         true
+    }
+
+    /// True for a request that was repeated after it went under this number: a refusal of that one is not the last word.
+    pub(crate) fn is_repeated_since(&self, id: u64, seq: u64) -> bool {
+        self.unanswered.contains_key(&id) && self.repeated.get(&id).is_some_and(|newest| *newest > seq)
+    }
+
+    /// The connection is gone, and with it every number of a repetition.
+    pub(crate) fn forget_repetitions(&mut self) {
+        self.repeated.clear();
     }
 
     /// A request had no effect, and whoever hears so may place another: never is it sent again, also in a next life.

@@ -5,10 +5,11 @@ use super::*;
 #[test]
 fn who_has_orders_may_log_on_from_the_whole_reserve_and_others_from_half_of_it() {
     let mut core = Core::new();
-    assert_eq!(core.gateway.space_of_logon(SESSION.0), Space::HalfReserve);
+    assert_eq!(core.gateway.space_of_logon(SESSION.0, Role::Trade), Space::HalfReserve);
+    assert_eq!(core.gateway.space_of_logon(SESSION.0, Role::Admin), Space::Reserve, "for the kill switch");
     core.sync();
     core.place(1).expect("accepted");
-    assert_eq!(core.gateway.space_of_logon(SESSION.0), Space::Reserve);
+    assert_eq!(core.gateway.space_of_logon(SESSION.0, Role::Trade), Space::Reserve);
 }
 
 #[test]

@@ -12,6 +12,13 @@ use crate::options::ClientError;
 impl Conversation {
     pub(super) fn deliver(&mut self, frame: &Frame<'_>) -> Result<(), ClientError> {
         let event = Event::of(frame);
+        if frame.header.seq == 0
+            && let Some(Event::Reject(reject)) = &event
+            && self.store.is_repeated_since(reject.cl_ord_id.get(), reject.ref_seq.get())
+        {
+            // Nothing was decided under that number: what becomes of the order is told under the newer one.
+            return Ok(());
+        }
         let named = event.as_ref().map(Event::answers).unwrap_or_default();
         let answers = named.into_iter().filter(|(id, seq)| self.store.answer(*id, *seq)).map(|(id, _)| id);
         let answers: Vec<u64> = answers.collect();

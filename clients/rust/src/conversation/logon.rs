@@ -52,6 +52,7 @@ impl Conversation {
     /// since it would come behind later ones.
     pub(super) fn settle_doubts(&mut self, now: Now, out: &mut Vec<u8>) -> Result<(), ClientError> {
         let Some(link) = &mut self.link else { return Ok(()) };
+        self.store.forget_repetitions();
         let mut in_doubt: Vec<_> = mem::take(&mut self.store.unanswered).into_iter().collect();
         let is_any = !in_doubt.is_empty();
         in_doubt.sort_by_key(|(_, request)| request.seq);

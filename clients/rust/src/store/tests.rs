@@ -163,3 +163,20 @@ fn a_new_file_repeats_no_id_of_one_that_was_lost() {
     assert!(first_id("late", second_ns + 999_999_999) < first_id("next", second_ns + 1_000_000_000));
     assert_eq!(ClOrdId(next).epoch(), 1, "ids of the other client stay open");
 }
+
+#[test]
+fn a_refusal_is_the_last_word_on_an_order_only_under_the_number_it_went_under_last() {
+    let mut store = Store::in_memory(NOW_NS);
+    let id = store.numbers.last_cl_ord_id + 1;
+    for (seq, is_repeat) in [(5, false), (7, true)] {
+        store.keep(Request { is_repeat, ..request(seq, id) }).unwrap();
+    }
+    assert_eq!(unanswered(&store), [5], "the repetition is not kept");
+    assert_eq!([5, 7].map(|seq| store.is_repeated_since(id, seq)), [true, false]);
+    assert!(!store.answer(id, Some(6)) && store.answer(id, Some(7)));
+    assert!(!store.is_repeated_since(id, 5), "it is answered");
+    store.keep(request(8, id + 1)).unwrap();
+    store.keep(Request { is_repeat: true, ..request(9, id + 1) }).unwrap();
+    store.forget_repetitions();
+    assert!(!store.is_repeated_since(id + 1, 8) && store.answer(id + 1, Some(8)));
+}
