@@ -325,8 +325,12 @@ fn account_block(
     let mut block = wire::Account::default();
     block.request_id.set(request_id);
     block.account_id.set(account_id.0);
-    block.trading_state = TradingState::from_raw(account.trading_state).unwrap_or(TradingState::Open).raw();
-    block.kill_state = if account.is_killed { KillState::Engaged } else { KillState::Released }.raw();
+    // What holds for its orders: the core's state comes before its own.
+    let own = TradingState::from_raw(account.trading_state).unwrap_or(TradingState::Open);
+    let core = Some(state.trading_state()).filter(|core| *core != TradingState::Open);
+    block.trading_state = core.unwrap_or(own).raw();
+    let is_killed = account.is_killed || state.is_killed(AccountId::NONE);
+    block.kill_state = if is_killed { KillState::Engaged } else { KillState::Released }.raw();
     block.cash.set(account.cash);
     block.buying_power.set(account.buying_power());
     block.open_notional.set(account.open_notional);

@@ -357,7 +357,11 @@ fn a_watch_keeps_its_session_until_it_is_taken_and_replays_what_it_missed() {
     let placed = gateway.rest();
     let mut watch = Watch::start(&gateway, &[]);
     assert_eq!(watch.read_to("Connected")["open_orders"], 1);
-    gateway.run(&["order", "list"]).failed(74, "Io", "another client uses this state");
+    gateway.run(&["order", "list"]).failed(77, "SessionInUse", "--take-over");
+    // With it a command goes on without the file of the one that holds the session.
+    assert_eq!(gateway.run(&["order", "list", "--take-over"]).text("cl_ord_id"), placed["cl_ord_id"]);
+    assert_eq!(watch.read_to("Disconnected")["reason"], "TakenOver");
+    watch.read_to("Connected");
     let second = |words: &[&str]| {
         let words = [&["order", "list", "--session", "1", "--json", "--config", "gateway.toml"], words].concat();
         let output =

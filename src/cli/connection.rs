@@ -12,7 +12,7 @@ use tradecore::exit::Exit;
 use tradecore_client::protocol::codes::{ReplayMode, TakeoverPolicy};
 use tradecore_client::protocol::fields::{Environment, Role};
 use tradecore_client::protocol::reason::Reason;
-use tradecore_client::{Address, Client, ClientError, Event, Options};
+use tradecore_client::{Address, Client, ClientError, Event, Options, StoreError};
 
 use super::failure::Failure;
 use super::report::Printer;
@@ -130,7 +130,17 @@ impl Connection {
             Address::Unix(path) => format!("unix:{}", path.display()),
         };
         let role = options.role;
-        let client = Client::new(options)?;
+        let client = match Client::new(options.clone()) {
+            // Another command's: with `--take-over` this one goes on without a file, as a client that is new.
+            Err(ClientError::Store(StoreError::Locked { .. })) if self.take_over => {
+                Client::new(Options { state_path: None, ..options })?
+            }
+            Err(ClientError::Store(error @ StoreError::Locked { .. })) => {
+                let text = format!("{error} (a `tradecore watch`?), give it a session of its own, or use --take-over");
+                return Err(Failure::refused(Exit::Credential, Reason::SessionInUse, &text));
+            }
+            client => client?,
+        };
         match client.in_doubt() {
             0 => {}
             count => super::warn(&format!("{count} requests of an earlier command had no answer; they are sent again")),

@@ -38,6 +38,8 @@ pub(super) struct Desk {
     stop: Arc<AtomicBool>,
     /// The options that lead a further command here.
     words: String,
+    /// What the order that is followed was when it was told last.
+    last_status: Option<OrdStatus>,
 }
 
 impl Drop for Desk {
@@ -51,7 +53,15 @@ impl Desk {
     pub(super) fn open(connection: &Connection) -> Result<Self, Failure> {
         let stop = super::stop_at_signals()?;
         let Line { client, printer, role, .. } = connection.connect(ReplayMode::Skip, &stop)?;
-        Ok(Self { client, printer, role, timeout: connection.timeout, stop, words: connection.words() })
+        Ok(Self {
+            client,
+            printer,
+            role,
+            timeout: connection.timeout,
+            stop,
+            words: connection.words(),
+            last_status: None,
+        })
     }
 
     /// Prints the reports of an order until they answer the request, to the end even when nobody reads them any more:
@@ -69,6 +79,7 @@ impl Desk {
             match self.next(request, deadline, &ask)? {
                 Event::Exec(exec) if exec.cl_ord_id.get() == order.0 => {
                     self.printer.message(&exec)?;
+                    self.last_status = OrdStatus::from_raw(exec.ord_status);
                     let reason = Reason::from_raw(exec.reason.get()).unwrap_or(Reason::None);
                     match judge(&exec) {
                         Answer::Done => return Ok(()),
@@ -204,11 +215,11 @@ impl Desk {
 
     /// A request without an answer: what it may have done, and how to find out.
     fn unanswered(&self, exit: Exit, why: &str, request: ClOrdId, ask: &str) -> Failure {
-        let text = format!(
-            "{why}: what became of request {} is not known, an order may be live; look with `tradecore {ask} {}`",
-            request.0, self.words
-        );
-        Failure::new(exit, text)
+        let known = match self.last_status {
+            Some(status) => format!("the order was {status:?} when it was told last, and goes on"),
+            None => format!("what became of request {} is not known, an order may be live", request.0),
+        };
+        Failure::new(exit, format!("{why}: {known}; look with `tradecore {ask} {}`", self.words))
     }
 }
 

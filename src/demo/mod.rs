@@ -324,6 +324,12 @@ fn config(address: &str, faults: FaultConfig) -> String {
         .iter()
         .map(|(id, _)| format!("[[sessions]]\nid = {id}\nkey_id = \"demo\"\nsecret_file = \"key\"\nrole = \"trade\"\naccounts = [{id}]\n\n[[accounts]]\nid = {id}\ncurrency = \"USDT\"\ninitial_cash = \"100000000\"\nposition_max = \"1000\"\nopen_orders_max = 1000\n\n"))
         .collect();
+    // Nobody of the demo is these: they are for who goes on with its directory.
+    let people = [(8, "admin"), (9, "drop_copy")]
+        .map(|(id, role)| {
+            format!("[[sessions]]\nid = {id}\nkey_id = \"demo\"\nsecret_file = \"key\"\nrole = \"{role}\"\n\n")
+        })
+        .concat();
     format!(
         r#"# Written by `tradecore demo`.
 [core]
@@ -395,6 +401,6 @@ order_notional_max = "10000000"
 collar_ppm = 50000
 quote_age_max_ms = 5000
 
-{sessions}"#
+{sessions}{people}"#
     )
 }
