@@ -213,6 +213,9 @@ fn finding_text(report: &VerifyReport, finding: &Finding) -> String {
 }
 
 fn dump(place: &Place, from: Option<u64>, to: u64, follow: bool) -> Result<(), Failure> {
+    if let Some(from) = from.filter(|from| *from > to) {
+        return Err(Failure::new(Exit::Usage, format!("--from {from} is behind --to {to}")));
+    }
     let opened = match from {
         Some(from) => Reader::open(&place.dir, from, Until::Journaled),
         None => Reader::open_oldest(&place.dir, Until::Journaled),

@@ -230,4 +230,9 @@ fn a_journal_is_read_as_names_decimals_and_times() {
     assert!(accepted.split(' ').nth(1).is_some_and(|time| time.starts_with("20") && time.ends_with('Z')), "{accepted}");
     let rejected = event("reason=PriceTick ");
     assert!(rejected.ends_with("px 50000.001 is no multiple of tick_size 0.01"), "{rejected}");
+    let mut command = Command::new(BINARY);
+    let swapped = command.args(["journal", "dump", "--from", "20", "--to", "10", "--dir", "data/journal"]);
+    let swapped = swapped.current_dir(gateway.dir.path()).output().expect("ran");
+    let text = String::from_utf8_lossy(&swapped.stderr);
+    assert!(swapped.status.code() == Some(64) && text.contains("--from 20 is behind --to 10"), "{text}");
 }
