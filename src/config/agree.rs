@@ -181,30 +181,16 @@ fn check_broker(config: &Config) -> Result<(), ConfigError> {
     }
 }
 
-/// The venue inside the process must trade what the gateway offers, in steps that are multiples of its own.
+/// The venue inside the process must trade what the gateway offers. Its steps are its own: what it refuses for them is
+/// told with its words.
 fn check_traded(config: &Config) -> Result<(), ConfigError> {
     let venue = config.venue()?;
-    for (index, instrument) in config.instruments.iter().enumerate() {
-        let path = |name: &str| format!("instruments[{index}].{name}");
-        let known = venue.exchange.instruments.iter().find(|known| known.symbol.to_string() == instrument.symbol);
-        let Some(known) = known else {
-            let symbols: Vec<String> =
-                venue.exchange.instruments.iter().map(|known| known.symbol.to_string()).collect();
-            let allowed = format!("a symbol of venue.exchange.instruments: {symbols:?}");
-            return Err(config.disagreement(&path("symbol"), "the venue does not trade it", allowed));
-        };
-        let steps = [
-            ("tick_size", &instrument.tick_size, known.tick_size.0),
-            ("lot_size", &instrument.lot_size, known.lot_size.0),
-        ];
-        for (name, step, of_venue) in steps {
-            if parse_units(step).is_ok_and(|step| step.checked_rem(of_venue).is_some_and(|rest| rest != 0)) {
-                let problem = format!("is no multiple of the venue's {name} for {}", instrument.symbol);
-                return Err(config.disagreement(&path(name), problem, "a multiple of it"));
-            }
-        }
-    }
-    Ok(())
+    let symbols: Vec<String> = venue.exchange.instruments.iter().map(|known| known.symbol.to_string()).collect();
+    let is_unknown = |instrument: &Instrument| !symbols.contains(&instrument.symbol);
+    config.instruments.iter().position(is_unknown).map_or(Ok(()), |index| {
+        let allowed = format!("a symbol of venue.exchange.instruments: {symbols:?}");
+        Err(config.disagreement(&format!("instruments[{index}].symbol"), "the venue does not trade it", allowed))
+    })
 }
 
 fn check_instrument(config: &Config, index: usize, instrument: &Instrument) -> Result<(), ConfigError> {

@@ -232,12 +232,6 @@ fn a_venue_inside_the_process_trades_what_the_gateway_offers() {
         "gateway.toml:18: instruments[0].symbol = \"XYZ\": the venue does not trade it; allowed: a symbol of \
          venue.exchange.instruments: [\"BTCUSDT\"]",
     );
-    check_refused(
-        &TEXT.replace("tick_size = \"0.02\"", "tick_size = \"0.015\""),
-        Code::Disagreement,
-        "gateway.toml:20: instruments[0].tick_size = \"0.015\": is no multiple of the venue's tick_size for BTCUSDT; \
-         allowed: a multiple of it",
-    );
     let elsewhere = other("XYZ").replace("kind = \"paper\"", "kind = \"venue\"\naddress = \"127.0.0.1:1\"");
     assert!(parse(&elsewhere).is_ok(), "what a venue of its own trades is not known here");
 }
