@@ -118,7 +118,7 @@ fn a_gateway_whose_log_nobody_reads_goes_on() {
 fn a_gateway_whose_log_is_held_by_a_reader_that_does_not_read_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     write_config(dir.path(), &config(""));
-    let (mut reader, mut writer) = std::io::pipe().expect("made");
+    let (mut reader, writer) = std::io::pipe().expect("made");
     let child = Command::new(BINARY)
         .args(["run", "--config"])
         .arg(dir.path().join("gateway.toml"))
@@ -129,10 +129,16 @@ fn a_gateway_whose_log_is_held_by_a_reader_that_does_not_read_goes_on() {
     let mut gateway = Gateway { child, dir };
     drop(Client::connect(options(&gateway, SECRET)).expect("logs on"));
     // Whoever shares the pipe has filled it, to the last byte.
-    rustix::io::ioctl_fionbio(&writer, true).expect("set");
+    // Opened anew: not to wait is a matter of the one who fills it, and not of the gateway's stderr.
+    let pipe = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut filler = std::os::unix::fs::OpenOptionsExt::custom_flags(std::fs::File::options().write(true), flags)
+        .open(pipe)
+        .expect("opened");
     for piece in [4096, 1] {
-        while std::io::Write::write(&mut writer, &vec![b'.'; piece]).is_ok() {}
+        while std::io::Write::write(&mut filler, &vec![b'.'; piece]).is_ok() {}
     }
+    drop(filler);
     // Every session gets a line, and so do its end and the stop.
     for _ in 0..3 {
         let mut client = Client::connect(options(&gateway, SECRET)).expect("logs on");
