@@ -44,6 +44,8 @@ impl Counter {
 counters! {
     /// Turns of the loop.
     turns,
+    /// Rehearsals of the order path by a loop with nothing to do.
+    rehearsals,
     /// Commands decided.
     commands,
     /// Events journaled.

@@ -287,7 +287,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
         notices: Arc::clone(&notices),
         nonce,
         state,
-    });
+    })?;
     define(&mut gateway, &config, report.epoch, durability)?;
 
     let watched = Watched { counters, notices, journal_dir: dir.clone(), durability };

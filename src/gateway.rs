@@ -1,11 +1,12 @@
 //! One turn of the loop: the only file that calls every room, in a fixed order.
 //!
-//! clock → sockets → broker → timers and pending steps → watermarks → write. No allocation, lock, log line
+//! clock → sockets → broker → timers and pending steps → watermarks → write → with nothing to do, a rehearsal. No allocation, lock, log line
 //! or blocking call after start; one clock read a turn. What is done for each of them stands in the files of
 //! `gateway/`; here are the order of the turn and the one door.
 
 mod broker;
 mod logon;
+mod rehearsal;
 mod replays;
 mod requests;
 mod sockets;
@@ -37,6 +38,7 @@ use crate::outbox::{self, Failures, Outbox};
 use crate::session::directory::Directory;
 use crate::session::lockout::Lockouts;
 use crate::session::{Connections, READ_BYTES};
+use rehearsal::Rehearsal;
 
 /// Record header in the journal, bytes: what an event needs beside its payload.
 const RECORD_OVERHEAD: usize = 64;
@@ -109,6 +111,7 @@ pub struct Gateway {
     /// Connections that get every report of the core.
     drop_copies: Vec<ConnectionId>,
     draining: bool,
+    rehearsal: Rehearsal,
 }
 
 /// What the loop is made of.
@@ -151,11 +154,13 @@ pub struct Parts {
 
 impl Gateway {
     /// A loop that has not turned yet.
-    #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn new(parts: Parts) -> io::Result<Self> {
         let decision = Decision::new();
         let drop_copies = Vec::with_capacity(parts.connections.connections_max());
-        Self {
+        Ok(Self {
             settings: parts.settings,
             server: parts.server,
             clock: parts.clock,
@@ -181,7 +186,8 @@ impl Gateway {
             queries_from: None,
             drop_copies,
             draining: false,
-        }
+            rehearsal: Rehearsal::new()?,
+        })
     }
 
     /// True while something waits that no socket will tell of: the watermark, the broker's ring, a pending step.
@@ -223,6 +229,9 @@ impl Gateway {
         work = work.saturating_add(self.connections.flush(now, &mut |block| drop(replay.free.push(block))));
         // Last, since it may cost a system call: reports have left.
         self.outbox.wake_adapter();
+        if work == 0 {
+            self.idle(now);
+        }
         self.publish_progress();
         Ok(work)
     }
@@ -409,7 +418,7 @@ impl Gateway {
         }
         let state = &self.state;
         let stopped = |order_id: OrderId, kind: EffectKind| state.stops(order_id, kind);
-        work = work.saturating_add(self.outbox.release(now.utc_ns, durable_seq, stopped, &mut self.failures));
+        work = work.saturating_add(self.outbox.release(now.utc_ns, durable_seq, &stopped, &mut self.failures));
         let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
         while let Some(command) = self.failures.front().copied() {
             if self.gate.room() < FRAMES_PER_READ || self.execute(&origin, &command, now).is_err() {

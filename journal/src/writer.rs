@@ -82,6 +82,12 @@ impl Writer {
         }
     }
 
+    /// Reads the place of the next group, as its checksum will be, so that both lie in the cache when it comes.
+    pub fn read_ahead(&self, payload_len: usize) {
+        let len = HEADER_BYTES.saturating_add(payload_len).min(self.room());
+        core::hint::black_box(crc(len as u32, self.current.header.salt, self.current.map.bytes(self.tail, len)));
+    }
+
     /// Epoch of this writer.
     #[must_use]
     pub const fn epoch(&self) -> u32 {

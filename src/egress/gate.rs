@@ -135,7 +135,12 @@ impl Gate {
             return None;
         }
         self.first_no = self.first_no.saturating_add(1);
-        self.entries.pop_front().map(|entry| (entry.connection, entry.bytes as usize))
+        let released = self.entries.pop_front().map(|entry| (entry.connection, entry.bytes as usize));
+        if self.entries.is_empty() {
+            // From its start again, which lies in the cache: a queue that walks on through its memory never does.
+            self.entries.clear();
+        }
+        released
     }
 }
 

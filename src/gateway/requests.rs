@@ -38,6 +38,7 @@ impl Gateway {
             return;
         }
         connection.strikes = 0;
+        self.rehearsal.remember(connection.id, frame);
         let request = ingress::request_of(frame);
         match request {
             Ok(Request::Command(command)) => {

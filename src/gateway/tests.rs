@@ -27,6 +27,7 @@ use crate::session::throttle::Pace;
 use crate::session::{Bounds, LoggedOnAs, OpenOrdersCursor};
 
 mod broker;
+mod rehearsal;
 mod space;
 
 const ONE: i64 = 1_000_000_000;
@@ -108,7 +109,8 @@ impl Core {
             counters: Arc::new(Counters::default()),
             notices: Arc::new(Notices::default()),
             nonce: || [0; 32],
-        });
+        })
+        .expect("a gateway");
         let mut core = Self { gateway, link, synced, client_seq: 0, _closer: closer, dirs };
         core.define(report.epoch);
         core.connect(1);

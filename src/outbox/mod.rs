@@ -145,7 +145,7 @@ impl Outbox {
         &mut self,
         now_ns: u64,
         released_seq: u64,
-        stopped: impl Fn(OrderId, EffectKind) -> Option<Reason>,
+        stopped: &dyn Fn(OrderId, EffectKind) -> Option<Reason>,
         failures: &mut Failures,
     ) -> usize {
         let mut work: usize = self.release_cancels();
@@ -192,6 +192,9 @@ impl Outbox {
             self.cancels.pop_front();
             work = work.saturating_add(1);
         }
+        if self.cancels.is_empty() {
+            self.cancels.clear();
+        }
         work
     }
 
@@ -206,6 +209,10 @@ impl Outbox {
     /// The first effect waits no more: what waited behind it goes on.
     fn remove_first(&mut self) {
         let Some(first) = self.waiting.pop_front() else { return };
+        if self.waiting.is_empty() {
+            // From its start again, which lies in the cache.
+            self.waiting.clear();
+        }
         let key = (first.order_id.0, 0);
         if self.by_order_id.get(key) == Some(self.first_no) {
             self.by_order_id.remove(key);
@@ -330,9 +337,9 @@ mod tests {
     fn an_order_leaves_when_its_event_is_durable_and_not_before() {
         let (mut outbox, link, mut failures) = outbox(8);
         outbox.offer(5, submit(1));
-        outbox.release(0, 4, |_, _| None, &mut failures);
+        outbox.release(0, 4, &|_, _| None, &mut failures);
         assert_eq!(left(&link), []);
-        outbox.release(0, 5, |_, _| None, &mut failures);
+        outbox.release(0, 5, &|_, _| None, &mut failures);
         assert_eq!(left(&link), [submit(1)]);
         assert!(outbox.is_empty());
     }
@@ -344,12 +351,12 @@ mod tests {
         outbox.offer(6, cancel(1));
         outbox.offer(7, cancel(2));
         outbox.offer(8, submit(3));
-        outbox.release(0, 0, |_, _| None, &mut failures);
+        outbox.release(0, 0, &|_, _| None, &mut failures);
         assert_eq!(left(&link), [cancel(2)]);
-        outbox.release(0, 5, |_, _| None, &mut failures);
+        outbox.release(0, 5, &|_, _| None, &mut failures);
         assert_eq!(left(&link), [submit(1), cancel(1)]);
         outbox.offer(10, cancel(1));
-        outbox.release(0, 5, |_, _| None, &mut failures);
+        outbox.release(0, 5, &|_, _| None, &mut failures);
         assert_eq!(left(&link), [cancel(1)]);
     }
 
@@ -359,9 +366,9 @@ mod tests {
         outbox.offer(5, replace(1));
         outbox.offer(0, query(1));
         outbox.offer(0, query(2));
-        outbox.release(0, 4, |_, _| None, &mut failures);
+        outbox.release(0, 4, &|_, _| None, &mut failures);
         assert_eq!(left(&link), [query(2)]);
-        outbox.release(0, 5, |_, _| None, &mut failures);
+        outbox.release(0, 5, &|_, _| None, &mut failures);
         assert_eq!(left(&link), [replace(1), query(1)]);
         assert!(outbox.is_empty());
     }
@@ -378,12 +385,12 @@ mod tests {
             assert!(!outbox.has_room(1) && outbox.has_room_for_cancels(4_096), "{round}");
             let others: Vec<_> = (0..2_048).map(|nth| cancel(1_000_000 + nth)).collect();
             others.iter().for_each(|cancel| outbox.offer(1, *cancel));
-            outbox.release(0, 0, |_, _| None, &mut failures);
+            outbox.release(0, 0, &|_, _| None, &mut failures);
             assert_eq!(left(&link), others, "{round}");
             mine().for_each(|order| outbox.offer(1, cancel(order)));
             mine().for_each(|order| outbox.offer(1, cancel(order)));
             assert!(!outbox.has_room_for_cancels(1), "those that wait behind their orders count, and each once");
-            outbox.release(0, u64::MAX, |_, _| None, &mut failures);
+            outbox.release(0, u64::MAX, &|_, _| None, &mut failures);
             let expected: Vec<_> = mine().flat_map(|order| [submit(order), cancel(order)]).collect();
             assert!(left(&link) == expected, "{round}");
             assert!(outbox.is_empty() && outbox.has_room_for_cancels(4_096), "{round}");
@@ -404,7 +411,7 @@ mod tests {
             (4, EffectKind::Replace) => Some(Reason::PendingChange),
             _ => None,
         };
-        outbox.release(101, 0, stopped, &mut failures);
+        outbox.release(101, 0, &stopped, &mut failures);
         assert_eq!(left(&link), [cancel(3), cancel(4)]);
         assert!(outbox.is_empty() && outbox.has_room_for_cancels(16));
         let expected = [
@@ -422,10 +429,10 @@ mod tests {
         outbox.offer(1, submit(1));
         outbox.offer(2, submit(2));
         outbox.offer(3, cancel(1));
-        outbox.release(0, 9, |_, _| None, &mut failures);
+        outbox.release(0, 9, &|_, _| None, &mut failures);
         for expected in [submit(1), cancel(1), submit(2)] {
             assert_eq!(left(&link), [expected]);
-            outbox.release(0, 9, |_, _| None, &mut failures);
+            outbox.release(0, 9, &|_, _| None, &mut failures);
         }
         assert!(outbox.is_empty());
     }

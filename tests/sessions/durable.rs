@@ -123,7 +123,8 @@ impl Gated {
             counters: Arc::clone(&counters),
             notices: Arc::default(),
             nonce: || [9; 32],
-        });
+        })
+        .unwrap();
         let environment = Environment::Virtual.raw();
         let durability = Durability::Synced.raw();
         gateway.run(&Command::StartCore { epoch: report.epoch, core: 1, environment, durability }).unwrap();

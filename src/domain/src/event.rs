@@ -204,7 +204,7 @@ macro_rules! events {
     })*) => {
         $(
             $(#[doc = $doc])*
-            #[derive(Clone, Copy, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
             #[repr(C)]
             pub struct $name { $($(#[doc = $fdoc])* pub $field: $ty,)* }
             const _: () = assert!(size_of::<<$name as Archive>::Archived>() == $bytes);

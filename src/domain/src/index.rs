@@ -2,6 +2,10 @@
 
 const FREE: u32 = u32::MAX;
 
+/// Keys are counters: runs of so many (as a power of two) lie side by side, so that the next one is found in the cache
+/// lines of those before it. Runs are spread over the table: whoever picks keys cannot make one long run of it.
+const RUN_BITS: u32 = 4;
+
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     key: (u64, u64),
@@ -52,10 +56,11 @@ impl Index {
     }
 
     const fn home(&self, key: (u64, u64)) -> usize {
-        // Two rounds of a multiplicative mix: keys are counters, their low bits differ least.
-        let mixed = (key.0 ^ key.1.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // Two rounds of a multiplicative mix: the numbers of runs are counters too, their low bits differ least.
+        let mixed = ((key.0 >> RUN_BITS) ^ key.1.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (mixed ^ (mixed >> 32)) as usize & self.mask
+        let run = (mixed ^ (mixed >> 32)) << RUN_BITS;
+        (run | (key.0 & ((1 << RUN_BITS) - 1))) as usize & self.mask
     }
 
     const fn after(&self, at: usize) -> usize {

@@ -17,6 +17,7 @@ mod index;
 mod invariants;
 pub mod market;
 mod order;
+mod read_ahead;
 mod refused;
 mod session;
 mod state;
