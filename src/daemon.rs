@@ -128,8 +128,8 @@ impl DaemonError {
     }
 }
 
-fn nonce() -> [u8; 32] {
-    let mut bytes = [0; 32];
+fn nonce<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
     // Without randomness no logon may be judged: an all-zero nonce would make transcripts repeatable.
     if getrandom::fill(&mut bytes).is_err() {
         std::process::abort();
@@ -149,7 +149,8 @@ fn gate_frames(config: &Config) -> usize {
 }
 
 fn limits_of(config: &Config) -> Limits {
-    Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, ..Limits::default() }
+    let hash_seed = u64::from_le_bytes(nonce());
+    Limits { orders_max: config.core.orders_max, ids_max: config.core.ids_max, hash_seed, ..Limits::default() }
 }
 
 /// The directory of the journal of a configuration.

@@ -66,6 +66,13 @@ impl Map {
         }
     }
 
+    /// Brings every page in for reading, so that who reads all of it takes no fault for each. Best effort.
+    pub fn populate_for_reading(&self) {
+        let start = self.raw.as_mut_ptr().cast();
+        // SAFETY: the range is exactly the live map; populating changes no byte.
+        let _ = unsafe { rustix::mm::madvise(start, self.len, rustix::mm::Advice::LinuxPopulateRead) };
+    }
+
     fn place(&self, at: usize, len: usize) -> Option<*mut u8> {
         let end = at.checked_add(len)?;
         // SAFETY: `at` is within the map, checked against its length.
@@ -91,14 +98,15 @@ impl Map {
         }
     }
 
-    /// Bytes that a length word covers, or that nobody writes. Empty out of bounds.
+    /// Bytes that a length word covers, or that nobody writes; to the writer also others, but no length word. Empty out
+    /// of bounds.
     #[must_use]
     pub fn bytes(&self, at: usize, len: usize) -> &[u8] {
         let Some(place) = self.place(at, len) else {
             return &[];
         };
         // SAFETY: in bounds; the caller has loaded the length word that covers them, after which the one
-        // writer never touches them again.
+        // writer never touches them again; or it is that writer, which stores nothing while it holds them.
         unsafe { core::slice::from_raw_parts(place, len) }
     }
 

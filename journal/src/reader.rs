@@ -102,6 +102,8 @@ pub struct Reader {
     segno: u64,
     at: usize,
     next_seq: u64,
+    /// It started at the beginning: every page of a segment will be read.
+    reads_all: bool,
 }
 
 impl Reader {
@@ -112,6 +114,8 @@ impl Reader {
     pub fn open(dir: &Path, from_seq: u64, until: Until) -> Result<Self, ReadError> {
         let wanted = from_seq.max(1);
         let mut this = Self::open_before(dir, wanted, until)?;
+        this.reads_all = wanted == 1;
+        this.populate();
         if this.next_seq > wanted {
             return Err(ReadError::Gone { dir: dir.to_owned(), seq: wanted });
         }
@@ -129,7 +133,8 @@ impl Reader {
         if segment.is_none() && first_seq(dir, segno.saturating_add(1))?.is_some() {
             return Err(ReadError::Gone { dir: dir.to_owned(), seq: next_seq });
         }
-        Ok(Self { dir: dir.to_owned(), until, durable: None, synced_seq: 0, segment, segno, at, next_seq })
+        let reads_all = false;
+        Ok(Self { dir: dir.to_owned(), until, durable: None, synced_seq: 0, segment, segno, at, next_seq, reads_all })
     }
 
     /// A reader that starts with the oldest group there is.
@@ -163,7 +168,14 @@ impl Reader {
             segno,
             at: SEGMENT_HEADER_BYTES,
             next_seq,
+            reads_all: false,
         })
+    }
+
+    fn populate(&self) {
+        if let (true, Some(open)) = (self.reads_all, &self.segment) {
+            open.map.populate_for_reading();
+        }
     }
 
     fn skip_to(&mut self, seq: u64) -> Result<(), ReadError> {
@@ -269,6 +281,7 @@ impl Reader {
                         self.segno = self.segno.saturating_add(1);
                         self.at = SEGMENT_HEADER_BYTES;
                         self.segment = Some(next);
+                        self.populate();
                     }
                     None => return Ok(None),
                 },

@@ -82,10 +82,11 @@ impl Writer {
         }
     }
 
-    /// Reads the place of the next group, as its checksum will be, so that both lie in the cache when it comes.
+    /// Reads the place of the next group and sums it, so that memory and code lie in the cache when it comes.
     pub fn read_ahead(&self, payload_len: usize) {
         let len = HEADER_BYTES.saturating_add(payload_len).min(self.room());
-        core::hint::black_box(crc(len as u32, self.current.header.salt, self.current.map.bytes(self.tail, len)));
+        let place = self.current.map.bytes(self.tail.saturating_add(offset::SEQ), len.saturating_sub(offset::SEQ));
+        core::hint::black_box(crc(len as u32, self.current.header.salt, place));
     }
 
     /// Epoch of this writer.

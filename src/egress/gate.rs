@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_by_an_empty_gate_lies_where_the_last_has_lain() {
+        let mut gate = Gate::new(100);
+        let mut places = std::collections::BTreeSet::new();
+        for seq in 1..50 {
+            gate.hold(seq, ConnectionId::default(), 1, &mut 0);
+            places.insert(gate.entries.front().map(std::ptr::from_ref));
+            assert!(gate.release(seq).is_some());
+        }
+        assert_eq!(places.len(), 1);
+    }
+
+    #[test]
     fn what_connections_wait_for_with_one_event_takes_one_place_each() {
         let mut gate = Gate::new(4);
         let connections = [ConnectionId { index: 1, no: 1 }, ConnectionId { index: 2, no: 2 }];

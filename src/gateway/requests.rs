@@ -38,7 +38,7 @@ impl Gateway {
             return;
         }
         connection.strikes = 0;
-        self.rehearsal.remember(connection.id, frame);
+        let id = connection.id;
         let request = ingress::request_of(frame);
         match request {
             Ok(Request::Command(command)) => {
@@ -52,7 +52,10 @@ impl Gateway {
                     recv_time_ns: now.utc_ns,
                 };
                 match self.execute(&origin, &command, now) {
-                    Ok(()) => self.answer_duplicate(index, frame, now),
+                    Ok(()) => {
+                        self.rehearsal.remember(id, frame, self.decision.events());
+                        self.answer_duplicate(index, frame, now);
+                    }
                     Err(reason) => {
                         let wait_ns = self.decision.retry_after_ns();
                         self.refuse(index, frame, reason, wait_ns, now);

@@ -64,7 +64,8 @@ impl Outbox {
             waiting: VecDeque::with_capacity(waiting_max as usize),
             waiting_max: waiting_max as usize,
             first_no: 0,
-            by_order_id: Index::new(waiting_max),
+            // Its keys are given by the core: nobody picks them.
+            by_order_id: Index::new(waiting_max, 0),
             cancels: VecDeque::with_capacity(cancels_max),
             cancels_max,
             followers: 0,

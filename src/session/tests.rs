@@ -133,6 +133,15 @@ fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_w
 }
 
 #[test]
+fn a_frame_for_nobody_takes_nothing_of_the_pool() {
+    let mut bench = Bench::new(4096);
+    for _ in 0..2 * POOL_CHUNKS {
+        bench.connections.queue_for_nobody(&FRAME);
+    }
+    assert_eq!(bench.connections.pool.free_chunks(), POOL_CHUNKS);
+}
+
+#[test]
 fn the_oldest_peer_that_is_not_logged_on_makes_room_for_the_next_and_who_is_logged_on_stays() {
     let mut bench = Bench::new(8 << 20);
     let log_on = |bench: &mut Bench, index: u32| {

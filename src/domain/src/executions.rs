@@ -15,14 +15,18 @@ pub(crate) struct Executions {
 impl Executions {
     /// Room for `kept` executions.
     #[must_use]
-    pub(crate) fn new(kept: u32) -> Self {
-        Self { known: Index::new(kept), in_order: VecDeque::with_capacity(kept as usize), kept: kept as usize }
+    pub(crate) fn new(kept: u32, hash_seed: u64) -> Self {
+        Self {
+            known: Index::by_first(kept, hash_seed),
+            in_order: VecDeque::with_capacity(kept as usize),
+            kept: kept as usize,
+        }
     }
 
     /// True when this execution of the order has been applied; never for 0, which is no id.
     #[must_use]
     pub(crate) fn has(&self, broker_exec_id: u64, order_id: u64) -> bool {
-        broker_exec_id != 0 && self.known.get((broker_exec_id, order_id)).is_some()
+        broker_exec_id != 0 && self.known.get(key(broker_exec_id, order_id)).is_some()
     }
 
     /// Keeps an execution, once.
@@ -31,11 +35,11 @@ impl Executions {
             return;
         }
         if self.in_order.len() >= self.kept
-            && let Some(oldest) = self.in_order.pop_front()
+            && let Some((broker_exec_id, order_id)) = self.in_order.pop_front()
         {
-            self.known.remove(oldest);
+            self.known.remove(key(broker_exec_id, order_id));
         }
-        self.known.insert((broker_exec_id, order_id), 0);
+        self.known.insert(key(broker_exec_id, order_id), 0);
         self.in_order.push_back((broker_exec_id, order_id));
     }
 
@@ -45,13 +49,18 @@ impl Executions {
     }
 }
 
+/// Where an execution lies: near those that came with it, whether the broker numbers executions or those of each order.
+const fn key(broker_exec_id: u64, order_id: u64) -> (u64, u64) {
+    (broker_exec_id.wrapping_add(order_id), order_id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_execution_is_known_per_order_until_newer_ones_need_its_place() {
-        let mut executions = Executions::new(2);
+        let mut executions = Executions::new(2, 0);
         executions.remember(7, 1);
         assert!(executions.has(7, 1));
         assert!(!executions.has(7, 2), "another order");
@@ -66,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_execution_without_an_id_is_never_known() {
-        let mut executions = Executions::new(2);
+        let mut executions = Executions::new(2, 0);
         executions.remember(0, 1);
         assert!(!executions.has(0, 1));
     }

@@ -33,6 +33,9 @@ pub struct Limits {
     pub instruments_max: u32,
     /// Mass cancels under way, but for those of kill switches and lost connections.
     pub mass_cancels_max: u32,
+    /// Spreads ids over their tables. Clients that know it could pick ids that lie in each other's way; nothing but time
+    /// depends on it.
+    pub hash_seed: u64,
 }
 
 impl Limits {
@@ -55,6 +58,7 @@ impl Default for Limits {
             accounts_max: 64,
             instruments_max: 256,
             mass_cancels_max: 64,
+            hash_seed: 0,
         }
     }
 }
@@ -153,13 +157,13 @@ impl State {
             orders: vec![Order::default(); slots as usize],
             free_orders: Vec::with_capacity(slots as usize),
             slots_used: 0,
-            by_order_id: Index::new(slots),
+            by_order_id: Index::new(slots, limits.hash_seed),
             closed: std::collections::VecDeque::with_capacity((limits.closed_kept as usize).saturating_add(1)),
-            executions: Executions::new(limits.executions_kept),
+            executions: Executions::new(limits.executions_kept, limits.hash_seed),
             open_orders: 0,
             ids: vec![IdEntry::default(); limits.ids_max as usize],
             free_ids: (0..limits.ids_max).rev().collect(),
-            by_cl_ord_id: Index::new(limits.ids_max),
+            by_cl_ord_id: Index::new(limits.ids_max, limits.hash_seed),
             reclaim_head: NIL,
             reclaim_tail: NIL,
             sessions: table(limits.sessions_max),

@@ -45,6 +45,7 @@ pub(crate) fn limits(seed: u64) -> Limits {
         accounts_max: 2,
         instruments_max: 2,
         mass_cancels_max: 4,
+        hash_seed: seed,
     }
 }
 

@@ -54,6 +54,7 @@ impl Bench {
             accounts_max: 1,
             instruments_max: 1,
             mass_cancels_max: 2,
+            hash_seed: 0,
         };
         let mut market = Market::new(1);
         let quote = Quote { bid_px: PX, bid_qty: QTY, ask_px: PX, ask_qty: QTY, time_ns: NOW, md_seq: 0 };

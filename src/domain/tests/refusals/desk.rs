@@ -50,6 +50,7 @@ impl Desk {
             accounts_max: 2,
             instruments_max: 2,
             mass_cancels_max: 1,
+            hash_seed: 0,
         };
         Self::with(limits, &[SESSION, SessionId(2)])
     }

@@ -20,6 +20,7 @@ fn desk(orders_max: u32, ids_max: u32, sessions: &[SessionId]) -> Desk {
         accounts_max: 2,
         instruments_max: 2,
         mass_cancels_max: 1,
+        hash_seed: 0,
     };
     Desk::with(limits, sessions)
 }
