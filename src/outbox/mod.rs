@@ -127,7 +127,8 @@ impl Outbox {
             Instruction::EndOfQueries { .. } => return self.cancels.push_back(instruction),
         };
         let no = self.first_no.wrapping_add(self.waiting.len() as u32) % NUMBERS;
-        self.by_order_id.insert((order_id.0, 0), no);
+        let (waiting, first_no) = (&self.waiting, self.first_no);
+        self.by_order_id.insert((order_id.0, 0), no, |no| is_of(waiting, first_no, no, order_id));
         self.waiting.push_back(Waiting {
             journal_seq,
             instruction,
@@ -214,10 +215,9 @@ impl Outbox {
             // From its start again, which lies in the cache.
             self.waiting.clear();
         }
-        let key = (first.order_id.0, 0);
-        if self.by_order_id.get(key) == Some(self.first_no) {
-            self.by_order_id.remove(key);
-        }
+        // Not that of a later effect of the order.
+        let first_no = self.first_no;
+        self.by_order_id.remove((first.order_id.0, 0), |no| no == first_no);
         self.first_no = self.first_no.wrapping_add(1) % NUMBERS;
         let order_id = first.order_id;
         for (follows, instruction) in [
@@ -241,9 +241,15 @@ impl Outbox {
 
     /// The effect of an order that waits.
     fn effect_of(&mut self, order_id: OrderId) -> Option<&mut Waiting> {
-        let no = self.by_order_id.get((order_id.0, 0))?;
+        let (waiting, first_no) = (&self.waiting, self.first_no);
+        let no = self.by_order_id.get((order_id.0, 0), |no| is_of(waiting, first_no, no, order_id))?;
         self.waiting.get_mut((no.wrapping_sub(self.first_no) % NUMBERS) as usize)
     }
+}
+
+/// True when the effect of this number is of the order.
+fn is_of(waiting: &VecDeque<Waiting>, first_no: u32, no: u32, order_id: OrderId) -> bool {
+    waiting.get((no.wrapping_sub(first_no) % NUMBERS) as usize).is_some_and(|effect| effect.order_id == order_id)
 }
 
 /// What an event asks of the broker; `None` for events that are no intent.

@@ -1,10 +1,10 @@
 //! Events into state: total, without rules, without effects. An assignment to anything in `State` stands here.
 
-use tradecore_protocol::fields::{ClOrdId, Money, OrdType, Px, Qty, Side};
+use tradecore_protocol::fields::{ClOrdId, Money, OrdType, OrderId, Px, Qty, Side};
 
 use crate::event::{Event, Meta, OrderImage};
 use crate::order::{Exposure, Order, is_closed};
-use crate::state::{IdEntry, MassCancelState, NIL, State};
+use crate::state::{IdEntry, MassCancelState, NIL, State, holds, knows};
 
 /// Ids of closed client epochs that are forgotten with each new one.
 const RECLAIMED_PER_ID: usize = 4;
@@ -237,7 +237,8 @@ fn accept(state: &mut State, meta: &Meta, e: &crate::event::OrderAccepted) {
     if let Some(place) = state.orders.get_mut(slot as usize) {
         *place = order;
     }
-    state.by_order_id.insert((e.order.order_id, 0), slot);
+    let order_id = e.order.order_id;
+    state.by_order_id.insert((order_id, 0), slot, |slot| holds(&state.orders, slot, order_id));
     account_for(state, &e.order, Exposure::default(), order.exposure());
 }
 
@@ -251,7 +252,7 @@ fn note_exec(state: &mut State, exec_id: u64) {
 fn change(state: &mut State, image: &OrderImage, exec_id: u64, broker_seq: u64, more: impl FnOnce(&mut Order)) {
     note_exec(state, exec_id);
     note_cursor(state, broker_seq);
-    let Some(slot) = state.by_order_id.get((image.order_id, 0)) else { return };
+    let Some(slot) = state.slot_of(OrderId(image.order_id)) else { return };
     let Some(order) = state.orders.get_mut(slot as usize) else { return };
     let before = order.exposure();
     let was_open = order.is_open();
@@ -285,9 +286,8 @@ fn close(state: &mut State, slot: u32, id_place: u32) {
         && let Some(oldest) = state.closed.pop_front()
         && let Some(order) = state.orders.get_mut(oldest as usize)
     {
-        let order_id = order.image.order_id;
+        state.by_order_id.remove((order.image.order_id, 0), |slot| slot == oldest);
         *order = Order::default();
-        state.by_order_id.remove((order_id, 0));
         state.free_orders.push(oldest);
     }
 }
@@ -335,13 +335,13 @@ fn remember(
     last: OrderImage,
 ) -> u32 {
     let key = (cl_ord_id.0, u64::from(session_id));
-    if let Some(known) = state.by_cl_ord_id.get(key) {
+    if let Some(known) = state.by_cl_ord_id.get(key, |place| knows(&state.ids, place, key)) {
         return known;
     }
     open_client_epoch(state, session_id, cl_ord_id.epoch());
     reclaim(state);
     let place = state.take_id_place();
-    state.by_cl_ord_id.insert(key, place);
+    state.by_cl_ord_id.insert(key, place, |_| false);
     let entry =
         IdEntry { session_id, next: NIL, content_hash, cl_ord_id: cl_ord_id.0, slot, reason, is_orphan: false, last };
     if let Some(free) = state.ids.get_mut(place as usize) {
@@ -403,9 +403,8 @@ fn reclaim(state: &mut State) {
 
 fn forget(state: &mut State, place: u32) {
     if let Some(entry) = state.ids.get_mut(place as usize) {
-        let key = (entry.cl_ord_id, u64::from(entry.session_id));
+        state.by_cl_ord_id.remove((entry.cl_ord_id, u64::from(entry.session_id)), |found| found == place);
         *entry = IdEntry::default();
-        state.by_cl_ord_id.remove(key);
         state.free_ids.push(place);
     }
 }

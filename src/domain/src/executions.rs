@@ -4,11 +4,16 @@ use std::collections::VecDeque;
 
 use crate::index::Index;
 
+/// Numbers of executions start again behind this one: more than are ever kept, and all are places of an `Index`.
+const NUMBERS: u32 = 1 << 31;
+
 /// The newest executions, a bounded number of them; the oldest is forgotten first.
 #[derive(Clone, Debug)]
 pub(crate) struct Executions {
     known: Index,
     in_order: VecDeque<(u64, u64)>,
+    /// Number of the oldest; the others have those that follow.
+    first_no: u32,
     kept: usize,
 }
 
@@ -16,17 +21,22 @@ impl Executions {
     /// Room for `kept` executions.
     #[must_use]
     pub(crate) fn new(kept: u32, hash_seed: u64) -> Self {
-        Self {
-            known: Index::by_first(kept, hash_seed),
-            in_order: VecDeque::with_capacity(kept as usize),
-            kept: kept as usize,
+        let in_order = VecDeque::with_capacity(kept as usize);
+        Self { known: Index::by_first(kept, hash_seed), in_order, first_no: 0, kept: kept as usize }
+    }
+
+    fn is(&self, broker_exec_id: u64, order_id: u64) -> impl Fn(u32) -> bool + '_ {
+        move |no| {
+            let nth = no.wrapping_sub(self.first_no) % NUMBERS;
+            self.in_order.get(nth as usize) == Some(&(broker_exec_id, order_id))
         }
     }
 
     /// True when this execution of the order has been applied; never for 0, which is no id.
     #[must_use]
     pub(crate) fn has(&self, broker_exec_id: u64, order_id: u64) -> bool {
-        broker_exec_id != 0 && self.known.get(key(broker_exec_id, order_id)).is_some()
+        let key = key(broker_exec_id, order_id);
+        broker_exec_id != 0 && self.known.get(key, self.is(broker_exec_id, order_id)).is_some()
     }
 
     /// Keeps an execution, once.
@@ -35,11 +45,15 @@ impl Executions {
             return;
         }
         if self.in_order.len() >= self.kept
-            && let Some((broker_exec_id, order_id)) = self.in_order.pop_front()
+            && let Some((oldest_id, oldest_order_id)) = self.in_order.front().copied()
         {
-            self.known.remove(key(broker_exec_id, order_id));
+            let first_no = self.first_no;
+            self.known.remove(key(oldest_id, oldest_order_id), |no| no == first_no);
+            self.in_order.pop_front();
+            self.first_no = first_no.wrapping_add(1) % NUMBERS;
         }
-        self.known.insert(key(broker_exec_id, order_id), 0);
+        let no = self.first_no.wrapping_add(self.in_order.len() as u32) % NUMBERS;
+        self.known.insert(key(broker_exec_id, order_id), no, |_| false);
         self.in_order.push_back((broker_exec_id, order_id));
     }
 

@@ -3,7 +3,7 @@
 //! Everything that is counted along is counted again here, from the orders alone.
 
 use crate::order::{Exposure, Order, open_status};
-use crate::state::{IdEntry, NIL, State};
+use crate::state::{IdEntry, NIL, State, knows};
 
 /// An invariant that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,8 @@ impl State {
     fn check_ids(&self) -> Result<(), BrokenInvariant> {
         let used = |entry: &&IdEntry| entry.cl_ord_id != 0;
         for (entry, place) in self.ids.iter().zip(0_u32..).filter(|(entry, _)| used(entry)) {
-            let found = self.by_cl_ord_id.get((entry.cl_ord_id, u64::from(entry.session_id)));
+            let key = (entry.cl_ord_id, u64::from(entry.session_id));
+            let found = self.by_cl_ord_id.get(key, |place| knows(&self.ids, place, key));
             hold("the index finds the ClOrdID", entry.cl_ord_id, found.unwrap_or(NIL), place)?;
         }
         let count = self.ids.iter().filter(used).count() as i128;

@@ -137,6 +137,16 @@ pub struct State {
     pub(crate) trading_state: u8,
 }
 
+/// True when the order in a place has this id.
+pub(crate) fn holds(orders: &[Order], slot: u32, order_id: u64) -> bool {
+    orders.get(slot as usize).is_some_and(|order| order.image.order_id == order_id)
+}
+
+/// True when the ClOrdID in a place is this one of this session.
+pub(crate) fn knows(ids: &[IdEntry], place: u32, (cl_ord_id, session_id): (u64, u64)) -> bool {
+    ids.get(place as usize).is_some_and(|id| (id.cl_ord_id, u64::from(id.session_id)) == (cl_ord_id, session_id))
+}
+
 fn table<T: Clone + Default>(greatest_id: u32) -> Vec<T> {
     vec![T::default(); (greatest_id as usize).saturating_add(1)]
 }
@@ -338,11 +348,12 @@ impl State {
     }
 
     pub(crate) fn slot_of(&self, order_id: OrderId) -> Option<u32> {
-        self.by_order_id.get((order_id.0, 0))
+        self.by_order_id.get((order_id.0, 0), |slot| holds(&self.orders, slot, order_id.0))
     }
 
     pub(crate) fn id_entry(&self, session_id: SessionId, cl_ord_id: ClOrdId) -> Option<&IdEntry> {
-        let place = self.by_cl_ord_id.get((cl_ord_id.0, u64::from(session_id.0)))?;
+        let key = (cl_ord_id.0, u64::from(session_id.0));
+        let place = self.by_cl_ord_id.get(key, |place| knows(&self.ids, place, key))?;
         self.ids.get(place as usize)
     }
 
