@@ -210,13 +210,15 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     let started = Instant::now();
     let notifier = Notifier::from_env();
     config.check_host()?;
+    let limits = limits_of(&config);
+    // Some tens of megabytes that are written once, while the journal waits for the disk.
+    let state = std::thread::Builder::new().name("state".to_owned()).spawn(move || State::new(limits))?;
     if let Some(cpu) = config.core.cpu {
         crate::affinity::leave(cpu)?;
     }
     let dir = journal_dir(&config);
     let environment = Environment::from(config.core.environment);
     let durability = Durability::from(config.core.durability);
-    let limits = limits_of(&config);
     // What would refuse the start later, before the journal is touched. The sockets open when all is replayed.
     let directory = directory(&config)?;
     drop(listeners(&config)?);
@@ -227,7 +229,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     if let Some(kept_at) = &report.kept_at {
         tracing::warn!(bytes = report.cut_bytes, kept_at = %kept_at.display(), "a torn tail was cut: nothing of it was ever acknowledged as synced");
     }
-    let mut state = State::new(limits);
+    let mut state = state.join().map_err(|_| std::io::Error::other("no memory for the state"))?;
     let events = crate::recovery::replay(&dir, &mut state, &mut |events| {
         notifier.start_goes_on();
         notifier.status(&format!("replayed {events} events"));

@@ -100,7 +100,7 @@ pub(crate) struct Maker<S> {
 }
 
 impl<S: Storage> Maker<S> {
-    /// Makes the next segment; each is twice as long as the last, up to the bound.
+    /// Makes the next segment; from the third of a life on each is twice as long as the last, up to the bound.
     pub(crate) fn make(&mut self, pace: Pace<'_>) -> Result<Prepared, OpenError> {
         let header = SegmentHeader {
             format: segment::FORMAT_VERSION,

@@ -152,11 +152,12 @@ fn make_first<S: Storage>(maker: &mut Maker<S>) -> Result<Prepared, OpenError> {
                 let shorter = (maker.next_bytes / 16).next_multiple_of(4096);
                 maker.next_bytes = maker.next_bytes.saturating_sub(shorter).max(SEGMENT_BYTES_MIN);
             }
-            Ok(segment) if segment.header.segment_bytes < wanted => {
+            Ok(segment) => {
+                // The second is no longer: many a life needs no third.
                 maker.next_bytes = wanted;
                 return Ok(segment);
             }
-            made => return made,
+            refused => return refused,
         }
     }
 }
