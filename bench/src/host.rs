@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,7 +72,7 @@ pub(crate) struct Gateway {
     /// From the start of its process to its accepting.
     pub(crate) started_in: Duration,
     _venue: Option<Process>,
-    _dir: TempDir,
+    dir: TempDir,
     hot: TempDir,
 }
 
@@ -131,6 +131,11 @@ pub(crate) fn apart<S, T: Send>(
     Ok(measured?)
 }
 
+/// A directory in memory, where there is such.
+fn memory() -> std::io::Result<TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
+}
+
 /// Runs the gateway of a configuration in this process.
 pub(crate) fn serve(config: &Path, broker: Broker) -> Result<(), Failure> {
     let config = tradecore::config::Config::load(config, std::env::vars())?;
@@ -145,8 +150,16 @@ pub(crate) fn serve(config: &Path, broker: Broker) -> Result<(), Failure> {
 impl Gateway {
     /// Starts one, in class `journaled`, busy.
     pub(crate) fn start(setup: Setup) -> Result<Self, Failure> {
-        let memory = || tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
+        Self::start_in(dir, setup, "journaled")
+    }
+
+    /// Starts one, in class `synced`, busy; its files lie in `dir`.
+    pub(crate) fn start_synced(dir: TempDir, setup: Setup) -> Result<Self, Failure> {
+        Self::start_in(dir, setup, "synced")
+    }
+
+    fn start_in(dir: TempDir, setup: Setup, durability: &str) -> Result<Self, Failure> {
         let hot = memory()?;
         std::fs::create_dir_all(dir.path().join("data"))?;
         std::fs::write(dir.path().join("key"), SECRET)?;
@@ -159,7 +172,7 @@ impl Gateway {
             Broker::Instant => (None, "127.0.0.1:1".to_owned()),
         };
         let config_path = dir.path().join("gateway.toml");
-        std::fs::write(&config_path, config(setup, &venue_address, hot.path()))?;
+        std::fs::write(&config_path, config(setup, durability, &venue_address, hot.path()))?;
         let since = Instant::now();
         let child = Command::new(std::env::current_exe()?)
             .arg("serve")
@@ -173,13 +186,18 @@ impl Gateway {
         loop {
             if let Some(address) = tradecore::daemon::listening(&dir.path().join("data")).into_iter().next() {
                 let address = address.trim_start_matches("tcp:").to_owned();
-                return Ok(Self { process, address, started_in: since.elapsed(), _venue: venue, _dir: dir, hot });
+                return Ok(Self { process, address, started_in: since.elapsed(), _venue: venue, dir, hot });
             }
             if deadline.is_none_or(|deadline| Instant::now() > deadline) {
                 return Err("the gateway did not start".into());
             }
             std::thread::yield_now();
         }
+    }
+
+    /// Where its journal is.
+    pub(crate) fn journal_dir(&self) -> PathBuf {
+        self.dir.path().join("data").join("journal")
     }
 
     /// Resident memory of its own, mapped files aside, bytes.
@@ -226,7 +244,7 @@ fn start_server(name: &str, cpu: Option<usize>) -> Result<(Process, String), Fai
     Ok((process, address.trim().to_owned()))
 }
 
-fn config(setup: Setup, venue: &str, hot: &Path) -> String {
+fn config(setup: Setup, durability: &str, venue: &str, hot: &Path) -> String {
     let sessions = setup.sessions;
     let bounds = setup.bounds.map_or(String::new(), |(orders, ids)| format!("orders_max = {orders}\nids_max = {ids}"));
     // What is measured beyond any disk's speed must not be refused for it.
@@ -238,7 +256,7 @@ id = 1
 environment = "virtual"
 data_dir = "data"
 hot_dir = "{hot}"
-durability = "journaled"
+durability = "{durability}"
 idle = "busy"
 
 {cpu}

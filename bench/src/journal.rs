@@ -8,10 +8,10 @@ use tradecore_journal::{Closer, Config, Watermarks, Writer};
 
 use crate::Failure;
 use crate::append::{Bench, Costs, EVENT_BYTES};
+use crate::bare_sync::{PAGE_BYTES, PlainFile, append_and_wait};
 use crate::hiccup::Meter;
 use crate::host;
 use crate::outcome::Outcome;
-use crate::synced::{PlainFile, append_and_wait};
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, median, print_run, round_trips};
 
@@ -164,7 +164,7 @@ fn sync_round(options: &Options) -> Result<(RoundTrips, RoundTrips), Failure> {
     host::apart(
         || open(options, dir.path()),
         |mut open| {
-            let mut file = PlainFile::create(dir.path())?;
+            let mut file = PlainFile::create(dir.path(), PAGE_BYTES)?;
             for _ in 0..options.syncs {
                 append_and_wait(&mut open.writer, &open.watermarks, &mut watermark)?;
                 file.write_and_sync(&mut plain)?;

@@ -5,6 +5,8 @@
 //! counts for all whom it delays.
 
 mod append;
+mod bare_sync;
+mod disk;
 mod echo;
 mod escape;
 mod figures;
@@ -30,6 +32,8 @@ mod sessions;
 mod start;
 mod svg;
 mod synced;
+mod synced_flow;
+mod synced_turns;
 mod thousandths;
 mod throughput;
 mod timing;
@@ -94,6 +98,9 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// Class `synced`: order to acceptance against a bare sync on the same disk, and orders a second by group commit.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- synced --rounds 5 --dir /var/tmp")]
+    Synced(synced::Options),
     /// The time from an empty directory to accepting, and the memory of an idle gateway.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- start")]
     Start(start::Options),
@@ -146,6 +153,7 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
             ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }
         Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
+        Command::Synced(options) => ("synced", synced::measure(&options)?),
         Command::Start(options) => ("start", start::measure(&options)?),
         Command::Figures(options) => return scoreboard::run(&options, files, run),
         Command::Report(options) => return report::write(&options).map(|()| true),

@@ -20,6 +20,8 @@ pub(crate) enum Idle {
     /// Gives its CPU away, so that threads which share it work then and not while an answer is on its way; beside other
     /// programs it gets the CPU back only after their slice, which is milliseconds.
     Yield,
+    /// Gives its CPU away also while it awaits an answer: one that has to come by way of a thread which shares it.
+    YieldAlways,
 }
 
 /// Whom requests are sent to.
@@ -114,11 +116,11 @@ pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle
         target.poll(&mut sample)?;
         if !target.is_waiting() {
             target.prepare()?;
-            if idle == Idle::Yield {
-                rustix::thread::sched_yield();
-            }
         } else if now.saturating_duration_since(last_sent) > ANSWER_DEADLINE {
             return Err(format!("no answer for {} s", ANSWER_DEADLINE.as_secs()).into());
+        }
+        if idle == Idle::YieldAlways || idle == Idle::Yield && !target.is_waiting() {
+            rustix::thread::sched_yield();
         }
     }
     sample.elapsed = started.elapsed();

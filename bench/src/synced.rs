@@ -1,75 +1,221 @@
-//! How long it takes until an append survives power loss, against a bare `pwrite` and `fdatasync` on the same disk.
+//! Class `synced`: what an order waits for until it survives power loss, against a bare sync on the same disk; and how
+//! many orders a second share their syncs.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
-use tradecore_journal::{Space, Watermarks, Writer};
+use clap::ValueEnum as _;
 
 use crate::Failure;
-use crate::timing::{RoundTrips, between};
+use crate::disk::disk_of;
+use crate::hiccup::Meter;
+use crate::host;
+use crate::outcome::Outcome;
+use crate::pace::Idle;
+use crate::synced_flow::{self, Flow, in_flight_for};
+use crate::synced_turns::{SyncedTurns, Times, group_bytes};
+use crate::thousandths::Thousandths;
+use crate::timing::{RoundTrips, median, micros, print_run};
 
-/// A disk writes whole pages.
-const PAGE_BYTES: usize = 4096;
-/// Pages of the baseline's file; written before, so that a sync has no metadata to carry.
-const PAGES: u64 = 4096;
-const PAYLOAD_BYTES: usize = 128;
-/// Longer than any disk that is worth a measurement.
-const SYNC_DEADLINE: Duration = Duration::from_secs(10);
+/// Before a round that counts, ms of each of the three.
+const WARM_UP_MS: u64 = 1000;
+/// The rate that is promised, and for which orders have to be on their way.
+const PROMISED_PER_S: u64 = 300_000;
 
-/// The baseline's file.
-#[derive(Debug)]
-pub(crate) struct PlainFile {
-    file: File,
-    page: Vec<u8>,
-    next: u64,
+/// How it is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What the generator does while it waits, one after the other: the sync thread shares its CPU. The first one's
+    /// figures are the promised ones.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Idle::YieldAlways, Idle::Spin])]
+    pub(crate) idle: Vec<Idle>,
+    /// Orders a second of which each is timed: so few that one is on its way at a time.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) rate: u64,
+    /// Length of a round for the gateway, for the echo and for the bare sync, s each.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) seconds: u64,
+    /// Orders on their way where as many as possible are sent.
+    #[arg(long, default_value_t = 4096)]
+    pub(crate) in_flight: u64,
+    /// Length of a round of that, s.
+    #[arg(long, default_value_t = 4)]
+    pub(crate) flow_seconds: u64,
+    /// Rounds; each starts everything anew.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Where the journal lies, on the disk that is measured; by default the system's directory for temporary files.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
 }
 
-impl PlainFile {
-    /// One in `dir`, filled and synced.
-    pub(crate) fn create(dir: &Path) -> Result<Self, Failure> {
-        let file = File::options().create(true).truncate(true).write(true).open(dir.join("synced"))?;
-        let page = vec![0; PAGE_BYTES];
-        for index in 0..PAGES {
-            file.write_all_at(&page, index.saturating_mul(PAGE_BYTES as u64))?;
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            idle: vec![Idle::YieldAlways],
+            rate: 500,
+            seconds: 2,
+            in_flight: 4096,
+            flow_seconds: 4,
+            rounds: 5,
+            dir: None,
         }
-        file.sync_all()?;
-        Ok(Self { file, page: vec![7; PAGE_BYTES], next: 0 })
+    }
+}
+
+/// One way to wait, over all rounds.
+struct Waiting {
+    idle: Idle,
+    all: Times,
+    rounds: Vec<Times>,
+    flows: Vec<Flow>,
+}
+
+/// Measures both, round by round.
+pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
+    let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let disk = disk_of(&dir)?;
+    println!("class synced on {disk}; an order is {} bytes of the journal", group_bytes());
+    let mut waiting: Vec<Waiting> = options.idle.iter().map(|idle| Waiting::new(*idle)).collect();
+    let meter = Meter::start()?;
+    for round in 1..=options.rounds {
+        for waiting in &mut waiting {
+            waiting.times(options, &dir, round)?;
+            waiting.flow(options, &dir, round)?;
+        }
+    }
+    let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
+    outcome.configure("durability", "synced");
+    outcome.configure("disk", disk);
+    outcome.configure("group_bytes", group_bytes());
+    outcome.configure("idle", format!("{:?}", options.idle));
+    outcome.configure("rate", options.rate);
+    outcome.configure("seconds", options.seconds);
+    outcome.configure("in_flight", options.in_flight);
+    outcome.configure("flow_seconds", options.flow_seconds);
+    outcome.configure("rounds", options.rounds);
+    for (nth, waiting) in waiting.into_iter().enumerate() {
+        waiting.conclude(options, nth == 0, &mut outcome);
+    }
+    Ok(outcome)
+}
+
+impl Waiting {
+    fn new(idle: Idle) -> Self {
+        Self { idle, all: Times::new(), rounds: Vec::new(), flows: Vec::new() }
     }
 
-    /// One page, written and synced.
-    pub(crate) fn write_and_sync(&mut self, times: &mut RoundTrips) -> Result<(), Failure> {
-        let before = Instant::now();
-        self.file.write_all_at(&self.page, self.next.saturating_mul(PAGE_BYTES as u64))?;
-        self.file.sync_data()?;
-        times.saturating_record(between(before, Instant::now()));
-        self.next = self.next.saturating_add(1).checked_rem(PAGES).unwrap_or(0);
+    fn times(&mut self, options: &Options, dir: &std::path::Path, round: usize) -> Result<(), Failure> {
+        let mut turns = SyncedTurns::start(dir, self.idle)?;
+        let times = host::pinned(|| {
+            let mut both = || -> Result<Times, Failure> {
+                turns.run(options.rate, WARM_UP_MS)?;
+                turns.run(options.rate, options.seconds.saturating_mul(1000))
+            };
+            both().map_err(|error| error.to_string())
+        })?;
+        let name = name(self.idle);
+        print_run(&format!("echo, {name}, round {round}"), &times.echo.corrected);
+        print_run(&format!("gateway, {name}, round {round}"), &times.gateway.corrected);
+        print_run(&format!("bare, {name}, round {round}"), &times.bare);
+        self.all.add(&times)?;
+        self.rounds.push(times);
         Ok(())
     }
+
+    fn flow(&mut self, options: &Options, dir: &std::path::Path, round: usize) -> Result<(), Failure> {
+        let length = Duration::from_secs(options.flow_seconds);
+        let flow = synced_flow::run(dir, options.in_flight, length, self.idle)?;
+        println!(
+            "  {}, round {round}: {} orders/s, {} refused; {} syncs/s of {} bytes; bare {} orders/s",
+            name(self.idle),
+            Thousandths::whole(flow.orders_per_s),
+            flow.refused,
+            Thousandths::whole(flow.syncs_per_s),
+            Thousandths::whole(flow.bytes_per_sync),
+            Thousandths::whole(flow.bare_orders_per_s)
+        );
+        self.flows.push(flow);
+        Ok(())
+    }
+
+    fn conclude(self, options: &Options, is_first: bool, outcome: &mut Outcome) {
+        let name = name(self.idle);
+        for (percentile, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+            let ratios = self.rounds.iter().map(|times| excess(times, quantile)).collect();
+            if let Some(ratio) = Thousandths::median(ratios) {
+                println!("{name}, {percentile}: (order to acceptance - echo) / bare sync {ratio}");
+                add(outcome, is_first, &name, &format!("synced_{percentile}_excess"), ratio);
+            }
+        }
+        let over_rounds = |of: &dyn Fn(&Flow) -> u64| Thousandths::whole(median(self.flows.iter().map(of).collect()));
+        let bare = self.flows.iter().map(|flow| Thousandths::ratio(flow.orders_per_s, flow.bare_orders_per_s));
+        add(outcome, is_first, &name, "synced_orders_per_s", over_rounds(&|flow| flow.orders_per_s));
+        add(outcome, is_first, &name, "synced_syncs_per_s", over_rounds(&|flow| flow.syncs_per_s));
+        add(outcome, is_first, &name, "synced_bytes_per_sync", over_rounds(&|flow| flow.bytes_per_sync));
+        add(outcome, is_first, &name, "synced_refused", over_rounds(&|flow| flow.refused));
+        if let Some(ratio) = Thousandths::median(bare.collect()) {
+            add(outcome, is_first, &name, "synced_orders_per_s_bare_ratio", ratio);
+        }
+        let sync_ns = self.all.bare.value_at_quantile(0.99);
+        let needed = in_flight_for(PROMISED_PER_S, sync_ns);
+        println!(
+            "{name}: {} in flight; {PROMISED_PER_S} orders/s need {needed} where a sync takes {} µs, its p99",
+            options.in_flight,
+            micros(sync_ns)
+        );
+        add(outcome, is_first, &name, "synced_in_flight_needed", Thousandths::whole(needed));
+        let (plot, late) = (format!("synced, {name}"), format!("generator beside synced, {name}"));
+        outcome.add_series(&plot, format!("echo {name}"), self.all.echo.corrected);
+        outcome.add_series(&plot, format!("gateway synced {name}"), self.all.gateway.corrected);
+        outcome.add_series(&plot, format!("bare sync {name}"), self.all.bare);
+        outcome.add_series(&late, format!("synced {name} sent late"), self.all.gateway.lateness);
+        outcome.add_series(&late, format!("generator away beside synced {name}"), self.all.gateway.gaps);
+    }
 }
 
-/// One group, from its append until the watermark has reached it.
-pub(crate) fn append_and_wait(
-    journal: &mut Writer,
-    watermarks: &Watermarks,
-    times: &mut RoundTrips,
-) -> Result<(), Failure> {
-    let stored = stored_bytes(HEADER_BYTES.saturating_add(PAYLOAD_BYTES));
-    while !journal.can_append(stored, 1, Space::Normal) {
-        std::thread::yield_now();
+/// What the gateway's class costs over an echo, in syncs.
+fn excess(times: &Times, quantile: f64) -> Thousandths {
+    let at = |times: &RoundTrips| times.value_at_quantile(quantile);
+    let over_echo = at(&times.gateway.corrected).saturating_sub(at(&times.echo.corrected));
+    Thousandths::ratio(over_echo, at(&times.bare))
+}
+
+/// The value of one way to wait; that of the first is the promised one.
+fn add(outcome: &mut Outcome, is_first: bool, name: &str, id: &str, value: Thousandths) {
+    if is_first {
+        outcome.add_value(id, value);
     }
-    let before = Instant::now();
-    journal.begin(1);
-    let seq = journal.append(64, 1, PAYLOAD_BYTES, |out| out.fill(7));
-    journal.commit();
-    while watermarks.synced() < seq {
-        std::hint::spin_loop();
-        if before.elapsed() > SYNC_DEADLINE {
-            return Err("the sync thread does not sync".into());
+    outcome.add_value(format!("{id}_{}", name.replace('-', "_")), value);
+}
+
+fn name(idle: Idle) -> String {
+    idle.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_excess_is_what_the_gateway_takes_over_the_echo_in_bare_syncs() {
+        let mut times = Times::new();
+        for _ in 0..100 {
+            times.gateway.corrected.record(130_000).unwrap();
+            times.echo.corrected.record(10_000).unwrap();
+            times.bare.record(100_000).unwrap();
         }
+        let ratio = excess(&times, 0.5);
+        assert!((Thousandths(1_195)..=Thousandths(1_205)).contains(&ratio), "{ratio}");
     }
-    times.saturating_record(between(before, Instant::now()));
-    Ok(())
+
+    #[test]
+    fn only_the_first_way_to_wait_is_judged() {
+        let mut outcome = Outcome::default();
+        add(&mut outcome, true, "yield-always", "synced_p50_excess", Thousandths(1_100));
+        add(&mut outcome, false, "spin", "synced_p50_excess", Thousandths(40_000));
+        assert_eq!(outcome.value("synced_p50_excess"), Some(Thousandths(1_100)));
+        assert_eq!(outcome.value("synced_p50_excess_yield_always"), Some(Thousandths(1_100)));
+        assert_eq!(outcome.value("synced_p50_excess_spin"), Some(Thousandths(40_000)));
+    }
 }

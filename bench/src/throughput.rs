@@ -7,13 +7,13 @@ use crate::hiccup::Meter;
 use crate::host::{self, Broker, Gateway, Setup};
 use crate::orders::{Active, wait_until_trading};
 use crate::outcome::Outcome;
+use crate::pace::Idle;
 use crate::pipeline::{Counts, Pipeline};
 use crate::thousandths::Thousandths;
 use crate::timing::median;
 
 /// Open orders and ids that the gateway has room for.
-const ORDERS_MAX: u32 = 131_072;
-const IDS_MAX: u32 = 2_097_152;
+pub(crate) const BOUNDS: (u32, u32) = (131_072, 2_097_152);
 /// Orders of all sessions that are open at once, at most.
 const OPEN_MAX: u64 = 50_000;
 /// What does not count: segments, tables and sockets grow to what they need.
@@ -79,16 +79,15 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
 
 /// Commands a second whose acceptance was read.
 fn run(options: &Options, connections: u32, round: usize) -> Result<u64, Failure> {
-    let bounds = Some((ORDERS_MAX, IDS_MAX));
-    let setup = Setup { sessions: connections, broker: options.broker, bounds, is_in_memory: true };
+    let setup = Setup { sessions: connections, broker: options.broker, bounds: Some(BOUNDS), is_in_memory: true };
     let gateway = Gateway::start(setup)?;
     wait_until_trading(&mut Active::log_on(&gateway.address, 1)?)?;
     let mut pipelines =
         (1..=connections).map(|id| Pipeline::log_on(&gateway.address, id)).collect::<Result<Vec<_>, _>>()?;
     let (counts, elapsed) = host::pinned(|| {
         let mut both = || -> Result<(Counts, Duration), Failure> {
-            drive(&mut pipelines, options.in_flight, WARM_UP)?;
-            drive(&mut pipelines, options.in_flight, Duration::from_secs(options.seconds))
+            drive(&mut pipelines, options.in_flight, WARM_UP, Idle::Yield)?;
+            drive(&mut pipelines, options.in_flight, Duration::from_secs(options.seconds), Idle::Yield)
         };
         both().map_err(|error| error.to_string())
     })?;
@@ -107,7 +106,12 @@ fn run(options: &Options, connections: u32, round: usize) -> Result<u64, Failure
 }
 
 /// Keeps all busy for so long; what they did meanwhile.
-fn drive(pipelines: &mut [Pipeline], in_flight: u64, length: Duration) -> Result<(Counts, Duration), Failure> {
+pub(crate) fn drive(
+    pipelines: &mut [Pipeline],
+    in_flight: u64,
+    length: Duration,
+    idle: Idle,
+) -> Result<(Counts, Duration), Failure> {
     let share = |all: u64| all.checked_div(pipelines.len() as u64).unwrap_or(0).max(1);
     let (in_flight, open) = (share(in_flight), share(OPEN_MAX));
     let before = total(pipelines);
@@ -121,8 +125,8 @@ fn drive(pipelines: &mut [Pipeline], in_flight: u64, length: Duration) -> Result
         if elapsed >= length {
             return Ok((since(total(pipelines), before), elapsed));
         }
-        if !has_moved {
-            // What is waited for may be the broker, which shares this CPU.
+        if !has_moved && idle != Idle::Spin {
+            // What is waited for may be the broker or a sync, which share this CPU.
             rustix::thread::sched_yield();
         }
     }

@@ -61,7 +61,8 @@ impl Turns {
     }
 }
 
-fn slice(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle) -> Result<Sample, Failure> {
+/// So many requests at a rate that are timed, behind some that are not.
+pub(crate) fn slice(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle) -> Result<Sample, Failure> {
     pace(target, rate, UNTIMED_MIN.max(requests / 20), idle)?;
     pace(target, rate, requests, idle)
 }
