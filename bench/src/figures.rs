@@ -103,14 +103,21 @@ impl Figure {
         }
     }
 
-    /// True when its target is its greatest value.
-    pub(crate) const fn is_lower_better(&self) -> bool {
-        matches!(self.bound, AtMost(_))
+    /// Where it should be seen from its target.
+    pub(crate) const fn sign(&self) -> &'static str {
+        match self.bound {
+            AtMost(_) => "≤",
+            AtLeast(_) => "≥",
+        }
     }
 
     /// The target in words.
     pub(crate) fn promise(&self) -> String {
-        format!("{} {}", if self.is_lower_better() { "at most" } else { "at least" }, self.target())
+        let side = match self.bound {
+            AtMost(_) => "at most",
+            AtLeast(_) => "at least",
+        };
+        format!("{side} {}", self.target())
     }
 }
 

@@ -62,17 +62,19 @@ fn board(html: &mut String, result: &Value) {
     html.push_str("<th class=\"number\">target</th><th></th><th class=\"number\">hiccup p99, µs</th></tr>");
     for (id, row) in result.get("figures").and_then(Value::as_object).into_iter().flatten() {
         let is_met = row.get("met").and_then(Value::as_bool).unwrap_or(false);
-        let sign = if row.get("is_lower_better").and_then(Value::as_bool).unwrap_or(false) { "≤" } else { "≥" };
-        let hiccup = row.pointer("/hiccup/p99").and_then(Value::as_u64).map_or(String::new(), crate::timing::micros);
+        let figure = Figure::of(id);
+        let hiccup = result.pointer(&format!("/machine/hiccups_ns/{id}/p99")).and_then(Value::as_u64);
         // Writing to a string does not fail.
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{sign} {}</td>{}<td class=\"number\">{hiccup}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{} {}</td>{}<td class=\"number\">{}</td></tr>",
             escape(id),
-            escape(row.get("what").and_then(Value::as_str).unwrap_or_default()),
+            escape(figure.map_or("", |figure| figure.what)),
             number(row.get("value")),
+            figure.map_or("", Figure::sign),
             number(row.get("target")),
             verdict(is_met),
+            hiccup.map_or(String::new(), crate::timing::micros),
         );
     }
     html.push_str("</table>");
@@ -150,6 +152,8 @@ fn run(html: &mut String, run: Option<&Value>) {
     html.push_str("<h3>Where and how</h3><dl>");
     for (key, value) in run.and_then(Value::as_object).into_iter().flatten() {
         let text = match value {
+            // It stands beside each figure.
+            _ if key == "hiccups_ns" => continue,
             Value::Null => continue,
             Value::String(text) => text.clone(),
             Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
@@ -202,10 +206,12 @@ mod tests {
     #[test]
     fn a_board_shows_every_figure_and_those_that_could_not_be_had() {
         let rows = json!({
-            "ack_p50_ratio": {"what": "p50", "value": null, "target": 1.1, "is_lower_better": true, "met": false},
-            "orders_per_s": {"what": "rate", "value": 1_200_000, "target": 1_000_000, "is_lower_better": false, "met": true},
+            "ack_p50_ratio": {"value": null, "target": 1.1, "met": false},
+            "orders_per_s": {"value": 1_200_000, "target": 1_000_000, "met": true},
         });
-        let html = page(&[json!({"figures": rows, "machine": {}, "commit": "abc"})]);
+        let machine = json!({"hiccups_ns": {"orders_per_s": {"p99": 47_100}}, "errors": {"ack_p50_ratio": "no echo"}});
+        let html = page(&[json!({"figures": rows, "machine": machine, "commit": "abc"})]);
+        assert!(html.contains("one connection, pipelined") && html.contains(">47.1<") && html.contains("no echo"));
         assert!(html.contains("≤ 1.100") && html.contains("≥ 1,000,000") && html.contains("1,200,000"));
         assert!(html.contains("<td class=\"number\">–</td>"), "no value is no number");
     }

@@ -21,18 +21,12 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
 }
 
-/// A figure as it was measured, or why it could not be.
+/// A figure as it was measured; without a value when it could not be.
 #[derive(Debug, Serialize)]
 struct Row {
-    what: &'static str,
     value: Option<Thousandths>,
     target: Thousandths,
-    is_lower_better: bool,
     met: bool,
-    /// Of the measurement that it comes from.
-    hiccup: Option<Hiccup>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 /// What the machine did meanwhile, ns.
@@ -44,31 +38,49 @@ struct Hiccup {
     max: u64,
 }
 
+/// The result as it is written: others read it, so it has these keys and no more.
 #[derive(Debug, Serialize)]
 struct Board {
     figures: BTreeMap<&'static str, Row>,
-    machine: Run,
+    machine: Machine,
     commit: String,
 }
+
+/// Where and how, what the machine did beside each figure, and why one is missing.
+#[derive(Debug, Serialize)]
+struct Machine {
+    #[serde(flatten)]
+    run: Run,
+    hiccups_ns: BTreeMap<&'static str, Hiccup>,
+    errors: BTreeMap<&'static str, String>,
+}
+
+/// What each source has measured, or why it could not.
+type Outcomes = BTreeMap<Source, Result<Outcome, String>>;
 
 /// Measures and prints them; true when all are met.
 pub(crate) fn run(options: &Options, files: &Files, machine: Run) -> Result<bool, Failure> {
     let wanted = wanted(&options.only)?;
     let sources: BTreeSet<Source> = wanted.iter().map(|figure| figure.source).collect();
-    let mut outcomes: BTreeMap<Source, Result<Outcome, String>> = BTreeMap::new();
+    let mut outcomes = Outcomes::new();
     for source in sources {
         println!("-- {source:?}");
         outcomes.insert(source, source.measure().map_err(|error| error.to_string()));
     }
-    let rows: Vec<(&'static str, Row)> = wanted.iter().map(|figure| (figure.id, row(figure, &outcomes))).collect();
-    print(&rows);
+    let rows: Vec<(&'static Figure, Row)> = wanted.iter().map(|figure| (*figure, row(figure, &outcomes))).collect();
+    let machine = describe(machine, &wanted, &outcomes);
+    print(&rows, &machine);
     let are_met = rows.iter().all(|(_, row)| row.met);
     if let Some(path) = &files.json {
-        let board = Board { figures: rows.into_iter().collect(), commit: machine.commit.clone(), machine };
-        fs::write(path, serde_json::to_string_pretty(&board)?)
+        fs::write(path, serde_json::to_string_pretty(&board(rows, machine))?)
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(are_met)
+}
+
+fn board(rows: Vec<(&'static Figure, Row)>, machine: Machine) -> Board {
+    let figures = rows.into_iter().map(|(figure, row)| (figure.id, row)).collect();
+    Board { figures, commit: machine.run.commit.clone(), machine }
 }
 
 fn wanted(only: &[String]) -> Result<Vec<&'static Figure>, Failure> {
@@ -85,35 +97,46 @@ fn wanted(only: &[String]) -> Result<Vec<&'static Figure>, Failure> {
         .collect()
 }
 
-fn row(figure: &Figure, outcomes: &BTreeMap<Source, Result<Outcome, String>>) -> Row {
-    let outcome = outcomes.get(&figure.source);
-    let measured = outcome.and_then(|outcome| outcome.as_ref().ok());
+fn row(figure: &Figure, outcomes: &Outcomes) -> Row {
+    let measured = outcomes.get(&figure.source).and_then(|outcome| outcome.as_ref().ok());
     let value = measured.and_then(|outcome| outcome.value(figure.id));
-    Row {
-        what: figure.what,
-        value,
-        target: figure.target(),
-        is_lower_better: figure.is_lower_better(),
-        met: value.is_some_and(|value| figure.is_met(value)),
-        hiccup: measured.map(|outcome| hiccup(&Percentiles::of(&outcome.hiccups))),
-        error: outcome.and_then(|outcome| outcome.as_ref().err().cloned()),
+    Row { value, target: figure.target(), met: value.is_some_and(|value| figure.is_met(value)) }
+}
+
+fn describe(run: Run, wanted: &[&'static Figure], outcomes: &Outcomes) -> Machine {
+    let (mut hiccups_ns, mut errors) = (BTreeMap::new(), BTreeMap::new());
+    for figure in wanted {
+        match outcomes.get(&figure.source) {
+            Some(Ok(outcome)) => {
+                hiccups_ns.insert(figure.id, hiccup(&Percentiles::of(&outcome.hiccups)));
+                if outcome.value(figure.id).is_none() {
+                    errors.insert(figure.id, "its measurement has no such value".to_owned());
+                }
+            }
+            Some(Err(error)) => {
+                errors.insert(figure.id, error.clone());
+            }
+            None => {}
+        }
     }
+    Machine { run, hiccups_ns, errors }
 }
 
 const fn hiccup(percentiles: &Percentiles) -> Hiccup {
     Hiccup { p50: percentiles.p50, p99: percentiles.p99, p999: percentiles.p999, max: percentiles.max }
 }
 
-fn print(rows: &[(&'static str, Row)]) {
+fn print(rows: &[(&'static Figure, Row)], machine: &Machine) {
     println!("\n{:<26} {:>14} {:>16} {:<8} hiccup p99 / max, µs", "id", "figure", "target", "met");
-    for (id, row) in rows {
+    for (figure, row) in rows {
+        let id = figure.id;
         let value = row.value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let target = format!("{} {}", if row.is_lower_better { "≤" } else { "≥" }, row.target);
-        let hiccup = row.hiccup.as_ref().map_or_else(
-            || row.error.clone().unwrap_or_default(),
-            |hiccup| format!("{} / {}", micros(hiccup.p99), micros(hiccup.max)),
-        );
-        println!("{id:<26} {value:>14} {target:>16} {:<8} {hiccup}", if row.met { "yes" } else { "NO" });
+        let target = format!("{} {}", figure.sign(), row.target);
+        let error = machine.errors.get(id).cloned();
+        let hiccup =
+            machine.hiccups_ns.get(id).map(|hiccup| format!("{} / {}", micros(hiccup.p99), micros(hiccup.max)));
+        let beside = error.or(hiccup).unwrap_or_default();
+        println!("{id:<26} {value:>14} {target:>16} {:<8} {beside}", if row.met { "yes" } else { "NO" });
     }
 }
 
@@ -121,19 +144,43 @@ fn print(rows: &[(&'static str, Row)]) {
 mod tests {
     use super::*;
 
+    fn result(outcomes: &Outcomes) -> serde_json::Value {
+        let wanted = [Figure::of("ack_p50_ratio").unwrap(), Figure::of("cold_start_ms").unwrap()];
+        let rows = wanted.iter().map(|figure| (*figure, row(figure, outcomes))).collect();
+        serde_json::to_value(board(rows, describe(Run::describe(), &wanted, outcomes))).unwrap()
+    }
+
+    fn keys(object: &serde_json::Value) -> Vec<&str> {
+        object.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
     #[test]
-    fn a_row_holds_value_target_and_whether_it_is_met_or_the_reason_why_there_is_none() {
-        let figure = Figure::of("ack_p50_ratio").unwrap();
-        let mut outcome = Outcome::default();
-        outcome.add_value("ack_p50_ratio", Thousandths(1_083));
-        let measured = BTreeMap::from([(figure.source, Ok(outcome))]);
-        let json = serde_json::to_value(row(figure, &measured)).unwrap();
-        assert_eq!((&json["value"], &json["target"], &json["met"]), (&1.083.into(), &1.1.into(), &true.into()));
-        assert_eq!(json["hiccup"]["max"], 0);
-        let failed = BTreeMap::from([(figure.source, Err("the echo takes 60 µs".to_owned()))]);
-        let json = serde_json::to_value(row(figure, &failed)).unwrap();
-        assert_eq!((&json["value"], &json["met"]), (&serde_json::Value::Null, &false.into()));
-        assert_eq!(json["error"], "the echo takes 60 µs");
+    fn the_json_has_value_target_and_met_of_each_figure_the_machine_and_the_commit_and_no_more() {
+        let mut latency = Outcome::default();
+        latency.hiccups.record(7_000).unwrap();
+        latency.add_value("ack_p50_ratio", Thousandths(1_083));
+        latency.add_value("ack_p50_ratio_at_1000", Thousandths(1_083));
+        let start = Err("the gateway did not start".to_owned());
+        let json = result(&BTreeMap::from([(Source::Latency, Ok(latency)), (Source::Start, start)]));
+        assert_eq!(keys(&json), ["commit", "figures", "machine"]);
+        assert_eq!(
+            json["figures"],
+            serde_json::json!({
+                "ack_p50_ratio": {"value": 1.083, "target": 1.1, "met": true},
+                "cold_start_ms": {"value": null, "target": 100, "met": false},
+            })
+        );
+        assert_eq!(json["commit"], json["machine"]["commit"]);
+        assert!(json["machine"]["cpu"].is_string() && json["machine"]["command_line"].is_array());
+        assert!(json["machine"]["hiccups_ns"]["ack_p50_ratio"]["max"].as_u64() >= Some(7_000));
+        assert_eq!(json["machine"]["errors"], serde_json::json!({"cold_start_ms": "the gateway did not start"}));
+    }
+
+    #[test]
+    fn a_measurement_that_leaves_a_figure_out_is_told() {
+        let json = result(&BTreeMap::from([(Source::Latency, Ok(Outcome::default()))]));
+        assert_eq!(json["figures"]["ack_p50_ratio"]["met"], false);
+        assert_eq!(json["machine"]["errors"]["ack_p50_ratio"], "its measurement has no such value");
     }
 
     #[test]
