@@ -230,6 +230,11 @@ pub(crate) fn start_echo() -> Result<(Process, String), Failure> {
     start_server("echo", cpus().0)
 }
 
+/// Starts an echo of many requests at a time; its address.
+pub(crate) fn start_echo_flow() -> Result<(Process, String), Failure> {
+    start_server("echo-flow", cpus().0)
+}
+
 /// Starts a server of this program on a CPU; its address, which is its first line.
 fn start_server(name: &str, cpu: Option<usize>) -> Result<(Process, String), Failure> {
     let mut command = Command::new(std::env::current_exe()?);

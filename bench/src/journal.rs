@@ -1,10 +1,11 @@
-//! The journal alone: what an append costs, and how long it takes until it is durable.
+//! The journal alone: what an append costs, how long it takes until it is durable, and until a reader that follows has
+//! it. With segments in memory, and with segments mapped on the disk, the design that was not chosen.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
-use tradecore_journal::{Closer, Config, Watermarks, Writer};
+use tradecore_journal::{Closer, Config, SyncPolicy, Watermarks, Writer};
 
 use crate::Failure;
 use crate::append::{Bench, Costs, EVENT_BYTES};
@@ -12,11 +13,42 @@ use crate::bare_sync::{PAGE_BYTES, PlainFile, append_and_wait};
 use crate::hiccup::Meter;
 use crate::host;
 use crate::outcome::Outcome;
+use crate::tail::{Lags, follow};
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, median, print_run, round_trips};
 
 /// Appends a second at most: the disk has to follow, or the journal would wait for it.
 const RATE_MAX: u64 = 500_000;
+/// Groups a second that a reader follows: it shares its CPU with the side threads, which should have little to do.
+const TAIL_RATE: u64 = 20_000;
+/// The syncs of a gateway in class `journaled`: the reader is not to wait for them more than it does there.
+const TAIL_SYNC: SyncPolicy = SyncPolicy { interval_min_ns: 10_000_000, idle_poll_ns: 10_000_000 };
+
+/// Where segments are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Segments {
+    /// In memory, drained to the disk: as the daemon does it.
+    Hot,
+    /// In files on the disk that are mapped.
+    Mapped,
+}
+
+impl Segments {
+    /// What tells its figures from the promised ones.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Hot => "",
+            Self::Mapped => "_mapped",
+        }
+    }
+
+    fn named(self, name: &str) -> String {
+        match self {
+            Self::Hot => name.to_owned(),
+            Self::Mapped => format!("{name}, mapped"),
+        }
+    }
+}
 
 /// How it is measured.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,6 +68,12 @@ pub(crate) struct Options {
     /// Appends in a round whose way to the disk is waited for.
     #[arg(long, default_value_t = 300)]
     pub(crate) syncs: u64,
+    /// Groups in a round that a reader follows.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) followed: u64,
+    /// Where segments are written, one after the other in each round.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Segments::Hot])]
+    pub(crate) segments: Vec<Segments>,
     /// Rounds; each opens a journal anew.
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
@@ -52,15 +90,27 @@ impl Default for Options {
             mib_per_s: 80,
             segment_mib: 8,
             syncs: 300,
+            followed: 20_000,
+            segments: vec![Segments::Hot],
             rounds: 5,
             dir: None,
         }
     }
 }
 
+/// One place for segments, over all rounds.
+struct Kind {
+    segments: Segments,
+    payloads: Vec<Payload>,
+    synced: Vec<RoundTrips>,
+    bare: Vec<RoundTrips>,
+    tails: Vec<Lags>,
+}
+
 /// One length of payload, over all rounds.
 struct Payload {
     bytes: usize,
+    segments: Segments,
     all: Costs,
     rounds: Vec<Costs>,
 }
@@ -72,34 +122,60 @@ struct Open {
     closer: Closer,
 }
 
-/// Measures both, round by round.
+/// Measures all of it, round by round.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("append with archive or copy, checksum and commit, sync on, {} MiB/s at most", options.mib_per_s);
-    let mut payloads: Vec<Payload> =
-        options.payloads.iter().map(|bytes| Payload { bytes: *bytes, all: Costs::new(), rounds: Vec::new() }).collect();
-    let (mut synced, mut bare) = (Vec::new(), Vec::new());
+    let mut kinds: Vec<Kind> = options.segments.iter().map(|segments| Kind::new(options, *segments)).collect();
     let meter = Meter::start()?;
     for _ in 0..options.rounds {
-        for payload in &mut payloads {
-            payload.round(options)?;
-        }
-        let (watermark, plain) = sync_round(options)?;
-        print_run("until durable", &watermark);
-        print_run("pwrite and fdatasync", &plain);
-        synced.push(watermark);
-        bare.push(plain);
+        kinds.iter_mut().try_for_each(|kind| kind.round(options))?;
     }
     let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
     outcome.configure("payloads", format!("{:?}", options.payloads));
     outcome.configure("appends", options.appends);
     outcome.configure("mib_per_s", options.mib_per_s);
     outcome.configure("segment_mib", options.segment_mib);
+    outcome.configure("segments", format!("{:?}", options.segments));
+    outcome.configure("followed", options.followed);
+    outcome.configure("tail_rate", TAIL_RATE);
     outcome.configure("rounds", options.rounds);
-    for payload in payloads {
-        payload.conclude(&mut outcome)?;
-    }
-    conclude_syncs(&mut outcome, synced, bare)?;
+    kinds.into_iter().try_for_each(|kind| kind.conclude(&mut outcome))?;
     Ok(outcome)
+}
+
+impl Kind {
+    fn new(options: &Options, segments: Segments) -> Self {
+        let payload = |bytes: &usize| Payload { bytes: *bytes, segments, all: Costs::new(), rounds: Vec::new() };
+        Self {
+            segments,
+            payloads: options.payloads.iter().map(payload).collect(),
+            synced: Vec::new(),
+            bare: Vec::new(),
+            tails: Vec::new(),
+        }
+    }
+
+    fn round(&mut self, options: &Options) -> Result<(), Failure> {
+        self.payloads.iter_mut().try_for_each(|payload| payload.round(options))?;
+        let (watermark, plain) = sync_round(options, self.segments)?;
+        print_run(&self.segments.named("until durable"), &watermark);
+        print_run("pwrite and fdatasync", &plain);
+        self.synced.push(watermark);
+        self.bare.push(plain);
+        let lags = tail_round(options, self.segments)?;
+        print_run(&self.segments.named("until read"), &lags.tail);
+        print_run("from CPU to CPU", &lags.handoff);
+        self.tails.push(lags);
+        Ok(())
+    }
+
+    fn conclude(self, outcome: &mut Outcome) -> Result<(), Failure> {
+        for payload in self.payloads {
+            payload.conclude(outcome)?;
+        }
+        conclude_syncs(outcome, self.segments, self.synced, self.bare)?;
+        conclude_tails(outcome, self.segments, &self.tails)
+    }
 }
 
 impl Payload {
@@ -108,7 +184,7 @@ impl Payload {
         let rate = (options.mib_per_s << 20).checked_div(stored).unwrap_or(1).clamp(1, RATE_MAX);
         let (dir, mut costs) = (directory(options)?, Costs::new());
         host::apart(
-            || open(options, dir.path()),
+            || open(options, self.segments, SyncPolicy::default(), dir.path()),
             |mut open| {
                 let mut bench = Bench::new(&mut open.writer, dir.path(), self.bytes)?;
                 bench.run(rate, options.appends, &mut costs)?;
@@ -116,7 +192,7 @@ impl Payload {
                 Ok(())
             },
         )?;
-        print_run(&format!("append {} bytes", self.bytes), &costs.append);
+        print_run(&self.segments.named(&format!("append {} bytes", self.bytes)), &costs.append);
         print_run("  copy and sum", &costs.copy);
         print_run("  write", &costs.write);
         self.all.add(&costs)?;
@@ -125,7 +201,7 @@ impl Payload {
     }
 
     fn conclude(self, outcome: &mut Outcome) -> Result<(), Failure> {
-        let bytes = self.bytes;
+        let (bytes, suffix) = (self.bytes, self.segments.suffix());
         let over_rounds =
             |of: &dyn Fn(&Costs) -> u64| Thousandths::whole(median(self.rounds.iter().map(of).collect::<Vec<_>>()));
         let ratio = |baseline: &dyn Fn(&Costs) -> u64| {
@@ -143,6 +219,7 @@ impl Payload {
         ];
         values.push(("append_waits", Thousandths::whole(self.all.waits)));
         for (id, value) in values {
+            let id = format!("{id}{suffix}");
             println!("{bytes} bytes: {id} {value}");
             outcome.add_value(format!("{id}_at_{bytes}"), value);
             if bytes == EVENT_BYTES {
@@ -150,19 +227,22 @@ impl Payload {
             }
         }
         let plot = format!("{bytes} bytes");
-        outcome.add_series(&plot, format!("append {bytes} bytes"), self.all.append);
-        outcome.add_series(&plot, format!("copy and sum {bytes} bytes"), self.all.copy);
-        outcome.add_series(&plot, format!("write {bytes} bytes"), self.all.write);
-        outcome.add_series(&plot, format!("clock beside {bytes} bytes"), self.all.clock);
+        let mut add = |name: &str, times| {
+            outcome.add_series(&plot, self.segments.named(&format!("{name} {bytes} bytes")), times);
+        };
+        add("append", self.all.append);
+        add("copy and sum", self.all.copy);
+        add("write", self.all.write);
+        add("clock beside", self.all.clock);
         Ok(())
     }
 }
 
-fn sync_round(options: &Options) -> Result<(RoundTrips, RoundTrips), Failure> {
+fn sync_round(options: &Options, segments: Segments) -> Result<(RoundTrips, RoundTrips), Failure> {
     let dir = directory(options)?;
     let (mut watermark, mut plain) = (round_trips(), round_trips());
     host::apart(
-        || open(options, dir.path()),
+        || open(options, segments, SyncPolicy::default(), dir.path()),
         |mut open| {
             let mut file = PlainFile::create(dir.path(), PAGE_BYTES)?;
             for _ in 0..options.syncs {
@@ -176,13 +256,53 @@ fn sync_round(options: &Options) -> Result<(RoundTrips, RoundTrips), Failure> {
     Ok((watermark, plain))
 }
 
-fn conclude_syncs(outcome: &mut Outcome, synced: Vec<RoundTrips>, bare: Vec<RoundTrips>) -> Result<(), Failure> {
+fn tail_round(options: &Options, segments: Segments) -> Result<Lags, Failure> {
+    let dir = directory(options)?;
+    let mut lags = Lags::new();
+    host::apart(
+        || open(options, segments, TAIL_SYNC, dir.path()),
+        |mut open| {
+            follow(&dir.path().join("journal"), &mut open.writer, TAIL_RATE, options.followed, &mut lags)?;
+            open.closer.seal(open.writer);
+            Ok(())
+        },
+    )?;
+    Ok(lags)
+}
+
+fn conclude_tails(outcome: &mut Outcome, segments: Segments, rounds: &[Lags]) -> Result<(), Failure> {
+    let suffix = segments.suffix();
+    for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
+        let of = |times: fn(&Lags) -> &RoundTrips| {
+            let values = rounds.iter().map(|lags| times(lags).value_at_quantile(quantile)).collect();
+            Thousandths::whole(median(values))
+        };
+        let (tail, handoff) = (of(|lags| &lags.tail), of(|lags| &lags.handoff));
+        println!("until a reader has it, {name}: {tail} ns; a number from CPU to CPU {handoff} ns");
+        outcome.add_value(format!("tail_lag_{name}_ns{suffix}"), tail);
+        outcome.add_value(format!("handoff_{name}_ns{suffix}"), handoff);
+    }
+    let mut all = Lags::new();
+    for lags in rounds {
+        all.add(lags)?;
+    }
+    outcome.add_series("until read", segments.named("until read"), all.tail);
+    outcome.add_series("until read", segments.named("from CPU to CPU"), all.handoff);
+    Ok(())
+}
+
+fn conclude_syncs(
+    outcome: &mut Outcome,
+    segments: Segments,
+    synced: Vec<RoundTrips>,
+    bare: Vec<RoundTrips>,
+) -> Result<(), Failure> {
     for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
         let at = |times: &RoundTrips| times.value_at_quantile(quantile);
         let ratios = synced.iter().zip(&bare).map(|(synced, bare)| Thousandths::ratio(at(synced), at(bare)));
         if let Some(ratio) = Thousandths::median(ratios.collect()) {
             println!("until durable, {name}: {ratio} × pwrite and fdatasync");
-            outcome.add_value(format!("durable_{name}_ratio"), ratio);
+            outcome.add_value(format!("durable_{name}_ratio{}", segments.suffix()), ratio);
         }
     }
     for (name, rounds) in [("until durable", synced), ("pwrite and fdatasync", bare)] {
@@ -190,7 +310,7 @@ fn conclude_syncs(outcome: &mut Outcome, synced: Vec<RoundTrips>, bare: Vec<Roun
         for times in rounds {
             all.add(times)?;
         }
-        outcome.add_series("until durable", name, all);
+        outcome.add_series("until durable", segments.named(name), all);
     }
     Ok(())
 }
@@ -200,10 +320,14 @@ fn directory(options: &Options) -> Result<tempfile::TempDir, Failure> {
 }
 
 /// As the daemon opens its own, but for the segments' length.
-fn open(options: &Options, dir: &std::path::Path) -> Result<Open, Failure> {
-    let hot = std::path::Path::new("/dev/shm");
+fn open(options: &Options, segments: Segments, sync: SyncPolicy, dir: &Path) -> Result<Open, Failure> {
+    let hot = Path::new("/dev/shm");
+    if segments == Segments::Hot && !hot.is_dir() {
+        return Err("there is no /dev/shm for hot segments; measure --segments mapped".into());
+    }
     let opened = tradecore_journal::open(&Config {
-        hot_dir: hot.is_dir().then(|| hot.to_owned()),
+        hot_dir: (segments == Segments::Hot).then(|| hot.to_owned()),
+        sync,
         first_segment_bytes: options.segment_mib << 20,
         max_segment_bytes: options.segment_mib << 20,
         ..Config::new(dir.join("journal"))

@@ -8,6 +8,7 @@ mod append;
 mod bare_sync;
 mod disk;
 mod echo;
+mod echo_flow;
 mod escape;
 mod figures;
 mod gaps;
@@ -34,6 +35,7 @@ mod svg;
 mod synced;
 mod synced_flow;
 mod synced_turns;
+mod tail;
 mod thousandths;
 mod throughput;
 mod timing;
@@ -63,13 +65,14 @@ enum Command {
     /// Order to the gateway's own acceptance, class `journaled`, against a TCP echo of the same frame sizes.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- latency --rate 1000,20000 --rounds 5")]
     Latency(latency::Options),
-    /// An append against a copy and a checksum of the same bytes and against a write; and how long until it is durable.
+    /// An append against a copy and a checksum of the same bytes and against a write; how long until it is durable, and
+    /// until a reader that follows has it.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- journal --payload 128 --rounds 5")]
     Journal(journal::Options),
     /// Commands a second of the core alone, in process, with the journal and without it.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- core --commands 1000000 --rounds 5")]
     Core(mix::Options),
-    /// Commands a second at saturation, pipelined, on one connection and on many.
+    /// Commands a second at saturation, pipelined, on one connection and on many, against an echo of the same frame sizes.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- throughput --connections 1,100")]
     Throughput(throughput::Options),
     /// Ten active sessions alone, and among a thousand; and what an idle session costs in memory.
@@ -118,6 +121,9 @@ enum Command {
     /// The echo, as the measurements start it.
     #[command(hide = true)]
     Echo { cpu: Option<usize> },
+    /// The echo of many requests at a time, as the measurements start it.
+    #[command(hide = true)]
+    EchoFlow { cpu: Option<usize> },
     /// The venue, as the measurements start it.
     #[command(hide = true)]
     Venue { cpu: Option<usize> },
@@ -159,6 +165,7 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::Report(options) => return report::write(&options).map(|()| true),
         Command::Serve { config, broker } => return host::serve(&config, broker).map(|()| true),
         Command::Echo { cpu } => return echo::serve(cpu).map(|()| true),
+        Command::EchoFlow { cpu } => return echo_flow::serve(cpu).map(|()| true),
         Command::Venue { cpu } => return venue::serve(cpu).map(|()| true),
     };
     outcome::write(files, name, run, &outcome)?;

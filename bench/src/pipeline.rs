@@ -12,10 +12,10 @@ use tradecore_protocol::wire::{I64, U32, U64};
 use crate::Failure;
 use crate::peer::Peer;
 
-/// Ids of one client epoch: fewer than the share that a session has among a hundred.
-const EPOCH_IDS: u64 = 2000;
+/// Ids of one client epoch: fewer than the share that a session has among a thousand.
+const EPOCH_IDS: u64 = 1500;
 /// Commands that are written before the socket is looked at again.
-const BATCH: u64 = 64;
+pub(crate) const BATCH: u64 = 64;
 
 /// What a session did.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,8 +1,9 @@
-//! Commands a second at saturation, on one connection and on many, with every acceptance read back.
+//! Commands a second at saturation, on one connection and on many, with every acceptance read back; against an echo.
 
 use std::time::{Duration, Instant};
 
 use crate::Failure;
+use crate::echo_flow::requests_per_s;
 use crate::hiccup::Meter;
 use crate::host::{self, Broker, Gateway, Setup};
 use crate::orders::{Active, wait_until_trading};
@@ -23,7 +24,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Connections, one number after the other.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 100])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 100, 1000])]
     pub(crate) connections: Vec<u32>,
     /// Commands of all connections that wait for their acceptance.
     #[arg(long, default_value_t = 4096)]
@@ -49,8 +50,16 @@ impl Default for Options {
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("half IOC that do not fill, half new and cancel; {} in flight; journal in memory", options.in_flight);
     let mut rates: Vec<Vec<u64>> = options.connections.iter().map(|_| Vec::new()).collect();
+    let mut echoes = Vec::new();
+    let most = options.connections.iter().copied().max().unwrap_or(0);
+    let files = u64::from(most).saturating_mul(2).saturating_add(256);
+    tradecore::descriptors::allow(files)
+        .map_err(|allowed| format!("{files} open files are needed, {allowed} allowed"))?;
     let meter = Meter::start()?;
     for round in 1..=options.rounds {
+        let echo = requests_per_s(options.in_flight, WARM_UP, Duration::from_secs(options.seconds))?;
+        println!("  round {round}, echo, one connection: {} requests/s", Thousandths::whole(echo));
+        echoes.push(echo);
         for (connections, rates) in options.connections.iter().zip(&mut rates) {
             let rate = run(options, *connections, round)?;
             rates.push(rate);
@@ -64,17 +73,24 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     outcome.configure("broker", format!("{:?}", options.broker));
     let one =
         options.connections.iter().zip(&rates).find(|(connections, _)| **connections == 1).map(|(_, rates)| rates);
+    outcome.add_value("echo_requests_per_s", Thousandths::whole(median(echoes.clone())));
+    if let Some(ratio) = one.and_then(|one| median_ratio(one, &echoes)) {
+        println!("one connection: {ratio} × the echo's requests a second");
+        outcome.add_value("orders_per_s_echo_ratio", ratio);
+    }
     for (connections, rates) in options.connections.iter().zip(&rates) {
         let id = if *connections == 1 { "orders_per_s".to_owned() } else { format!("orders_per_s_{connections}") };
         outcome.add_value(id, Thousandths::whole(median(rates.clone())));
-        if let (true, Some(one)) = (*connections != 1, one) {
-            let ratios = rates.iter().zip(one).map(|(many, one)| Thousandths::ratio(*many, *one)).collect();
-            if let Some(ratio) = Thousandths::median(ratios) {
-                outcome.add_value(format!("orders_per_s_{connections}_ratio"), ratio);
-            }
+        if let (true, Some(ratio)) = (*connections != 1, one.and_then(|one| median_ratio(rates, one))) {
+            outcome.add_value(format!("orders_per_s_{connections}_ratio"), ratio);
         }
     }
     Ok(outcome)
+}
+
+/// The median over rounds of what each of them has over what the same round has of another.
+fn median_ratio(values: &[u64], bases: &[u64]) -> Option<Thousandths> {
+    Thousandths::median(values.iter().zip(bases).map(|(value, base)| Thousandths::ratio(*value, *base)).collect())
 }
 
 /// Commands a second whose acceptance was read.
@@ -152,5 +168,16 @@ fn since(now: Counts, before: Counts) -> Counts {
         refused: now.refused.saturating_sub(before.refused),
         reports: now.reports.saturating_sub(before.reports),
         ..now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_the_median_of_those_of_the_rounds() {
+        assert_eq!(median_ratio(&[50, 90, 10], &[100, 100, 10]), Some(Thousandths(900)), "not 50 of 100");
+        assert_eq!(median_ratio(&[], &[]), None);
     }
 }

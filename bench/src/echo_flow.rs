@@ -1,0 +1,247 @@
+//! The baseline of throughput: a server that answers each request with a reply of the same sizes, and a client that
+//! keeps many on their way. As in the gateway's loop, a turn is one poll that never waits, one read and one write; the
+//! client reads and sends as the gateway's client does.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use tradecore::session::READ_BYTES;
+
+use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
+use crate::pipeline::BATCH;
+use crate::{Failure, host, peer};
+
+/// Replies that wait for their socket, bytes: beyond, nothing is read.
+const OWED_MAX: usize = 1 << 20;
+/// What the gateway's client reads at once.
+const CLIENT_READ_BYTES: usize = 64 << 10;
+
+/// Serves one connection on a port that it prints, until the peer closes.
+pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
+    if let Some(cpu) = cpu {
+        tradecore::affinity::pin(cpu)?;
+    }
+    let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
+    println!("{}", listener.local_addr()?);
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(64);
+    poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
+    let mut stream = loop {
+        poll.poll(&mut events, None)?;
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    };
+    stream.set_nodelay(true)?;
+    poll.registry().register(&mut stream, Token(1), Interest::READABLE | Interest::WRITABLE)?;
+    let mut server = Server { request: vec![0; READ_BYTES], reply: vec![0; OWED_MAX], part: 0, owed: 0 };
+    let mut is_readable = false;
+    loop {
+        poll.poll(&mut events, Some(Duration::ZERO))?;
+        is_readable |= !events.is_empty();
+        if is_readable && server.owed < OWED_MAX {
+            match server.read(&mut stream)? {
+                Progress::Closed => return Ok(()),
+                Progress::Moved => {}
+                Progress::Empty => is_readable = false,
+            }
+        }
+        server.write(&mut stream)?;
+    }
+}
+
+/// What has come and what is to go: no byte has a meaning, so numbers are enough.
+struct Server {
+    request: Vec<u8>,
+    reply: Vec<u8>,
+    /// Bytes of a request that is not whole.
+    part: usize,
+    /// Bytes of replies that have not left.
+    owed: usize,
+}
+
+enum Progress {
+    Moved,
+    Empty,
+    Closed,
+}
+
+impl Server {
+    fn read(&mut self, stream: &mut impl Read) -> io::Result<Progress> {
+        match stream.read(&mut self.request) {
+            Ok(0) => Ok(Progress::Closed),
+            Ok(count) => {
+                let bytes = self.part.saturating_add(count);
+                self.part = bytes % REQUEST_BYTES;
+                self.owed = self.owed.saturating_add((bytes / REQUEST_BYTES).saturating_mul(REPLY_BYTES));
+                Ok(Progress::Moved)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Progress::Empty),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&mut self, stream: &mut impl Write) -> io::Result<()> {
+        let bytes = self.reply.get(..self.owed.min(OWED_MAX)).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match stream.write(bytes) {
+            Ok(count) => self.owed = self.owed.saturating_sub(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Requests a second of an echo, with so many on their way, behind a time that does not count.
+pub(crate) fn requests_per_s(in_flight: u64, warm_up: Duration, length: Duration) -> Result<u64, Failure> {
+    let (_process, address) = host::start_echo_flow()?;
+    let mut client = Client::new(peer::connect(&address)?);
+    let (answered, elapsed) = host::pinned(|| {
+        let mut both = || -> Result<(u64, Duration), Failure> {
+            client.drive(in_flight, warm_up)?;
+            client.drive(in_flight, length)
+        };
+        both().map_err(|error| error.to_string())
+    })?;
+    let per_second = u128::from(answered).saturating_mul(1_000_000_000).checked_div(elapsed.as_nanos().max(1));
+    Ok(u64::try_from(per_second.unwrap_or(0))?)
+}
+
+/// A client that sends as `Pipeline` does.
+struct Client<S> {
+    stream: S,
+    bytes: Vec<u8>,
+    requests: Vec<u8>,
+    /// Bytes of a reply that is not whole.
+    part: usize,
+    /// Bytes of requests that have not left.
+    owed: usize,
+    sent: u64,
+    answered: u64,
+}
+
+impl<S: Read + Write> Client<S> {
+    fn new(stream: S) -> Self {
+        let requests = vec![1; REQUEST_BYTES.saturating_mul(BATCH as usize)];
+        Self { stream, bytes: vec![0; CLIENT_READ_BYTES], requests, part: 0, owed: 0, sent: 0, answered: 0 }
+    }
+
+    /// Keeps the echo busy for so long; the replies, and the time.
+    fn drive(&mut self, in_flight: u64, length: Duration) -> Result<(u64, Duration), Failure> {
+        let before = self.answered;
+        let started = Instant::now();
+        loop {
+            let has_moved = self.turn(in_flight)?;
+            let elapsed = started.elapsed();
+            if elapsed >= length {
+                return Ok((self.answered.saturating_sub(before), elapsed));
+            }
+            if !has_moved {
+                rustix::thread::sched_yield();
+            }
+        }
+    }
+
+    /// Takes in replies, and sends as many requests as may be on their way; true when anything moved.
+    fn turn(&mut self, in_flight_max: u64) -> Result<bool, Failure> {
+        let before = (self.sent, self.answered);
+        match self.stream.read(&mut self.bytes) {
+            Ok(0) => return Err("the echo closed".into()),
+            Ok(count) => {
+                let bytes = self.part.saturating_add(count);
+                self.part = bytes % REPLY_BYTES;
+                self.answered = self.answered.saturating_add((bytes / REPLY_BYTES) as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        // What a socket that is full has not taken is sent first.
+        if self.owed == 0 {
+            let in_flight = self.sent.saturating_sub(self.answered);
+            let count = in_flight_max.saturating_sub(in_flight).min(BATCH);
+            self.sent = self.sent.saturating_add(count);
+            self.owed = REQUEST_BYTES.saturating_mul(usize::try_from(count)?);
+        }
+        let bytes = self.requests.get(..self.owed).unwrap_or_default();
+        if !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(count) => self.owed = self.owed.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(before != (self.sent, self.answered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A socket that takes and gives a few bytes at a time.
+    #[derive(Default)]
+    struct Narrow {
+        to_read: VecDeque<u8>,
+        written: usize,
+        at_once: usize,
+    }
+
+    impl Read for Narrow {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            if self.to_read.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = self.at_once.min(bytes.len());
+            (&mut self.to_read).take(count as u64).read(bytes)
+        }
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = self.at_once.min(bytes.len());
+            self.written = self.written.saturating_add(count);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_whole_request_is_answered_once_however_it_is_cut() {
+        let to_read = vec![1; REQUEST_BYTES * 3 + 5].into();
+        let mut socket = Narrow { to_read, written: 0, at_once: 7 };
+        let mut server = Server { request: vec![0; READ_BYTES], reply: vec![0; OWED_MAX], part: 0, owed: 0 };
+        while let Progress::Moved = server.read(&mut socket).unwrap() {
+            server.write(&mut socket).unwrap();
+        }
+        while server.owed > 0 {
+            server.write(&mut socket).unwrap();
+        }
+        assert_eq!((socket.written, server.part), (REPLY_BYTES * 3, 5));
+    }
+
+    #[test]
+    fn no_more_is_on_its_way_than_may_be() {
+        let mut client = Client::new(Narrow { at_once: usize::MAX, ..Narrow::default() });
+        let in_flight = BATCH + 3;
+        for _ in 0..5 {
+            client.turn(in_flight).unwrap();
+        }
+        assert_eq!((client.sent, client.stream.written), (in_flight, REQUEST_BYTES * in_flight as usize));
+        client.stream.to_read = vec![0; REPLY_BYTES * 2 + 1].into();
+        assert!(client.turn(in_flight).unwrap());
+        assert_eq!((client.answered, client.sent), (2, in_flight + 2));
+        assert!(!client.turn(in_flight).unwrap(), "nothing has come, and nothing may leave");
+    }
+}
