@@ -278,7 +278,7 @@ fn conclude_tails(outcome: &mut Outcome, segments: Segments, rounds: &[Lags]) ->
             Thousandths::whole(median(values))
         };
         let (tail, handoff) = (of(|lags| &lags.tail), of(|lags| &lags.handoff));
-        println!("until a reader has it, {name}: {tail} ns; a number from CPU to CPU {handoff} ns");
+        println!("{}, {name}: {tail} ns; a number from CPU to CPU {handoff} ns", segments.named("until read"));
         outcome.add_value(format!("tail_lag_{name}_ns{suffix}"), tail);
         outcome.add_value(format!("handoff_{name}_ns{suffix}"), handoff);
     }
@@ -301,7 +301,8 @@ fn conclude_syncs(
         let at = |times: &RoundTrips| times.value_at_quantile(quantile);
         let ratios = synced.iter().zip(&bare).map(|(synced, bare)| Thousandths::ratio(at(synced), at(bare)));
         if let Some(ratio) = Thousandths::median(ratios.collect()) {
-            println!("until durable, {name}: {ratio} × pwrite and fdatasync");
+            let what = segments.named("until durable");
+            println!("{what}, {name}: {ratio} × pwrite and fdatasync");
             outcome.add_value(format!("durable_{name}_ratio{}", segments.suffix()), ratio);
         }
     }

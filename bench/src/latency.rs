@@ -10,7 +10,7 @@ use crate::timing::{micros, print_run};
 use crate::turns::{SLICE_MS, Turns};
 
 /// An echo that takes longer says that the machine is not free, and nothing of the gateway.
-const ECHO_MAX_NS: u64 = 50_000;
+pub(crate) const ECHO_MAX_NS: u64 = 50_000;
 /// The percentiles that are compared: name, quantile.
 pub(crate) const COMPARED: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
 

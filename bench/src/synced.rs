@@ -10,6 +10,7 @@ use crate::Failure;
 use crate::disk::disk_of;
 use crate::hiccup::Meter;
 use crate::host;
+use crate::latency::ECHO_MAX_NS;
 use crate::outcome::Outcome;
 use crate::pace::Idle;
 use crate::synced_flow::{self, Flow, in_flight_for};
@@ -95,7 +96,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     outcome.configure("flow_seconds", options.flow_seconds);
     outcome.configure("rounds", options.rounds);
     for (nth, waiting) in waiting.into_iter().enumerate() {
-        waiting.conclude(options, nth == 0, &mut outcome);
+        waiting.conclude(options, nth == 0, &mut outcome)?;
     }
     Ok(outcome)
 }
@@ -139,8 +140,12 @@ impl Waiting {
         Ok(())
     }
 
-    fn conclude(self, options: &Options, is_first: bool, outcome: &mut Outcome) {
+    fn conclude(self, options: &Options, is_first: bool, outcome: &mut Outcome) -> Result<(), Failure> {
         let name = name(self.idle);
+        let echo_p50 = self.all.echo.service.value_at_quantile(0.5);
+        if echo_p50 > ECHO_MAX_NS {
+            return Err(format!("the echo takes {} µs: others use these CPUs; measure again", micros(echo_p50)).into());
+        }
         for (percentile, quantile) in [("p50", 0.5), ("p99", 0.99)] {
             let ratios = self.rounds.iter().map(|times| excess(times, quantile)).collect();
             if let Some(ratio) = Thousandths::median(ratios) {
@@ -171,6 +176,7 @@ impl Waiting {
         outcome.add_series(&plot, format!("bare sync {name}"), self.all.bare);
         outcome.add_series(&late, format!("synced {name} sent late"), self.all.gateway.lateness);
         outcome.add_series(&late, format!("generator away beside synced {name}"), self.all.gateway.gaps);
+        Ok(())
     }
 }
 
