@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -76,9 +77,11 @@ pub(crate) struct Gateway {
     hot: TempDir,
 }
 
-/// What the measured processes and the measuring thread are pinned to, where there are CPUs to choose from.
+/// What the measured processes and the measuring thread are pinned to, where there are CPUs to choose from: counted
+/// once, at the start, since a thread that is pinned has but one.
 fn cpus() -> (Option<usize>, Option<usize>) {
-    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    let count = *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     if count >= 2 { (Some(count.saturating_sub(1)), Some(0)) } else { (None, None) }
 }
 
@@ -311,4 +314,19 @@ open_orders_max = 100000
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_started_beside_the_servers_has_the_generators_cpu_all_the_same() {
+        let (server, generator) = cpus();
+        let beside = || pinned(|| Ok(tradecore::affinity::usable()));
+        let (own, other) = apart(|| Ok(()), |()| Ok((tradecore::affinity::usable(), beside()?))).unwrap();
+        if let (Some(server), Some(generator)) = (server, generator) {
+            assert_eq!((own, other), (vec![server], vec![generator]));
+        }
+    }
 }
