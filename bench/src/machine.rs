@@ -12,6 +12,8 @@ use serde::Serialize;
 pub(crate) struct Run {
     /// Commit of the sources; `-dirty` when they differ from it.
     pub(crate) commit: String,
+    /// When that was committed, seconds since 1970 (UTC).
+    pub(crate) committed_utc_s: Option<u64>,
     /// As the CPU names itself.
     pub(crate) cpu: String,
     /// CPUs that this process may use.
@@ -47,7 +49,8 @@ impl Run {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();
         Self {
-            commit: commit().unwrap_or_else(unknown),
+            commit: git(&["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).unwrap_or_else(unknown),
+            committed_utc_s: git(&["show", "--no-patch", "--format=%ct", "HEAD"]).and_then(|time| time.parse().ok()),
             cpu: field(&cpuinfo, "model name").unwrap_or_else(unknown),
             cpus: tradecore::affinity::usable().len(),
             kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
@@ -92,11 +95,11 @@ fn mitigations() -> BTreeMap<String, String> {
     found
 }
 
-/// Of the sources that this was built from, when they are still there.
-fn commit() -> Option<String> {
+/// What git says of the sources that this was built from, when they are still there.
+fn git(arguments: &[&str]) -> Option<String> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
+        .args(arguments)
         .current_dir(sources)
         .output()
         .ok()

@@ -4,6 +4,7 @@
 //! Loads are open: every order has the time at which it should leave, and is timed from there, so that a stall
 //! counts for all whom it delays.
 
+mod all;
 mod append;
 mod bare_sync;
 mod disk;
@@ -13,13 +14,16 @@ mod escape;
 mod figures;
 mod gaps;
 mod hiccup;
+mod history;
 mod host;
 mod in_process;
 mod instant;
+mod instructions;
 mod journal;
 mod latency;
 mod machine;
 mod mix;
+mod operations;
 mod orders;
 mod outcome;
 mod pace;
@@ -30,6 +34,7 @@ mod recovery;
 mod report;
 mod scoreboard;
 mod sessions;
+mod stage_bars;
 mod start;
 mod svg;
 mod synced;
@@ -38,6 +43,7 @@ mod synced_turns;
 mod tail;
 mod thousandths;
 mod throughput;
+mod ticks;
 mod timing;
 mod turns;
 mod venue;
@@ -112,6 +118,12 @@ enum Command {
         after_help = "Example: cargo run --release -p tradecore-bench -- figures --only ack_p50_ratio --json f.json"
     )]
     Figures(scoreboard::Options),
+    /// Every command that measures, one after the other, and the page of what they found.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- all --short --dir results")]
+    All(all::Options),
+    /// Instructions of each step of an order, by callgrind, against a table: no noise disturbs them.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- instructions --only decode,append")]
+    Instructions(instructions::Options),
     /// Results as one HTML page, with percentile plots.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- report latency.json --html report.html")]
     Report(report::Options),
@@ -127,6 +139,9 @@ enum Command {
     /// The venue, as the measurements start it.
     #[command(hide = true)]
     Venue { cpu: Option<usize> },
+    /// A step of an order so many times, as `instructions` counts it.
+    #[command(hide = true)]
+    Perform { operation: operations::Operation, times: u64 },
 }
 
 /// Why a measurement could not be made.
@@ -162,11 +177,14 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::Synced(options) => ("synced", synced::measure(&options)?),
         Command::Start(options) => ("start", start::measure(&options)?),
         Command::Figures(options) => return scoreboard::run(&options, files, run),
+        Command::All(options) => return all::run(&options),
+        Command::Instructions(options) => return instructions::run(&options, files, run),
         Command::Report(options) => return report::write(&options).map(|()| true),
         Command::Serve { config, broker } => return host::serve(&config, broker).map(|()| true),
         Command::Echo { cpu } => return echo::serve(cpu).map(|()| true),
         Command::EchoFlow { cpu } => return echo_flow::serve(cpu).map(|()| true),
         Command::Venue { cpu } => return venue::serve(cpu).map(|()| true),
+        Command::Perform { operation, times } => return instructions::perform(operation, times).map(|()| true),
     };
     outcome::write(files, name, run, &outcome)?;
     Ok(figures::judge(&outcome))

@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::Failure;
 use crate::escape::escape;
 use crate::figures::Figure;
+use crate::history::{commit, history};
+use crate::stage_bars::bars;
 use crate::svg::{Curve, plot};
 
 /// What becomes a page.
@@ -45,20 +47,51 @@ fn page(results: &[Value]) -> String {
     html.push_str("<title>TradeCore measurements</title><style>\n");
     html.push_str(include_str!("report.css"));
     html.push_str("</style></head><body><h1>TradeCore measurements</h1>\n");
-    for result in results {
-        if result.get("figures").is_some() {
-            board(&mut html, result);
-        } else {
-            section(&mut html, result);
+    for (name, results) in by_command(results) {
+        let _ = write!(html, "<h2>{}</h2>", escape(&name));
+        html.push_str(&history(&results));
+        // What older commits measured is told by the history.
+        let newest = results.last().map(|result| commit(result));
+        for result in results.iter().filter(|result| Some(commit(result)) == newest) {
+            if result.get("figures").is_some() {
+                board(&mut html, result);
+            } else {
+                section(&mut html, result);
+            }
         }
     }
     html.push_str("</body></html>\n");
     html
 }
 
+/// The results of each command, the commands in the order of their first.
+fn by_command(results: &[Value]) -> Vec<(String, Vec<&Value>)> {
+    let mut commands: Vec<(String, Vec<&Value>)> = Vec::new();
+    for result in results {
+        let name = result.get("command").and_then(Value::as_str).unwrap_or("figures");
+        match commands.iter_mut().find(|(known, _)| known == name) {
+            Some((_, own)) => own.push(result),
+            None => commands.push((name.to_owned(), vec![result])),
+        }
+    }
+    for (_, own) in &mut commands {
+        // By commit, and of one commit by start; where one does not say when it was, in the order of the files.
+        if own.iter().all(|result| times(result).is_some()) {
+            own.sort_by_key(|result| times(result));
+        }
+    }
+    commands
+}
+
+/// When its sources were committed, and when it was measured.
+fn times(result: &Value) -> Option<(u64, u64)> {
+    let run = result.get("run").or_else(|| result.get("machine"))?;
+    Some((run.get("committed_utc_s")?.as_u64()?, run.get("started_utc_ns")?.as_u64()?))
+}
+
 /// What `figures` has measured.
 fn board(html: &mut String, result: &Value) {
-    html.push_str("<h2>Figures</h2><table><tr><th>id</th><th>what</th><th class=\"number\">figure</th>");
+    html.push_str("<table><tr><th>id</th><th>what</th><th class=\"number\">figure</th>");
     html.push_str("<th class=\"number\">target</th><th></th><th class=\"number\">hiccup p99, µs</th></tr>");
     for (id, row) in result.get("figures").and_then(Value::as_object).into_iter().flatten() {
         let is_met = row.get("met").and_then(Value::as_bool).unwrap_or(false);
@@ -83,8 +116,6 @@ fn board(html: &mut String, result: &Value) {
 
 /// What one command has measured.
 fn section(html: &mut String, result: &Value) {
-    let command = result.get("command").and_then(Value::as_str).unwrap_or_default();
-    let _ = write!(html, "<h2>{}</h2>", escape(command));
     let series: Vec<&Value> = result.get("series").and_then(Value::as_array).into_iter().flatten().collect();
     let name_of = |series: &Value, key| series.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut plots: Vec<String> = Vec::new();
@@ -105,8 +136,16 @@ fn section(html: &mut String, result: &Value) {
         let _ = write!(html, "<h3>{}</h3>{}", escape(name), plot(&curves));
         percentiles(html, &own);
     }
+    html.push_str(&bars(&stages(result)));
     values(html, result);
     run(html, result.get("run"));
+}
+
+/// Every value by its id, thousandths.
+fn stages(result: &Value) -> Vec<(&str, u64)> {
+    let values = result.get("values").and_then(Value::as_array).into_iter().flatten();
+    let value = |row: &Value| row.get("value").and_then(crate::thousandths::Thousandths::read);
+    values.filter_map(|row| Some((row.get("id")?.as_str()?, value(row)?.0))).collect()
 }
 
 fn points(series: &Value) -> Vec<(f64, u64)> {
@@ -201,6 +240,19 @@ mod tests {
         assert_eq!((html.matches("class=\"met\"").count(), html.matches("class=\"missed\"").count()), (1, 1));
         assert!(html.contains("A &lt;fast&gt; CPU") && html.contains("bench latency") && html.contains("1.083"));
         assert!(!html.contains("http://") && !html.contains("https://"), "it needs nothing else");
+    }
+
+    #[test]
+    fn results_of_several_commits_become_a_history_by_date_and_the_newest_is_shown_in_full() {
+        let result = |commit: &str, committed: Option<u64>, cpu: &str| {
+            json!({"command": "latency", "values": [{"id": "ack_p50_ratio", "value": 1.05}],
+                "run": {"commit": commit, "committed_utc_s": committed, "started_utc_ns": 1, "cpu": cpu}})
+        };
+        let html = page(&[result("newer", Some(20), "of newer"), result("older", Some(10), "of older")]);
+        assert!(html.contains("of newer") && !html.contains("of older") && html.contains("Over commits"));
+        let html = page(&[result("newer", Some(20), "of newer"), result("older", None, "of older")]);
+        assert!(!html.contains("of newer") && html.contains("of older"), "in the order of the files");
+        assert_eq!(html.matches("<h2>").count(), 1, "one section a command");
     }
 
     #[test]

@@ -15,7 +15,7 @@ const BOTTOM: f64 = 34.0;
 /// Nines to the right edge: 99.9999 %.
 const NINES_MAX: f64 = 6.0;
 /// Colours of the curves, as classes of the style sheet; then they begin anew.
-const COLOURS: usize = 8;
+pub(crate) const COLOURS: usize = 8;
 
 /// A curve: quantile and ns.
 pub(crate) struct Curve<'a> {

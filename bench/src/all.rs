@@ -1,0 +1,151 @@
+//! Every command that measures, one after the other, and the page of what they found.
+//!
+//! The short form shows that each command runs from its first line to its last on whatever machine it is: figures that
+//! are not met there say nothing. Each is a process of its own, as a person would start it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::Failure;
+use crate::report;
+
+/// Every command that measures, with the options of its short form: a few seconds each.
+const COMMANDS: [(&str, &[&str]); 8] = [
+    ("latency", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--echo-max-us", "10000"]),
+    ("throughput", &["--connections", "1,16", "--seconds", "1", "--rounds", "1"]),
+    ("journal", &["--payload", "128", "--appends", "20000", "--syncs", "20", "--rounds", "1"]),
+    ("core", &["--commands", "100000", "--rounds", "1"]),
+    ("recovery", &["--orders", "50000", "--runs", "1"]),
+    ("sessions", &["--sessions", "50", "--rate", "500", "--seconds", "1", "--runs", "1"]),
+    ("start", &["--rounds", "1"]),
+    ("figures", &["--only", "cold_start_ms"]),
+];
+
+/// How they are run.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// A few seconds each: whether they run, and no figure.
+    #[arg(long)]
+    pub(crate) short: bool,
+    /// Where the results and the page, `report.html`, are written.
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(crate) dir: PathBuf,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Met,
+    NotMet,
+    /// Its exit code, where it ended by itself.
+    NotMeasured(Option<i32>),
+}
+
+impl End {
+    const fn of(code: Option<i32>) -> Self {
+        match code {
+            Some(0) => Self::Met,
+            Some(1) => Self::NotMet,
+            other => Self::NotMeasured(other),
+        }
+    }
+}
+
+/// Runs them all; true when every figure was met.
+pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
+    std::fs::create_dir_all(&options.dir).map_err(|error| format!("{}: {error}", options.dir.display()))?;
+    let mut ends = Vec::new();
+    let mut results = Vec::new();
+    for (name, short) in COMMANDS {
+        let result = options.dir.join(format!("{name}.json"));
+        println!("== {name}");
+        let started = Instant::now();
+        let end = one(name, if options.short { short } else { &[] }, &options.dir, &result)?;
+        ends.push((name, end, started.elapsed().as_secs()));
+        if result.is_file() {
+            results.push(result);
+        }
+    }
+    let html = options.dir.join("report.html");
+    report::write(&report::Options { results, html })?;
+    for (name, end, seconds) in &ends {
+        println!("{name:<12} {:<13} {seconds:>4} s", word(*end));
+    }
+    conclude(&ends)
+}
+
+/// One command, in a process of its own, with whatever result there was before it taken away.
+fn one(name: &str, options: &[&str], dir: &Path, result: &Path) -> Result<End, Failure> {
+    if result.exists() {
+        std::fs::remove_file(result)?;
+    }
+    let status = Command::new(std::env::current_exe()?)
+        .arg(name)
+        .args(options)
+        .arg("--json")
+        .arg(result)
+        .arg("--hgrm")
+        .arg(dir.join("histograms"))
+        .status()?;
+    let end = End::of(status.code());
+    let is_told = result.is_file();
+    Ok(if is_told { end } else { End::NotMeasured(status.code()) })
+}
+
+const fn word(end: End) -> &'static str {
+    match end {
+        End::Met => "met",
+        End::NotMet => "not met",
+        End::NotMeasured(_) => "NOT MEASURED",
+    }
+}
+
+/// True when every figure was met; an error when one could not be had.
+fn conclude(ends: &[(&str, End, u64)]) -> Result<bool, Failure> {
+    let lost: Vec<&str> =
+        ends.iter().filter(|(_, end, _)| matches!(end, End::NotMeasured(_))).map(|(name, ..)| *name).collect();
+    if lost.is_empty() {
+        return Ok(ends.iter().all(|(_, end, _)| *end == End::Met));
+    }
+    Err(format!("could not be measured: {}", lost.join(", ")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    /// Commands that measure no time: what is made of results, what counts, and this.
+    const OTHERS: [&str; 3] = ["all", "instructions", "report"];
+
+    #[test]
+    fn every_command_has_its_short_form_and_each_is_understood() {
+        let arguments = crate::Arguments::command();
+        let visible: Vec<&str> =
+            arguments.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
+        for name in visible.iter().filter(|name| !OTHERS.contains(name)) {
+            assert!(COMMANDS.iter().any(|(known, _)| known == name), "{name} has no short form in all.rs");
+        }
+        for (name, short) in COMMANDS {
+            assert!(visible.contains(&name), "{name} is no command");
+            let start = ["bench", name];
+            let line = start.iter().chain(short).copied();
+            crate::Arguments::try_parse_from(line).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_figure_that_is_not_met_is_told_and_one_that_could_not_be_had_is_an_error() {
+        let of = |codes: &[Option<i32>]| {
+            conclude(&codes.iter().map(|code| ("x", End::of(*code), 0)).collect::<Vec<_>>())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(of(&[Some(0), Some(0)]), Ok(true));
+        assert_eq!(of(&[Some(0), Some(1)]), Ok(false));
+        for code in [Some(2), Some(101), None] {
+            assert_eq!(of(&[Some(0), code, Some(1)]), Err("could not be measured: x".to_owned()), "{code:?}");
+        }
+    }
+}
