@@ -12,7 +12,7 @@ use crate::report;
 
 /// Every command that measures, with the options of its short form: a few seconds each.
 const COMMANDS: [(&str, &[&str]); 8] = [
-    ("latency", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--echo-max-us", "10000"]),
+    ("latency", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
     ("throughput", &["--connections", "1,16", "--seconds", "1", "--rounds", "1"]),
     ("journal", &["--payload", "128", "--appends", "20000", "--syncs", "20", "--rounds", "1"]),
     ("core", &["--commands", "100000", "--rounds", "1"]),

@@ -13,7 +13,7 @@ use crate::Failure;
 use crate::timing::RoundTrips;
 
 /// Points for each halving of the distance to 100 %.
-const TICKS_PER_HALF_DISTANCE: u32 = 5;
+const TICKS_PER_HALF_DISTANCE: f64 = 5.0;
 
 /// A histogram in a result, ns.
 #[derive(Clone, Debug, Serialize)]
@@ -35,10 +35,7 @@ impl Percentiles {
     /// Of a histogram.
     pub(crate) fn of(times: &RoundTrips) -> Self {
         let at = |quantile| times.value_at_quantile(quantile);
-        let curve = times
-            .iter_quantiles(TICKS_PER_HALF_DISTANCE)
-            .map(|point| (point.quantile_iterated_to(), point.value_iterated_to()))
-            .collect();
+        let curve = steps(times).into_iter().map(|step| (step.percent / 100.0, step.ns)).collect();
         Self {
             count: times.len(),
             min: times.min(),
@@ -53,15 +50,41 @@ impl Percentiles {
     }
 }
 
+/// A value of a histogram, and what part of all is not above it.
+struct Step {
+    /// As HdrHistogram names it: the share that `count` is at least.
+    percent: f64,
+    ns: u64,
+    /// Values up to this one.
+    count: u64,
+}
+
+/// The steps that HdrHistogram's own tools take. Ours go by percentages too: as fractions their sums are a bit too
+/// great, and a value that is exactly the one of its step would be left out for the next.
+fn steps(times: &RoundTrips) -> Vec<Step> {
+    let (mut steps, mut percent, mut count, total) = (Vec::new(), 0.0_f64, 0_u64, times.len());
+    for bucket in times.iter_recorded() {
+        count = count.saturating_add(bucket.count_at_value());
+        while 100.0 * count as f64 / total as f64 >= percent {
+            steps.push(Step { percent, ns: bucket.value_iterated_to(), count });
+            if count == total {
+                steps.push(Step { percent: 100.0, ns: bucket.value_iterated_to(), count });
+                break;
+            }
+            let halvings = (100.0 / (100.0 - percent)).log2().floor() + 1.0;
+            percent += 100.0 / (TICKS_PER_HALF_DISTANCE * halvings.exp2());
+        }
+    }
+    steps
+}
+
 /// The percentiles of a histogram as HdrHistogram's own tools print and plot them, in µs.
 pub(crate) fn hgrm(times: &RoundTrips) -> Result<String, Failure> {
     let micros = |ns: u64| ns as f64 / 1000.0;
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
-    let mut count: u64 = 0;
-    for point in times.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
-        count = count.saturating_add(point.count_since_last_iteration());
-        let (value, quantile) = (micros(point.value_iterated_to()), point.quantile_iterated_to());
-        if quantile < 1.0 {
+    for Step { percent, ns, count } in steps(times) {
+        let (value, quantile) = (micros(ns), percent / 100.0);
+        if percent < 100.0 {
             writeln!(text, "{value:12.3} {quantile:2.12} {count:10} {:14.2}", 1.0 / (1.0 - quantile))?;
         } else {
             writeln!(text, "{value:12.3} {quantile:2.12} {count:10}")?;
@@ -124,6 +147,27 @@ mod tests {
         let last = lines.iter().rfind(|line| !line.starts_with('#')).unwrap();
         assert_eq!(row(last)[1..], ["1.000000000000", "100"], "the last row has no fourth column");
         assert!(text.contains("Total count    =          100]"));
+    }
+
+    #[test]
+    fn a_value_that_is_exactly_the_one_of_its_step_is_not_left_out_for_the_next() {
+        let mut times = round_trips();
+        for nanos in (100..=2000).step_by(100) {
+            times.record(nanos).unwrap();
+        }
+        let rows: Vec<(f64, u64, u64)> =
+            steps(&times).iter().map(|step| (step.percent, step.ns / 100, step.count)).collect();
+        // As HdrHistogram's `HistogramLogProcessor` prints them, but for the last, which it prints at 100 % again.
+        let percents = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 55.0, 60.0, 65.0, 70.0, 75.0, 77.5, 80.0, 82.5, 85.0, 87.5];
+        let counts = [1, 2, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16, 16, 17, 17, 18];
+        let expected = percents.into_iter().zip(counts.into_iter().map(|count| (count, count)));
+        assert_eq!(rows[..16], expected.map(|(percent, (value, count))| (percent, value, count)).collect::<Vec<_>>());
+        assert_eq!(rows.last(), Some(&(100.0, 20, 20)));
+    }
+
+    #[test]
+    fn of_nothing_there_is_no_step() {
+        assert!(steps(&round_trips()).is_empty());
     }
 
     #[test]
