@@ -8,6 +8,7 @@ mod all;
 mod append;
 mod bare_sync;
 mod disk;
+mod date;
 mod echo;
 mod echo_flow;
 mod escape;

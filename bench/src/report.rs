@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::Failure;
+use crate::date::utc;
 use crate::escape::escape;
 use crate::figures::Figure;
 use crate::history::{commit, history};
@@ -100,7 +101,7 @@ fn board(html: &mut String, result: &Value) {
         // Writing to a string does not fail.
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{} {}</td>{}<td class=\"number\">{}</td></tr>",
+            "<tr><td>{}</td><td class=\"words\">{}</td><td class=\"number\">{}</td><td class=\"number\">{} {}</td>{}<td class=\"number\">{}</td></tr>",
             escape(id),
             escape(figure.map_or("", |figure| figure.what)),
             number(row.get("value")),
@@ -190,10 +191,14 @@ fn values(html: &mut String, result: &Value) {
 fn run(html: &mut String, run: Option<&Value>) {
     html.push_str("<h3>Where and how</h3><dl>");
     for (key, value) in run.and_then(Value::as_object).into_iter().flatten() {
+        let key = key.split("_utc_").next().unwrap_or(key);
         let text = match value {
             // It stands beside each figure.
             _ if key == "hiccups_ns" => continue,
             Value::Null => continue,
+            Value::Object(map) if map.is_empty() => continue,
+            Value::Number(seconds) if key == "committed" => utc(seconds.as_u64().unwrap_or(0)),
+            Value::Number(nanos) if key == "started" => utc(nanos.as_u64().unwrap_or(0) / 1_000_000_000),
             Value::String(text) => text.clone(),
             Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
             Value::Object(map) => map
@@ -229,7 +234,7 @@ mod tests {
             |name: &str, plot: &str| json!({"name": name, "plot": plot, "count": 3, "p50": 6_500, "curve": curve});
         let result = json!({
             "command": "latency",
-            "run": {"cpu": "A <fast> CPU", "command_line": ["bench", "latency"]},
+            "run": {"cpu": "A <fast> CPU", "command_line": ["bench", "latency"], "started_utc_ns": 1_795_286_220_000_000_000_u64},
             "hiccup": series("", ""),
             "series": [series("echo", "1000/s"), series("gateway", "1000/s"), series("echo", "5000/s")],
             "values": [{"id": "ack_p50_ratio", "value": 1.083}, {"id": "ack_p99_ratio", "value": 1.3}],
@@ -239,6 +244,7 @@ mod tests {
         assert_eq!(html.matches("<polyline").count(), 5, "three series, and the hiccups in both plots");
         assert_eq!((html.matches("class=\"met\"").count(), html.matches("class=\"missed\"").count()), (1, 1));
         assert!(html.contains("A &lt;fast&gt; CPU") && html.contains("bench latency") && html.contains("1.083"));
+        assert!(html.contains("<dt>started</dt><dd>2026-11-21 18:37 UTC</dd>"));
         assert!(!html.contains("http://") && !html.contains("https://"), "it needs nothing else");
     }
 

@@ -61,7 +61,7 @@ fn draw(html: &mut String, bar: &Bar<'_>, total: u64, longest: u64) {
     // Writing to a string does not fail.
     let _ = write!(
         html,
-        "<p class=\"dim\">{} in all{}</p><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"stages\">",
+        "<p class=\"dim\">{} in all{}</p><div class=\"plot\"><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"stages\">",
         time(total),
         if bar.condition.is_empty() { String::new() } else { format!(", {}", escape(&bar.condition)) },
     );
@@ -88,7 +88,7 @@ fn draw(html: &mut String, bar: &Bar<'_>, total: u64, longest: u64) {
         );
         before = before.saturating_add(*ns);
     }
-    html.push_str("</svg><ul class=\"legend blocks\">");
+    html.push_str("</svg></div><ul class=\"legend blocks\">");
     for (index, (name, ns)) in bar.stages.iter().enumerate() {
         let share = 100.0 * *ns as f64 / total.max(1) as f64;
         let _ = write!(

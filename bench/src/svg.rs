@@ -37,7 +37,8 @@ pub(crate) fn plot(curves: &[Curve<'_>]) -> String {
         .ceil()
         .min(NINES_MAX);
     let axes = Axes { low, high, nines_max };
-    let mut svg = format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="percentiles">"#);
+    let mut svg =
+        format!(r#"<div class="plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="percentiles">"#);
     axes.draw(&mut svg);
     for (index, curve) in curves.iter().enumerate() {
         let colour = index % COLOURS;
@@ -54,7 +55,7 @@ pub(crate) fn plot(curves: &[Curve<'_>]) -> String {
             escape(curve.name)
         );
     }
-    svg.push_str("</svg><ul class=\"legend\">");
+    svg.push_str("</svg></div><ul class=\"legend\">");
     for (index, curve) in curves.iter().enumerate() {
         let _ = write!(svg, r#"<li><i class="b{}"></i>{}</li>"#, index % COLOURS, escape(curve.name));
     }
