@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::report;
 
 /// Every command that measures, with the options of its short form: a few seconds each.
-const COMMANDS: [(&str, &[&str]); 8] = [
+const COMMANDS: [(&str, &[&str]); 9] = [
     ("latency", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
     ("throughput", &["--connections", "1,16", "--seconds", "1", "--rounds", "1"]),
     ("journal", &["--payload", "128", "--appends", "20000", "--syncs", "20", "--rounds", "1"]),
@@ -19,6 +19,7 @@ const COMMANDS: [(&str, &[&str]); 8] = [
     ("recovery", &["--orders", "50000", "--runs", "1"]),
     ("sessions", &["--sessions", "50", "--rate", "500", "--seconds", "1", "--runs", "1"]),
     ("start", &["--rounds", "1"]),
+    ("synced", &["--seconds", "1", "--flow-seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
     ("figures", &["--only", "cold_start_ms"]),
 ];
 

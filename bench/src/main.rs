@@ -7,8 +7,8 @@
 mod all;
 mod append;
 mod bare_sync;
-mod disk;
 mod date;
+mod disk;
 mod echo;
 mod echo_flow;
 mod escape;
