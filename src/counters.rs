@@ -1,25 +1,27 @@
-//! What the loop has counted: written by the loop, read by side threads and the watchdog.
+//! What the loop has counted: written by the loop, read by side threads, the watchdog, and other processes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use zerocopy::{FromBytes, IntoBytes};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Counters of the loop; each has one writer.
-        #[derive(Debug, Default)]
+        #[derive(Debug, FromBytes, IntoBytes)]
+        #[repr(C)]
         pub struct Counters { $($(#[doc = $doc])* pub $name: Counter,)* }
 
         impl Counters {
-            /// Every counter: name, meaning, value.
-            #[must_use]
-            pub fn table(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), concat!($($doc),*), self.$name.get()),)*]
-            }
+            /// Every counter in the order of its cells: name, meaning.
+            pub const TABLE: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($name), concat!($($doc),*)),)*];
         }
     };
 }
 
 /// A number that only grows, or is set by its one writer.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, FromBytes, IntoBytes)]
+#[repr(transparent)]
 pub struct Counter(AtomicU64);
 
 impl Counter {

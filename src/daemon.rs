@@ -4,7 +4,9 @@
 //! side threads → READY.
 //! Stop: no new sessions → reports flushed → goodbye → journal sealed. A stop is never needed for safety.
 
+mod figures;
 mod journal;
+mod listening;
 mod stop;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +27,6 @@ use crate::brokers::Link;
 use crate::brokers::virtual_venue::{VirtualBroker, VirtualConfig};
 use crate::clock::Clock;
 use crate::config::{BrokerKind, Code, Config, ConfigError, Idle, RoleName, roles_of};
-use crate::counters::Counters;
 use crate::egress::gate::Gate;
 use crate::egress::replay::{ReplayLink, Replayer, Source};
 use crate::exit::Exit;
@@ -40,9 +41,11 @@ use crate::session::socket::Listener;
 use crate::session::throttle::Pace;
 use crate::session::{Bounds, Connections};
 use crate::systemd::Notifier;
+use crate::ticks::Calibration;
 use crate::watchdog::{Watchdog, Watched};
 
 pub use journal::raised_lengths;
+pub use listening::listening;
 pub use stop::Stop;
 
 /// Time that a stop may take before the process ends without it, as after a crash.
@@ -207,7 +210,7 @@ pub fn run(config: Config, stop: &Stop) -> Result<(), DaemonError> {
 /// # Errors
 /// As `run`.
 pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Result<(), DaemonError> {
-    let started = Instant::now();
+    let (started, calibration) = (Instant::now(), Calibration::begin());
     let notifier = Notifier::from_env();
     config.check_host()?;
     let limits = limits_of(&config);
@@ -224,6 +227,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     drop(listeners(&config)?);
 
     let opened = journal::open(&config, &dir, &limits, durability)?;
+    let hot_dir = opened.hot_dir().map(Path::to_owned);
     let (writer, report, watermarks, closer) = opened.into_parts();
     tracing::info!(?report.outcome, report.last_seq, report.durable_seq, report.epoch, "journal open");
     if let Some(kept_at) = &report.kept_at {
@@ -243,7 +247,8 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     let address = start_venue(&config, &mut side)?;
     let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX, limits.accounts_max)?);
     let replay = Arc::new(ReplayLink::new(1024, 64)?);
-    let (counters, notices) = (Arc::new(Counters::default()), Arc::new(Notices::default()));
+    let counters = Arc::new(figures::mapped(hot_dir.as_deref(), calibration)?);
+    let notices = Arc::new(Notices::default());
     let mut gateway = Gateway::new(Parts {
         settings: Settings {
             commands_per_turn_max: 256,
@@ -253,6 +258,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
             throttle_strikes: config.session.throttle_strikes,
             durability_lag_max: config.journal.durability_lag_max,
             durability,
+            stages: config.core.stages,
         },
         server: ServerConfig {
             gateway_id: Text::new(&config.broker.client),
@@ -333,7 +339,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     crate::memory::give_back();
     let result = run_loop(&mut gateway, &config, stop, watched, &notifier);
     side.stop();
-    // Before anything that may have to be waited for.
+    // Before anything that may have to be waited for; the file of counters goes with the gateway, before its directory.
     closer.seal(gateway.into_journal());
     tracing::info!("stopped; the journal is sealed");
     side.join();
@@ -440,7 +446,7 @@ fn run_loop(
     notifier: &Notifier,
 ) -> Result<(), DaemonError> {
     let addresses: Vec<String> = gateway.addresses();
-    if let Err(error) = write_listening(config, &addresses) {
+    if let Err(error) = listening::write(config, &addresses) {
         // A full disk must not keep a gateway down whose orders can still be canceled.
         tracing::warn!(%error, "the addresses could not be written down");
     }
@@ -484,20 +490,4 @@ fn drain(gateway: &mut Gateway) {
             return;
         }
     }
-}
-
-/// `listening` in the data directory names the addresses, one a line: for tools that start a gateway.
-fn write_listening(config: &Config, addresses: &[String]) -> std::io::Result<()> {
-    let path = config.beside(&config.core.data_dir).join("listening");
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, addresses.join("\n") + "\n")?;
-    std::fs::rename(partial, path)
-}
-
-/// Where a running gateway listens, as `listening` says.
-#[must_use]
-pub fn listening(data_dir: &Path) -> Vec<String> {
-    std::fs::read_to_string(data_dir.join("listening"))
-        .map(|text| text.lines().map(str::to_owned).collect())
-        .unwrap_or_default()
 }

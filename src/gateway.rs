@@ -29,15 +29,16 @@ use tradecore_protocol::session::{Now, ServerConfig};
 
 use crate::brokers::Link;
 use crate::clock::Clock;
-use crate::counters::Counters;
 use crate::egress::gate::{ConnectionId, Gate};
 use crate::egress::replay::ReplayLink;
 use crate::egress::report::{self, REPORT_BYTES_MAX, ReportPlace};
+use crate::mapped::Mapped;
 use crate::notices::{Notice, Notices};
 use crate::outbox::{self, Failures, Outbox};
 use crate::session::directory::Directory;
 use crate::session::lockout::Lockouts;
 use crate::session::{Connections, READ_BYTES};
+use crate::stages::{Recorder, Stage};
 use rehearsal::Rehearsal;
 
 /// Record header in the journal, bytes: what an event needs beside its payload.
@@ -81,6 +82,8 @@ pub struct Settings {
     pub durability_lag_max: u64,
     /// Class that reports and new orders wait for.
     pub durability: Durability,
+    /// Where the time of an order goes is measured.
+    pub stages: bool,
 }
 
 /// Everything the loop owns.
@@ -100,7 +103,7 @@ pub struct Gateway {
     outbox: Outbox,
     link: Arc<Link>,
     replay: Arc<ReplayLink>,
-    counters: Arc<Counters>,
+    counters: Arc<Mapped>,
     notices: Arc<Notices>,
     failures: Failures,
     committed: Vec<(u64, Event)>,
@@ -112,6 +115,7 @@ pub struct Gateway {
     drop_copies: Vec<ConnectionId>,
     draining: bool,
     rehearsal: Rehearsal,
+    stages: Recorder,
 }
 
 /// What the loop is made of.
@@ -145,7 +149,7 @@ pub struct Parts {
     /// Rings to the replay thread.
     pub replay: Arc<ReplayLink>,
     /// What the loop counts.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<Mapped>,
     /// What the loop leaves for the log.
     pub notices: Arc<Notices>,
     /// 32 fresh random bytes.
@@ -187,6 +191,7 @@ impl Gateway {
             drop_copies,
             draining: false,
             rehearsal: Rehearsal::new()?,
+            stages: Recorder::new(parts.settings.stages),
         })
     }
 
@@ -214,7 +219,9 @@ impl Gateway {
     /// When the poll itself fails: the process cannot go on.
     pub fn turn(&mut self, wait: Duration) -> io::Result<usize> {
         let now = self.clock.read();
+        self.stages.begin();
         let mut work = self.connections.poll(wait)?;
+        self.stages.polled(!wait.is_zero());
         // What came while the poll waited is later than the clock's reading.
         let now = if wait.is_zero() { now } else { self.clock.read() };
         work = work.saturating_add(self.take_frames(now));
@@ -224,11 +231,14 @@ impl Gateway {
         work = work.saturating_add(self.take_blocks());
         work = work.saturating_add(self.attend(now));
         self.end_slow_consumers(now);
+        self.stages.flushing();
         let replay = &self.replay;
         // A block that cannot go home is dropped; its ring was made for all there are.
-        work = work.saturating_add(self.connections.flush(now, &mut |block| drop(replay.free.push(block))));
+        work = work
+            .saturating_add(self.connections.flush(now, &mut self.stages, &mut |block| drop(replay.free.push(block))));
         // Last, since it may cost a system call: reports have left.
         self.outbox.wake_adapter();
+        self.stages.finish(self.counters.stages());
         if work == 0 {
             self.idle(now);
         }
@@ -290,6 +300,7 @@ impl Gateway {
     fn execute(&mut self, origin: &Origin, command: &Command, now: Now) -> Result<(), Reason> {
         self.counters.commands.add(1);
         decide(&self.state, UnixNanos(now.utc_ns), &self.market, origin, command, &mut self.decision);
+        self.stages.ended(Stage::Decide);
         if let Some(reason) = self.decision.refusal() {
             return Err(reason);
         }
@@ -316,10 +327,12 @@ impl Gateway {
             self.committed.push((seq, *event));
         }
         self.journal.commit();
+        self.stages.ended(Stage::Append);
         self.counters.events.add(self.committed.len() as u64);
         let committed = core::mem::take(&mut self.committed);
         for (seq, event) in &committed {
             apply(&mut self.state, event);
+            self.stages.ended(Stage::Apply);
             self.publish(*seq, event, now);
             if let Event::KillSwitchChanged(e) = event
                 && e.engaged == 1
@@ -332,6 +345,7 @@ impl Gateway {
             if let Some(instruction) = outbox::instruction_of(event, &self.state) {
                 self.outbox.offer(*seq, instruction);
             }
+            self.stages.ended(Stage::Report);
         }
         self.committed = committed;
         Ok(())
@@ -407,6 +421,7 @@ impl Gateway {
     }
 
     fn let_leave(&mut self, now: Now) -> usize {
+        self.stages.leaving();
         let durable_seq = self.durable_seq();
         let mut work: usize = 0;
         while let Some((connection, bytes)) = self.gate.release(durable_seq) {
@@ -427,6 +442,7 @@ impl Gateway {
             self.failures.pop_front();
             work = work.saturating_add(1);
         }
+        self.stages.released(durable_seq);
         work
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tradecore_protocol::fields::Durability;
 use tradecore_protocol::reason::Reason;
 
-use crate::counters::{Counter, Counters};
+use crate::counters::Counter;
+use crate::mapped::Mapped;
 use crate::notices::{Notice, Notices};
 use crate::systemd::Notifier;
 
@@ -32,7 +33,7 @@ pub struct Watchdog {
 #[derive(Debug)]
 pub struct Watched {
     /// What the loop counts.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<Mapped>,
     /// What it leaves for the log.
     pub notices: Arc<Notices>,
     /// The journal, for its hot segments.

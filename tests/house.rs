@@ -194,7 +194,14 @@ fn only_the_gateway_and_those_who_build_it_know_every_room() {
 
 #[test]
 fn unsafe_stands_in_named_files_only() {
-    let allowed = ["journal/src/map.rs", "src/memory.rs", "tests/allocation.rs", "tests/house.rs"];
+    let allowed = [
+        "journal/src/map.rs",
+        "src/mapped.rs",
+        "src/memory.rs",
+        "src/ticks.rs",
+        "tests/allocation.rs",
+        "tests/house.rs",
+    ];
     for folder in ["protocol/src", "journal/src", "src", "clients/rust/src", "bench/src", "tests"] {
         assert_none(&violations(&sources(folder), &["unsafe {", "unsafe fn", "unsafe impl"], &allowed), "unsafe");
     }
@@ -205,6 +212,7 @@ fn the_time_is_asked_for_in_named_places_only() {
     let allowed = [
         "src/clock.rs",
         "src/daemon.rs",
+        "src/ticks.rs",
         "src/demo",
         "src/cli",
         "src/venue",
@@ -214,6 +222,15 @@ fn the_time_is_asked_for_in_named_places_only() {
     ];
     let banned = ["SystemTime::now", "Instant::now"];
     assert_none(&violations(&sources("src"), &banned, &allowed), "use clock.rs, read once a turn");
+}
+
+#[test]
+fn the_time_stamp_counter_is_read_by_the_stages_and_by_nobody_who_decides() {
+    let allowed = ["src/ticks.rs", "src/stages.rs"];
+    assert_none(&violations(&sources("src"), &["_rdtsc", "ticks::now"], &allowed), "it is no clock");
+    for folder in ["src/domain/src", "protocol/src", "journal/src"] {
+        assert_none(&violations(&sources(folder), &["_rdtsc", "ticks::"], &[]), "time comes from outside");
+    }
 }
 
 #[test]
@@ -230,6 +247,9 @@ fn the_loop_has_no_log_no_lock_and_no_sleep() {
         "src/egress/text.rs",
         "src/queries.rs",
         "src/notices.rs",
+        "src/counters.rs",
+        "src/histogram.rs",
+        "src/stages.rs",
     ] {
         let files = if folder.ends_with(".rs") {
             vec![(PathBuf::from(folder), fs::read_to_string(root().join(folder)).expect("a text"))]

@@ -130,6 +130,18 @@ pub(crate) fn open_newest(dir: &Path, segno: u64) -> io::Result<Option<(File, Pa
     Ok(if segment.is_some() { open_hot()?.or(segment) } else { None })
 }
 
+/// Where the process that has a journal open keeps what must not be on a disk: the directory of its hot segments. `None`:
+/// no process has it open, or its segments are mapped on the disk. A process that was killed leaves it behind.
+///
+/// # Errors
+/// When the journal's directory cannot be read.
+pub fn hot_dir_of(dir: &Path) -> io::Result<Option<PathBuf>> {
+    match Marker::read(&Disk, dir)? {
+        Some(marker) if marker.is_of(dir)? => Ok(Some(marker.dir)),
+        _ => Ok(None),
+    }
+}
+
 /// The hot copy of the newest segment of an open journal, when it should be there and is not: somebody has taken it away.
 /// Two looks in a row must agree, for the newest segment of the first can be drained before its copy is looked for.
 ///

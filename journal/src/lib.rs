@@ -50,7 +50,7 @@ use std::sync::Arc;
 
 pub use background::{Background, OnPrepare, OnSyncFailure, SyncPolicy};
 pub use error::{Damage, OpenError};
-pub use hot::missing_hot_segment;
+pub use hot::{hot_dir_of, missing_hot_segment};
 pub use reader::{Place, ReadError, Reader, Until};
 pub use recovery::{Outcome, RecoveryReport};
 pub use retention::{Retention, RetentionError};

@@ -34,6 +34,9 @@ section! {
         cpu: Option<usize> = [None] in Allowed::Integer(0, 1_023);
         /// What the loop does when there is nothing to do.
         idle: Idle = [Idle::Busy] in Allowed::Words(Idle::WORDS);
+        /// Measures where the time of an order goes, for `tradecore stages`: the first new order, replace or cancel of
+        /// a turn, by the CPU's time-stamp counter.
+        stages: bool = [true] in Allowed::Bool;
         /// Open orders; further ones are refused with `OrdersMax`. Their memory is taken at start,
         /// and the journal's reserve for them.
         orders_max: u32 = [8_192] in Allowed::Integer(1, 4_194_304), "orders";

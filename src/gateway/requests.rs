@@ -38,7 +38,7 @@ impl Gateway {
             return;
         }
         connection.strikes = 0;
-        let id = connection.id;
+        let sender = connection.id;
         let request = ingress::request_of(frame);
         match request {
             Ok(Request::Command(command)) => {
@@ -51,9 +51,14 @@ impl Gateway {
                     client_seq: frame.header.seq,
                     recv_time_ns: now.utc_ns,
                 };
-                match self.execute(&origin, &command, now) {
+                if matches!(command, Command::PlaceOrder(_) | Command::ReplaceOrder(_) | Command::CancelOrder(_)) {
+                    self.stages.take(sender);
+                }
+                let outcome = self.execute(&origin, &command, now);
+                self.stages.executed(outcome.is_ok(), self.journal.last_seq());
+                match outcome {
                     Ok(()) => {
-                        self.rehearsal.remember(id, frame, self.decision.events());
+                        self.rehearsal.remember(sender, frame, self.decision.events());
                         self.answer_duplicate(index, frame, now);
                     }
                     Err(reason) => {

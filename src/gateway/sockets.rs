@@ -44,6 +44,7 @@ impl Gateway {
     pub(super) fn serve(&mut self, index: u32, now: Now) -> bool {
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.connections.read(index, &mut scratch);
+        self.stages.read();
         if let Some((filled, ended)) = read {
             let mut rest = scratch.get(..filled).unwrap_or_default();
             loop {
@@ -82,6 +83,7 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let step = connection.session.handle_frame(now, frame, &mut reply);
         self.obey(index, Some(frame), step, &reply, now);
+        self.stages.passed();
     }
 
     /// Does what the session rules say.

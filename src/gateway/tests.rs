@@ -29,6 +29,7 @@ use crate::session::{Bounds, LoggedOnAs, OpenOrdersCursor};
 mod broker;
 mod rehearsal;
 mod space;
+mod stages;
 
 const ONE: i64 = 1_000_000_000;
 const SESSION: SessionId = SessionId(1);
@@ -83,6 +84,7 @@ impl Core {
                 throttle_strikes: 1,
                 durability_lag_max: 1_000,
                 durability: Durability::Synced,
+                stages: true,
             },
             server: ServerConfig {
                 gateway_id: Text::new("test"),
@@ -106,7 +108,7 @@ impl Core {
             outbox: Outbox::new(Arc::clone(&link), OUTBOX_MAX, 4_096),
             link: Arc::clone(&link),
             replay: Arc::new(ReplayLink::new(4, 4).expect("works")),
-            counters: Arc::new(Counters::default()),
+            counters: Arc::new(Mapped::private().expect("memory")),
             notices: Arc::new(Notices::default()),
             nonce: || [0; 32],
         })
@@ -261,6 +263,11 @@ impl Core {
             let accepted = OrderAccepted { meta, order, content_hash: 0, market_px: 0, market_time_ns: 0, exec_id: 0 };
             apply(&mut self.gateway.state, &Event::from(accepted));
         }
+    }
+
+    /// From here on nothing is seen to be synced.
+    fn unsync(&mut self) {
+        self.gateway.watermarks = Arc::new(Watermarks::new(0));
     }
 
     /// The sync goes on: all that is journaled is durable, and seen to be.

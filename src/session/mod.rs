@@ -25,6 +25,7 @@ use tradecore_protocol::session::{Now, ServerConfig, ServerSession};
 
 use crate::egress::gate::ConnectionId;
 use crate::egress::replay::Block;
+use crate::stages::Recorder;
 use connection::{Answers, InstrumentSet};
 pub use connection::{Connection, LoggedOnAs, OpenOrdersCursor};
 use places::Places;
@@ -397,7 +398,7 @@ impl Connections {
 
     /// Writes what may leave, one write a connection; removes the connections that are done. The number of
     /// connections that were written to, and the block of a removed one, which must go home.
-    pub fn flush(&mut self, now: Now, go_home: &mut dyn FnMut(Block)) -> usize {
+    pub fn flush(&mut self, now: Now, stages: &mut Recorder, go_home: &mut dyn FnMut(Block)) -> usize {
         let mut work: usize = 0;
         for _ in 0..self.to_write.len() {
             let Some(index) = self.to_write.take() else { break };
@@ -409,6 +410,7 @@ impl Connections {
                 let wanted = front.len();
                 match connection.stream.write(front) {
                     Transfer::Bytes(bytes) => {
+                        stages.wrote(connection.id);
                         self.pool.pop(&mut connection.out, bytes);
                         connection.writable = bytes == wanted;
                         if connection.logged_on.is_some() {

@@ -7,6 +7,7 @@ use tradecore_protocol::fields::{CodMode, Environment, Role};
 
 use super::*;
 use crate::egress::gate::Gate;
+use crate::stages::Recorder;
 
 const FRAME: [u8; 1024] = [7; 1024];
 const CONNECTIONS: u32 = 8;
@@ -68,7 +69,7 @@ impl Bench {
     }
 
     fn flush(&mut self) {
-        self.connections.flush(at(0), &mut |block| drop(block));
+        self.connections.flush(at(0), &mut Recorder::new(false), &mut |block| drop(block));
     }
 
     fn is_slow(&self, index: u32) -> bool {
@@ -124,7 +125,7 @@ fn who_reads_goes_on_whatever_the_others_leave_unread_and_each_of_them_is_told_w
             drop(peer.read_to_end(&mut told));
             bench.connections.get_mut(index).expect("works").writable = true;
             bench.connections.to_write.add(index);
-            bench.connections.flush(at(0), &mut |block| drop(block));
+            bench.connections.flush(at(0), &mut Recorder::new(false), &mut |block| drop(block));
         }
         drop(peer.read_to_end(&mut told));
         assert!(told.ends_with(b"goodbye"), "{} bytes", told.len());

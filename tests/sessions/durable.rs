@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tradecore::brokers::Link;
 use tradecore::clock::Clock;
-use tradecore::counters::Counters;
 use tradecore::egress::gate::Gate;
 use tradecore::egress::replay::ReplayLink;
 use tradecore::gateway::{Gateway, Parts, Settings};
+use tradecore::mapped::Mapped;
 use tradecore::outbox::Outbox;
 use tradecore::session::directory::{Directory, Entry};
 use tradecore::session::lockout::{LockoutBounds, Lockouts};
@@ -39,7 +39,7 @@ const OUTBOUND_BYTES_MAX: usize = 1 << 16;
 /// that reads old reports: a session that has missed one stays in its replay.
 struct Gated {
     address: String,
-    counters: Arc<Counters>,
+    counters: Arc<Mapped>,
     is_held: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -80,7 +80,7 @@ impl Gated {
         let seen = Arc::new(Watermarks::new(0));
         let limits = Limits { orders_max: 64, ids_max: 1024, ..Limits::default() };
         let link = Arc::new(Link::new(64, 64, 64, 1).unwrap());
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Mapped::private().unwrap());
         let bounds = Bounds {
             connections_max: 16,
             outbound_bytes_max: OUTBOUND_BYTES_MAX,
@@ -96,6 +96,7 @@ impl Gated {
                 throttle_strikes: 0,
                 durability_lag_max: 1000,
                 durability: Durability::Synced,
+                stages: true,
             },
             server: ServerConfig {
                 gateway_id: Text::new("tests"),

@@ -6,7 +6,7 @@ fn a_misspelled_key_names_the_nearest() {
         &with("environment = ", "enviroment = "),
         Code::UnknownKey,
         "gateway.toml:3: core.enviroment = \"virtual\": no such key, the nearest is environment; allowed: id, \
-         environment, data_dir, hot_dir, durability, cpu, idle, orders_max, ids_max",
+         environment, data_dir, hot_dir, durability, cpu, idle, stages, orders_max, ids_max",
     );
 }
 
