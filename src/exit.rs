@@ -65,6 +65,8 @@ exit_codes! {
     JournalShortened = 89,
     /// A signal ended the command before it was done.
     Interrupted = 90,
+    /// The gateway that runs is of another release than the command that looks at its memory.
+    OtherRelease = 91,
 }
 
 impl From<&tradecore_journal::OpenError> for Exit {

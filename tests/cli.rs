@@ -12,6 +12,8 @@ use serde_json::Value;
 
 #[path = "cli/desk.rs"]
 mod desk;
+#[path = "cli/figures.rs"]
+mod figures;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tradecore");
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 
 use crate::outcome::Outcome;
 use crate::thousandths::Thousandths;
-use crate::{Failure, journal, latency, mix, recovery, sessions, start, synced, throughput};
+use crate::{Failure, journal, latency, mix, recovery, sessions, stages, start, synced, throughput};
 
 /// Where a figure should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,10 @@ pub(crate) enum Source {
     Start,
     Sessions,
     Synced,
+    Stages,
 }
 
-use Source::{Core, Journal, Latency, Recovery, Sessions, Start, Synced, Throughput};
+use Source::{Core, Journal, Latency, Recovery, Sessions, Stages, Start, Synced, Throughput};
 
 impl Source {
     /// Measures in a form of at most two minutes.
@@ -40,6 +41,7 @@ impl Source {
             Start => start::measure(&start::Options::default()),
             Sessions => sessions::measure(1000, 1000, 2, 5),
             Synced => synced::measure(&synced::Options::default()),
+            Stages => stages::measure(&stages::Options::default()),
         }
     }
 }
@@ -62,7 +64,7 @@ const fn at_least(id: &'static str, source: Source, thousandths: u64, what: &'st
 }
 
 /// All of them, with their targets in thousandths.
-pub(crate) const FIGURES: [Figure; 17] = [
+pub(crate) const FIGURES: [Figure; 18] = [
     at_most("ack_p50_ratio", Latency, 1_100, "order to acceptance, p50 / p50 of the echo, worst rate"),
     at_most("ack_p99_ratio", Latency, 1_250, "the same, p99 / p99"),
     at_most("ack_p999_ratio", Latency, 1_500, "the same, p99.9 / p99.9"),
@@ -77,6 +79,7 @@ pub(crate) const FIGURES: [Figure; 17] = [
     at_most("rss_idle_mib", Start, 96_000, "anonymous memory and hot segments of an idle gateway"),
     at_most("cold_start_ms", Start, 100_000, "empty directory to accepting"),
     at_most("sessions_p50_ratio", Sessions, 1_500, "ten sessions among a thousand, p50 / p50 of the ten alone"),
+    at_most("stage_cost_ratio", Stages, 1_030, "order to acceptance, p50 with stages measured / without"),
     at_most("idle_session_bytes", Sessions, 4_096_000, "memory of an idle session"),
     at_most("synced_p50_excess", Synced, 1_200, "class synced: (order to acceptance - echo) / bare sync, p50"),
     at_least("synced_orders_per_s", Synced, 300_000_000, "class synced, one connection, pipelined, group commit"),

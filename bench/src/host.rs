@@ -153,16 +153,21 @@ pub(crate) fn serve(config: &Path, broker: Broker) -> Result<(), Failure> {
 impl Gateway {
     /// Starts one, in class `journaled`, busy.
     pub(crate) fn start(setup: Setup) -> Result<Self, Failure> {
+        Self::start_with(setup, &[])
+    }
+
+    /// Starts one whose configuration these variables override.
+    pub(crate) fn start_with(setup: Setup, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
         let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
-        Self::start_in(dir, setup, "journaled")
+        Self::start_in(dir, setup, "journaled", overrides)
     }
 
     /// Starts one, in class `synced`, busy; its files lie in `dir`.
     pub(crate) fn start_synced(dir: TempDir, setup: Setup) -> Result<Self, Failure> {
-        Self::start_in(dir, setup, "synced")
+        Self::start_in(dir, setup, "synced", &[])
     }
 
-    fn start_in(dir: TempDir, setup: Setup, durability: &str) -> Result<Self, Failure> {
+    fn start_in(dir: TempDir, setup: Setup, durability: &str, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
         let hot = memory()?;
         std::fs::create_dir_all(dir.path().join("data"))?;
         std::fs::write(dir.path().join("key"), SECRET)?;
@@ -179,6 +184,7 @@ impl Gateway {
         let since = Instant::now();
         let child = Command::new(std::env::current_exe()?)
             .arg("serve")
+            .envs(overrides.iter().copied())
             .arg(&config_path)
             .arg(if setup.broker == Broker::Venue { "venue" } else { "instant" })
             .stdin(Stdio::null())

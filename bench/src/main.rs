@@ -36,6 +36,7 @@ mod report;
 mod scoreboard;
 mod sessions;
 mod stage_bars;
+mod stages;
 mod start;
 mod svg;
 mod synced;
@@ -98,6 +99,9 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// Where the time of an order goes inside the gateway, and what it costs to measure that.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- stages --rate 5000 --rounds 7")]
+    Stages(stages::Options),
     /// Events a second that a start replays into its state, on one core.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- recovery --orders 1000000")]
     Recovery {
@@ -176,6 +180,7 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         }
         Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
         Command::Synced(options) => ("synced", synced::measure(&options)?),
+        Command::Stages(options) => ("stages", stages::measure(&options)?),
         Command::Start(options) => ("start", start::measure(&options)?),
         Command::Figures(options) => return scoreboard::run(&options, files, run),
         Command::All(options) => return all::run(&options),

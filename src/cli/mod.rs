@@ -12,6 +12,7 @@ mod order;
 mod query;
 mod report;
 mod run;
+mod stages;
 mod values;
 mod venue;
 mod watch;
@@ -63,6 +64,8 @@ enum Command {
     #[command(subcommand)]
     Kill(kill::Kill),
     Watch(watch::Watch),
+    Stages(stages::Stages),
+    Counters(stages::Counters),
     #[command(subcommand)]
     Config(config::Config),
     #[command(subcommand)]
@@ -107,6 +110,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Fills(command) => command.run(),
         Command::Kill(command) => command.run(),
         Command::Watch(command) => command.run(),
+        Command::Stages(command) => command.run(),
+        Command::Counters(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Journal(command) => command.run(),
     };
@@ -116,8 +121,8 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// The commands that speak to a gateway.
-const CLIENTS: &[&str] = &["order", "positions", "account", "fills", "kill", "watch"];
+/// The commands that speak to a gateway, or look at one.
+const CLIENTS: &[&str] = &["order", "positions", "account", "fills", "kill", "watch", "stages", "counters"];
 
 /// Says why a command failed: to people always, to programs where a gateway was spoken to with `--json`.
 fn end(failure: &Failure) -> ExitCode {
