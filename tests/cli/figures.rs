@@ -32,7 +32,7 @@ fn file_of(dir: &Path) -> std::path::PathBuf {
 
 #[test]
 fn the_stages_of_an_order_and_the_counters_are_seen_while_the_gateway_runs_and_not_after() {
-    let gateway = start();
+    let mut gateway = start();
     gateway.rest();
     let stages = asked(&gateway, &["stages", "--json"]);
     let rows = stages["stages"].as_array().expect("a list");
@@ -63,12 +63,8 @@ fn the_stages_of_an_order_and_the_counters_are_seen_while_the_gateway_runs_and_n
     assert!(again["turns"].as_u64() > counters["turns"].as_u64(), "the loop goes on: {again}");
 
     let dir = gateway.dir.path().to_owned();
-    kill_process(Pid::from_child(&gateway.child), Signal::KILL).expect("sent");
-    while children(std::process::id()).contains(&gateway.child.id())
-        && stat(gateway.child.id()).is_some_and(|(state, _)| state != 'Z')
-    {
-        std::thread::yield_now();
-    }
+    gateway.child.kill().expect("sent");
+    gateway.child.wait().expect("ended");
     refused(&dir, 69, "was left by one that was killed");
     std::fs::remove_file(file_of(&dir)).expect("removed");
     refused(&dir, 69, "is not there");
