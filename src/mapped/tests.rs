@@ -1,4 +1,5 @@
 //! What one process counts and another reads.
+#![allow(clippy::arithmetic_side_effects)]
 
 use super::*;
 use crate::stages::Stage;
