@@ -95,14 +95,20 @@ fn stages_are_followed_until_the_gateway_ends() {
         .expect("started");
     let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines();
     gateway.rest();
-    let mut seen = 0;
-    while seen == 0 {
-        let line: Value = serde_json::from_str(&lines.next().expect("it goes on").expect("readable")).expect("JSON");
-        seen += line["stages"][10]["count"].as_u64().expect("a number");
-    }
+    let started = Instant::now();
+    let mut line = || -> Value {
+        // One comes every second, whatever happens.
+        assert!(started.elapsed() < DEADLINE, "waited in vain");
+        serde_json::from_str(&lines.next().expect("it goes on").expect("readable")).expect("JSON")
+    };
+    while line()["stages"][10]["count"].as_u64().expect("a number") == 0 {}
     drop(gateway);
-    let last: Value =
-        serde_json::from_str(&lines.map(|line| line.expect("readable")).last().expect("a line")).expect("JSON");
+    let last = loop {
+        let line = line();
+        if line["type"] == "Failure" {
+            break line;
+        }
+    };
     assert_eq!(
         (last["reason"].as_str(), follow.wait().expect("ended").code()),
         (Some("Unavailable"), Some(69)),

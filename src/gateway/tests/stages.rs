@@ -102,6 +102,9 @@ fn one_command_a_turn_is_counted_and_none_that_was_refused_or_rehearsed() {
     measured.core.turn();
     assert_eq!(measured.counts(), [1; crate::stages::COUNT]);
 
+    measured.arrives(&first);
+    measured.core.turn();
+    assert_eq!(measured.core.gateway.counters.duplicates.get(), 1, "it was answered, and made no event");
     measured.core.gateway.settings.durability_lag_max = 0;
     measured.core.unsync();
     let refused = measured.order(Qty(ONE));
