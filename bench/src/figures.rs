@@ -2,7 +2,10 @@
 
 use crate::outcome::Outcome;
 use crate::thousandths::Thousandths;
-use crate::{Failure, journal, latency, mix, recovery, sessions, stages, start, synced, throughput};
+use crate::{
+    Failure, journal, latency, loop_counts, mix, recovery, scale, sessions, stages, start, synced, tail_latency,
+    throughput,
+};
 
 /// Where a figure should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +28,14 @@ pub(crate) enum Source {
     Sessions,
     Synced,
     Stages,
+    Scale,
+    Tail,
+    Loop,
 }
 
-use Source::{Core, Journal, Latency, Recovery, Sessions, Stages, Start, Synced, Throughput};
+use Source::{
+    Core, Journal, Latency, Loop, Recovery, Scale, Sessions, Stages, Start, Synced, Tail, Throughput,
+};
 
 impl Source {
     /// Measures in a form of at most two minutes.
@@ -42,6 +50,9 @@ impl Source {
             Sessions => sessions::measure(1000, 1000, 2, 5),
             Synced => synced::measure(&synced::Options::default()),
             Stages => stages::measure(&stages::Options::default()),
+            Scale => scale::measure(&scale::Options::for_figure()),
+            Tail => tail_latency::measure(&tail_latency::Options::default()),
+            Loop => loop_counts::measure(&loop_counts::Options::default()),
         }
     }
 }
@@ -64,7 +75,7 @@ const fn at_least(id: &'static str, source: Source, thousandths: u64, what: &'st
 }
 
 /// All of them, with their targets in thousandths.
-pub(crate) const FIGURES: [Figure; 18] = [
+pub(crate) const FIGURES: [Figure; 23] = [
     at_most("ack_p50_ratio", Latency, 1_100, "order to acceptance, p50 / p50 of the echo, worst rate"),
     at_most("ack_p99_ratio", Latency, 1_250, "the same, p99 / p99"),
     at_most("ack_p999_ratio", Latency, 1_500, "the same, p99.9 / p99.9"),
@@ -83,6 +94,11 @@ pub(crate) const FIGURES: [Figure; 18] = [
     at_most("idle_session_bytes", Sessions, 4_096_000, "memory of an idle session"),
     at_most("synced_p50_excess", Synced, 1_200, "class synced: (order to acceptance - echo) / bare sync, p50"),
     at_least("synced_orders_per_s", Synced, 300_000_000, "class synced, one connection, pipelined, group commit"),
+    at_most("scale_ratio", Scale, 1_100, "order to acceptance with 1 million open orders, p50 / p50 with 1 thousand"),
+    at_most("tail_ratio", Tail, 1_500, "the same at half of saturation, p99.99 / p99.99 of the echo"),
+    at_most("loop_allocs", Loop, 0, "calls of the allocator by the warm loop, per million commands"),
+    at_most("loop_faults", Loop, 0, "page faults of the same"),
+    at_most("loop_other_syscalls", Loop, 0, "its system calls other than poll, receive and send"),
 ];
 
 impl Figure {

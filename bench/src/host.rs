@@ -1,7 +1,7 @@
 //! Processes under measurement: how they are configured, started and ended.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,8 @@ use crate::Failure;
 pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 pub(crate) const KEY_ID: &str = "bench";
 
+/// A start makes the first segment, which for a million open orders is of gigabytes.
+const START_DEADLINE: Duration = Duration::from_secs(120);
 /// What a file system counts in, bytes.
 const BLOCK_BYTES: u64 = 512;
 
@@ -25,6 +27,11 @@ const BLOCK_BYTES: u64 = 512;
 pub(crate) struct Process(Child);
 
 impl Process {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Holds it, so that another has its CPU.
     pub(crate) fn hold(&self) -> Result<(), Failure> {
         Ok(kill_process(Pid::from_child(&self.0), Signal::STOP)?)
@@ -61,6 +68,23 @@ pub(crate) struct Setup {
     pub(crate) bounds: Option<(u32, u32)>,
     /// Its files lie in memory: a disk that cannot follow is not measured.
     pub(crate) is_in_memory: bool,
+}
+
+/// What a gateway is configured with beyond its setup.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    /// Instruments, from 1.
+    pub(crate) instruments: u16,
+    /// Open orders of the account.
+    pub(crate) open_orders_max: u32,
+    /// Its process tells how often the loop's thread has called the allocator, when it is asked.
+    pub(crate) is_counted: bool,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self { instruments: 1, open_orders_max: 100_000, is_counted: false }
+    }
 }
 
 /// A running gateway, and its files.
@@ -143,9 +167,15 @@ fn memory() -> std::io::Result<TempDir> {
 pub(crate) fn serve(config: &Path, broker: Broker) -> Result<(), Failure> {
     let config = tradecore::config::Config::load(config, std::env::vars())?;
     let adapter = match broker {
-        Broker::Instant => Some(Box::new(crate::instant::serve) as tradecore::daemon::Adapter),
+        Broker::Instant => {
+            let instruments = config.instruments.iter().map(|instrument| instrument.id).collect();
+            Some(Box::new(move |link| crate::instant::serve(link, instruments)) as tradecore::daemon::Adapter)
+        }
         Broker::Venue => None,
     };
+    // The loop is this thread.
+    crate::allocations::watch_this_thread();
+    crate::allocations::tell_when_asked();
     tradecore::daemon::run_with(config, &tradecore::daemon::Stop::default(), adapter)?;
     Ok(())
 }
@@ -159,15 +189,27 @@ impl Gateway {
     /// Starts one whose configuration these variables override.
     pub(crate) fn start_with(setup: Setup, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
         let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
-        Self::start_in(dir, setup, "journaled", overrides)
+        Self::start_in(dir, setup, Extent::default(), "journaled", overrides)
+    }
+
+    /// Starts one of another extent.
+    pub(crate) fn start_at(setup: Setup, extent: Extent) -> Result<Self, Failure> {
+        let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
+        Self::start_in(dir, setup, extent, "journaled", &[])
     }
 
     /// Starts one, in class `synced`, busy; its files lie in `dir`.
     pub(crate) fn start_synced(dir: TempDir, setup: Setup) -> Result<Self, Failure> {
-        Self::start_in(dir, setup, "synced", &[])
+        Self::start_in(dir, setup, Extent::default(), "synced", &[])
     }
 
-    fn start_in(dir: TempDir, setup: Setup, durability: &str, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
+    fn start_in(
+        dir: TempDir,
+        setup: Setup,
+        extent: Extent,
+        durability: &str,
+        overrides: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let hot = memory()?;
         std::fs::create_dir_all(dir.path().join("data"))?;
         std::fs::write(dir.path().join("key"), SECRET)?;
@@ -180,18 +222,19 @@ impl Gateway {
             Broker::Instant => (None, "127.0.0.1:1".to_owned()),
         };
         let config_path = dir.path().join("gateway.toml");
-        std::fs::write(&config_path, config(setup, durability, &venue_address, hot.path()))?;
+        std::fs::write(&config_path, config(setup, extent, durability, &venue_address, hot.path()))?;
         let since = Instant::now();
+        let pipe = || if extent.is_counted { Stdio::piped() } else { Stdio::null() };
         let child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .envs(overrides.iter().copied())
             .arg(&config_path)
             .arg(if setup.broker == Broker::Venue { "venue" } else { "instant" })
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdin(pipe())
+            .stdout(pipe())
             .spawn()?;
         let process = Process(child);
-        let deadline = Instant::now().checked_add(Duration::from_secs(30));
+        let deadline = Instant::now().checked_add(START_DEADLINE);
         loop {
             if let Some(address) = tradecore::daemon::listening(&dir.path().join("data")).into_iter().next() {
                 let address = address.trim_start_matches("tcp:").to_owned();
@@ -217,21 +260,47 @@ impl Gateway {
         Ok(kib.saturating_mul(1024))
     }
 
+    /// How often the loop's thread has called the allocator.
+    pub(crate) fn allocator_calls(&mut self) -> Result<u64, Failure> {
+        let child = &mut self.process.0;
+        let (stdin, stdout) = child.stdin.as_mut().zip(child.stdout.as_mut()).ok_or("the gateway is not counted")?;
+        stdin.write_all(b"\n")?;
+        let mut answer = String::new();
+        // One line is asked for and one is written: nothing behind it is lost with the buffer.
+        BufReader::new(stdout).read_line(&mut answer)?;
+        Ok(answer.trim().parse()?)
+    }
+
+    /// Where its journal lies.
+    pub(crate) fn journal_dir(&self) -> PathBuf {
+        self.dir.path().join("data/journal")
+    }
+
     /// What its hot segments take of the memory, bytes.
     pub(crate) fn hot_bytes(&self) -> Result<u64, Failure> {
-        let (mut bytes, mut folders) = (0_u64, vec![self.hot.path().to_owned()]);
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder)? {
-                let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
-                if metadata.is_dir() {
-                    folders.push(path);
-                } else {
-                    bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK_BYTES));
-                }
+        bytes_below(self.hot.path())
+    }
+
+    /// What its journal takes where it lies, bytes.
+    pub(crate) fn journal_bytes(&self) -> Result<u64, Failure> {
+        bytes_below(&self.journal_dir())
+    }
+}
+
+/// What the files below a folder take, bytes.
+fn bytes_below(folder: &Path) -> Result<u64, Failure> {
+    let (mut bytes, mut folders) = (0_u64, vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
+            if metadata.is_dir() {
+                folders.push(path);
+            } else {
+                bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK_BYTES));
             }
         }
-        Ok(bytes)
     }
+    Ok(bytes)
 }
 
 /// Starts an echo; its address.
@@ -258,7 +327,7 @@ fn start_server(name: &str, cpu: Option<usize>) -> Result<(Process, String), Fai
     Ok((process, address.trim().to_owned()))
 }
 
-fn config(setup: Setup, durability: &str, venue: &str, hot: &Path) -> String {
+fn config(setup: Setup, extent: Extent, durability: &str, venue: &str, hot: &Path) -> String {
     let sessions = setup.sessions;
     let bounds = setup.bounds.map_or(String::new(), |(orders, ids)| format!("orders_max = {orders}\nids_max = {ids}"));
     // What is measured beyond any disk's speed must not be refused for it.
@@ -290,9 +359,26 @@ throttle_rate = 0
 kind = "venue"
 address = "{venue}"
 
-[[instruments]]
+[[accounts]]
 id = 1
-symbol = "BTCUSDT"
+currency = "USDT"
+initial_cash = "1000000000"
+position_max = "100000"
+open_orders_max = {open_orders_max}
+"#,
+        open_orders_max = extent.open_orders_max,
+        connections_max = sessions.saturating_add(16),
+        hot = hot.display(),
+    );
+    for id in 1..=extent.instruments {
+        let symbol = if id == 1 { "BTCUSDT".to_owned() } else { format!("X{id}USDT") };
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            r#"
+[[instruments]]
+id = {id}
+symbol = "{symbol}"
 currency = "USDT"
 tick_size = "0.01"
 lot_size = "0.00001"
@@ -301,17 +387,9 @@ order_qty_max = "10"
 order_notional_max = "10000000"
 collar_ppm = 900000
 quote_age_max_ms = 60000
-
-[[accounts]]
-id = 1
-currency = "USDT"
-initial_cash = "1000000000"
-position_max = "100000"
-open_orders_max = 100000
-"#,
-        connections_max = sessions.saturating_add(16),
-        hot = hot.display(),
-    );
+"#
+        );
+    }
     for id in 1..=sessions {
         // Writing to a string does not fail.
         let _ = write!(

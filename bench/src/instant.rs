@@ -18,16 +18,18 @@ const LOOK_INTERVAL: Duration = Duration::from_micros(500);
 const QUOTE_INTERVAL: Duration = Duration::from_secs(5);
 const UNIT: i64 = 1_000_000_000;
 
-/// Serves a link until it is stopped.
-pub(crate) fn serve(link: Arc<Link>) {
+/// Serves a link until it is stopped, with a market in each of these instruments.
+pub(crate) fn serve(link: Arc<Link>, instruments: Vec<u32>) {
     let mut broker = Instantly { link, broker_seq: 0 };
     broker.tell(Inbound::Status { status: BrokerStatus::Syncing, connection_no: 1 });
     let mut quoted_at: Option<Instant> = None;
     while !broker.link.stop.load(Ordering::Acquire) {
         if quoted_at.is_none_or(|at| at.elapsed() >= QUOTE_INTERVAL) {
             quoted_at = Some(Instant::now());
-            // A full ring holds one that is as good.
-            let _ = broker.link.quotes.push(quote());
+            for id in &instruments {
+                // A full ring holds one that is as good.
+                let _ = broker.link.quotes.push(quote(InstrumentId(*id)));
+            }
         }
         match broker.link.instructions.pop() {
             Some(instruction) => {
@@ -88,7 +90,7 @@ impl Instantly {
     }
 }
 
-fn quote() -> AgedQuote {
+fn quote(instrument_id: InstrumentId) -> AgedQuote {
     let quote = Quote {
         bid_px: Px(60_000 * UNIT),
         bid_qty: Qty(UNIT),
@@ -97,7 +99,7 @@ fn quote() -> AgedQuote {
         time_ns: 0,
         md_seq: 0,
     };
-    AgedQuote { instrument_id: InstrumentId(1), quote, age_ns: 0 }
+    AgedQuote { instrument_id, quote, age_ns: 0 }
 }
 
 #[cfg(test)]

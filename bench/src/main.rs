@@ -5,6 +5,7 @@
 //! counts for all whom it delays.
 
 mod all;
+mod allocations;
 mod append;
 mod bare_sync;
 mod date;
@@ -13,7 +14,9 @@ mod echo;
 mod echo_flow;
 mod escape;
 mod figures;
+mod filling;
 mod gaps;
+mod growth;
 mod hiccup;
 mod history;
 mod host;
@@ -22,6 +25,8 @@ mod instant;
 mod instructions;
 mod journal;
 mod latency;
+mod longest;
+mod loop_counts;
 mod machine;
 mod mix;
 mod operations;
@@ -32,9 +37,13 @@ mod peer;
 mod percentiles;
 mod pipeline;
 mod recovery;
+mod recycling;
 mod report;
+mod rollovers;
+mod scale;
 mod scoreboard;
 mod sessions;
+mod soak;
 mod stage_bars;
 mod stages;
 mod start;
@@ -42,13 +51,16 @@ mod svg;
 mod synced;
 mod synced_flow;
 mod synced_turns;
+mod syscalls;
 mod tail;
+mod tail_latency;
 mod thousandths;
 mod throughput;
 mod ticks;
 mod timing;
 mod turns;
 mod venue;
+mod vitals;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -118,6 +130,18 @@ enum Command {
     /// The time from an empty directory to accepting, and the memory of an idle gateway.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- start")]
     Start(start::Options),
+    /// Whether an order takes longer with more open orders, instruments, sessions, or a longer journal.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- scale --open 1000,1000000")]
+    Scale(scale::Options),
+    /// Hours at a rate: percentiles by minute, memory, descriptors and page faults; fails when something grows.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- soak --minutes 120 --rate 5000")]
+    Soak(soak::Options),
+    /// The far tail at half of saturation against that of the echo, and what a roll-over of the journal adds.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- tail --rounds 5 --seconds 8")]
+    Tail(tail_latency::Options),
+    /// What the loop asks for once it is warm: allocations, page faults, system calls; per million commands.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- loop --commands 5000000")]
+    Loop(loop_counts::Options),
     /// Every promised figure, each in a short form: id, figure, target, met, and what the machine did meanwhile.
     #[command(
         after_help = "Example: cargo run --release -p tradecore-bench -- figures --only ack_p50_ratio --json f.json"
@@ -182,6 +206,14 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::Synced(options) => ("synced", synced::measure(&options)?),
         Command::Stages(options) => ("stages", stages::measure(&options)?),
         Command::Start(options) => ("start", start::measure(&options)?),
+        Command::Scale(options) => ("scale", scale::measure(&options)?),
+        Command::Soak(options) => {
+            let (outcome, is_bounded) = soak::measure(&options)?;
+            outcome::write(files, "soak", run, &outcome)?;
+            return Ok(is_bounded);
+        }
+        Command::Tail(options) => ("tail", tail_latency::measure(&options)?),
+        Command::Loop(options) => ("loop", loop_counts::measure(&options)?),
         Command::Figures(options) => return scoreboard::run(&options, files, run),
         Command::All(options) => return all::run(&options),
         Command::Instructions(options) => return instructions::run(&options, files, run),

@@ -17,15 +17,50 @@ use crate::timing::RoundTrips;
 /// Orders that may wait for their acceptance before the queue of them grows.
 const WAITING: usize = 1024;
 
-/// A client epoch for every hundred orders: fewer than the share of ids that a session has among a thousand.
-fn id_of(counter: u64) -> u64 {
-    let epoch = u16::try_from(counter / 100).unwrap_or(u16::MAX).saturating_add(1);
-    ClOrdId::new(epoch, counter).0
+/// What a session sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Instruments, one after the other from 1.
+    pub(crate) instruments: u32,
+    /// Orders of one client epoch: fewer than the share of ids that the session has.
+    pub(crate) epoch_ids: u64,
+}
+
+impl Default for Load {
+    /// One instrument, and epochs that fit the share that a session has among a thousand.
+    fn default() -> Self {
+        Self { instruments: 1, epoch_ids: 100 }
+    }
+}
+
+impl Load {
+    /// The id of an order.
+    pub(crate) fn id_of(self, counter: u64) -> u64 {
+        let epoch = counter.checked_div(self.epoch_ids).unwrap_or(0);
+        ClOrdId::new(u16::try_from(epoch).unwrap_or(u16::MAX).saturating_add(1), counter).0
+    }
+
+    /// An order that the market will not take.
+    pub(crate) fn order(self, counter: u64, tif: Tif) -> NewOrder {
+        let turn = counter.checked_rem(u64::from(self.instruments)).unwrap_or(0);
+        NewOrder {
+            cl_ord_id: U64::new(self.id_of(counter)),
+            px: I64::new(Px(10_000 * 1_000_000_000).0),
+            qty: I64::new(Qty(1_000_000).0),
+            instrument_id: U32::new(u32::try_from(turn).unwrap_or(0).saturating_add(1)),
+            account_id: U32::new(1),
+            side: Side::Buy.raw(),
+            ord_type: OrdType::Limit.raw(),
+            tif: tif.raw(),
+            ..NewOrder::default()
+        }
+    }
 }
 
 /// A session that sends orders, and what it waits for.
 pub(crate) struct Active {
     peer: Peer,
+    load: Load,
     next_counter: u64,
     waiting: VecDeque<(u64, Sent)>,
     is_prepared: bool,
@@ -35,10 +70,16 @@ pub(crate) struct Active {
 impl Active {
     /// Logs on.
     pub(crate) fn log_on(address: &str, session_id: u32) -> Result<Self, Failure> {
+        Self::log_on_with(address, session_id, Load::default())
+    }
+
+    /// Logs on, to send this.
+    pub(crate) fn log_on_with(address: &str, session_id: u32, load: Load) -> Result<Self, Failure> {
         let peer = Peer::log_on(address, session_id)?;
         // Every order takes a number, so ids that are made of them are not taken.
         let next_counter = peer.last_client_seq().saturating_add(1);
-        Ok(Self { peer, next_counter, waiting: VecDeque::with_capacity(WAITING), is_prepared: false, refused: None })
+        let waiting = VecDeque::with_capacity(WAITING);
+        Ok(Self { peer, load, next_counter, waiting, is_prepared: false, refused: None })
     }
 
     /// Takes in reports; the first of each order is its acceptance.
@@ -68,17 +109,7 @@ impl Target for Active {
     /// An order that the market will not take.
     fn prepare(&mut self) -> Result<(), Failure> {
         if !self.is_prepared {
-            self.peer.prepare(&NewOrder {
-                cl_ord_id: U64::new(id_of(self.next_counter)),
-                px: I64::new(Px(10_000 * 1_000_000_000).0),
-                qty: I64::new(Qty(1_000_000).0),
-                instrument_id: U32::new(1),
-                account_id: U32::new(1),
-                side: Side::Buy.raw(),
-                ord_type: OrdType::Limit.raw(),
-                tif: Tif::Ioc.raw(),
-                ..NewOrder::default()
-            })?;
+            self.peer.prepare(&self.load.order(self.next_counter, Tif::Ioc))?;
             self.is_prepared = true;
         }
         Ok(())
@@ -88,7 +119,7 @@ impl Target for Active {
         self.prepare()?;
         self.peer.send()?;
         self.is_prepared = false;
-        self.waiting.push_back((id_of(self.next_counter), sent));
+        self.waiting.push_back((self.load.id_of(self.next_counter), sent));
         self.next_counter = self.next_counter.saturating_add(1);
         Ok(())
     }

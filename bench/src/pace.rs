@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::gaps::Gaps;
+use crate::longest::Longest;
 use crate::timing::{RoundTrips, Schedule, between, round_trips};
 
 /// Without an answer for so long, there is none.
@@ -54,6 +55,8 @@ pub(crate) struct Sample {
     pub(crate) lateness: RoundTrips,
     /// Gaps in the generator's readings of the clock, ns.
     pub(crate) gaps: RoundTrips,
+    /// The longest of the corrected times.
+    pub(crate) longest: Longest,
     /// How long the requests took to be sent and answered.
     pub(crate) elapsed: Duration,
 }
@@ -65,13 +68,16 @@ impl Sample {
             service: round_trips(),
             lateness: round_trips(),
             gaps: round_trips(),
+            longest: Longest::new(),
             elapsed: Duration::ZERO,
         }
     }
 
     /// Takes an answer. What is out of the range of a histogram counts as its end.
     pub(crate) fn answered(&mut self, sent: Sent, arrived: Instant) {
-        self.corrected.saturating_record(between(sent.planned, arrived));
+        let corrected_ns = between(sent.planned, arrived);
+        self.corrected.saturating_record(corrected_ns);
+        self.longest.take(sent.planned, corrected_ns);
         self.service.saturating_record(between(sent.at, arrived));
         self.lateness.saturating_record(between(sent.planned, sent.at));
     }
@@ -82,6 +88,7 @@ impl Sample {
         self.service.add(&other.service)?;
         self.lateness.add(&other.lateness)?;
         self.gaps.add(&other.gaps)?;
+        other.longest.iter().for_each(|(planned, ns)| self.longest.take(planned, ns));
         self.elapsed = self.elapsed.saturating_add(other.elapsed);
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The gateway and the echo on one CPU, a slice of time each in turn while the other is held: what else the machine
 //! does meets both alike.
 
+use std::path::PathBuf;
+
 use crate::Failure;
 use crate::echo::EchoClient;
 use crate::host::{self, Broker, Gateway, Process, Setup};
@@ -40,6 +42,11 @@ impl Turns {
         Ok(Self { echo_process, echo, gateway, active, idle })
     }
 
+    /// Where the gateway's journal lies.
+    pub(crate) fn journal_dir(&self) -> PathBuf {
+        self.gateway.journal_dir()
+    }
+
     /// Lets both run until they are warm.
     pub(crate) fn warm_up(&mut self, rate: u64) -> Result<(), Failure> {
         self.run(rate, WARM_UP_SLICES.saturating_mul(SLICE_MS)).map(drop)
@@ -47,6 +54,16 @@ impl Turns {
 
     /// Both at a rate, for so long each; the samples of the echo and of the gateway.
     pub(crate) fn run(&mut self, rate: u64, length_ms: u64) -> Result<(Sample, Sample), Failure> {
+        self.run_each(rate, length_ms, &mut |_| {})
+    }
+
+    /// The same; `each` is handed what each slice of the gateway has measured.
+    pub(crate) fn run_each(
+        &mut self,
+        rate: u64,
+        length_ms: u64,
+        each: &mut dyn FnMut(&Sample),
+    ) -> Result<(Sample, Sample), Failure> {
         let requests = rate.saturating_mul(SLICE_MS).checked_div(1000).unwrap_or(0).max(1);
         let (mut echo, mut gateway) = (Sample::new(), Sample::new());
         for _ in 0..length_ms.checked_div(SLICE_MS).unwrap_or(0).max(1) {
@@ -55,7 +72,9 @@ impl Turns {
             echo.add(&slice(&mut self.echo, rate, requests, self.idle)?)?;
             self.echo_process.hold()?;
             self.gateway.process.go_on()?;
-            gateway.add(&slice(&mut self.active, rate, requests, self.idle)?)?;
+            let sample = slice(&mut self.active, rate, requests, self.idle)?;
+            each(&sample);
+            gateway.add(&sample)?;
         }
         Ok((echo, gateway))
     }

@@ -1,0 +1,167 @@
+//! The far tail at half of saturation, against the echo in turn, and the stall at each roll-over of the journal.
+//!
+//! Saturation is what one connection takes when every order is sent by itself, as algorithms send them: the highest rate
+//! of a ladder that the echo and the gateway both answer in open loop without falling behind. A sync comes a hundred times
+//! a second, so a stall of it would stand in p99.9 itself, which is beside that of the echo.
+
+use crate::Failure;
+use crate::host::{self, Broker};
+use crate::outcome::Outcome;
+use crate::pace::{Idle, Sample};
+use crate::rollovers::{self, Stretch};
+use crate::thousandths::Thousandths;
+use crate::timing::{RoundTrips, micros, print_run};
+use crate::turns::{SLICE_MS, Turns};
+
+/// Where the ladder of rates begins and ends; each step is a quarter more.
+const FIRST_RATE: u64 = 20_000;
+const LAST_RATE: u64 = 500_000;
+/// How long each of the two has at a step, ms.
+const STEP_MS: u64 = 600;
+/// A roll-over that delays an order by more than so many times p99.9 is a stall.
+const STALL: u64 = 2;
+
+/// How it is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Orders a second; without it, half of the saturation that is measured first.
+    #[arg(long)]
+    pub(crate) rate: Option<u64>,
+    /// Length of a round, for each of the two, s.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) seconds: u64,
+    /// Rounds; each starts both servers anew.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// The gateway's broker.
+    #[arg(long, value_enum, default_value_t = Broker::Instant)]
+    pub(crate) broker: Broker,
+    /// What the generator does while it awaits nothing.
+    #[arg(long, value_enum, default_value_t = Idle::Spin)]
+    pub(crate) idle: Idle,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rate: None, seconds: 8, rounds: 5, broker: Broker::Instant, idle: Idle::Spin }
+    }
+}
+
+/// All rounds.
+struct Measured {
+    echo: Sample,
+    gateway: Sample,
+    /// Of each round, gateway / echo: p99.9, p99.99, p99.99 of service times.
+    ratios: [Vec<Thousandths>; 3],
+    /// The longest answer at each roll-over, ns.
+    stalls: Vec<u64>,
+}
+
+/// Measures both in turn.
+pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
+    let mut measured =
+        Measured { echo: Sample::new(), gateway: Sample::new(), ratios: Default::default(), stalls: Vec::new() };
+    let rate = match options.rate {
+        Some(rate) => rate,
+        None => saturation(options)? / 2,
+    };
+    println!("order to acceptance at {rate}/s, open loop; {SLICE_MS} ms in turn, one held");
+    for number in 1..=options.rounds {
+        let mut turns = Turns::start(options.broker, options.idle)?;
+        host::pinned(|| measured.round(&mut turns, number, rate, options.seconds).map_err(|error| error.to_string()))?;
+    }
+    outcome(options, rate, measured)
+}
+
+/// The highest rate that both keep up with.
+fn saturation(options: &Options) -> Result<u64, Failure> {
+    let mut turns = Turns::start(options.broker, options.idle)?;
+    let mut climb = || -> Result<u64, Failure> {
+        turns.warm_up(FIRST_RATE)?;
+        let (mut reached, mut rate) = (0, FIRST_RATE);
+        while rate <= LAST_RATE {
+            let (echo, gateway) = turns.run(rate, STEP_MS)?;
+            println!("  ladder: {rate}/s: echo {}/s, gateway {}/s", echo.rate(), gateway.rate());
+            if !(keeps_up(&echo, rate) && keeps_up(&gateway, rate)) {
+                break;
+            }
+            reached = rate;
+            rate = rate.saturating_add(rate / 4);
+        }
+        Ok(reached)
+    };
+    match host::pinned(|| climb().map_err(|error| error.to_string()))? {
+        0 => Err(format!("{FIRST_RATE} orders/s are not reached: others use these CPUs").into()),
+        reached => Ok(reached),
+    }
+}
+
+fn keeps_up(sample: &Sample, rate: u64) -> bool {
+    sample.rate() >= rate.saturating_mul(98) / 100
+}
+
+impl Measured {
+    fn round(&mut self, turns: &mut Turns, number: usize, rate: u64, seconds: u64) -> Result<(), Failure> {
+        turns.warm_up(rate)?;
+        let mut stretches = Vec::new();
+        let (echo, gateway) = turns.run_each(rate, seconds.saturating_mul(1000), &mut |sample| {
+            stretches.push(Stretch::ending_now(sample.elapsed, &sample.longest));
+        })?;
+        print_run(&format!("echo, round {number}"), &echo.corrected);
+        print_run(&format!("gateway, round {number}"), &gateway.corrected);
+        let ratio = |times: fn(&Sample) -> &RoundTrips, quantile| {
+            Thousandths::ratio(times(&gateway).value_at_quantile(quantile), times(&echo).value_at_quantile(quantile))
+        };
+        let of_round = [
+            ratio(|sample| &sample.corrected, 0.999),
+            ratio(|sample| &sample.corrected, 0.9999),
+            ratio(|sample| &sample.service, 0.9999),
+        ];
+        self.ratios.iter_mut().zip(of_round).for_each(|(ratios, ratio)| ratios.push(ratio));
+        self.stalls.extend(rollovers::stalls(&rollovers::times(&turns.journal_dir())?, &stretches));
+        self.echo.add(&echo)?;
+        self.gateway.add(&gateway)
+    }
+}
+
+fn outcome(options: &Options, rate: u64, measured: Measured) -> Result<Outcome, Failure> {
+    let Measured { echo, gateway, ratios, mut stalls } = measured;
+    let mut outcome = Outcome::default();
+    outcome.configure("rate", rate);
+    outcome.configure("seconds", options.seconds);
+    outcome.configure("rounds", options.rounds);
+    outcome.configure("broker", format!("{:?}", options.broker));
+    outcome.configure("idle", format!("{:?}", options.idle));
+    if !(keeps_up(&echo, rate) && keeps_up(&gateway, rate)) {
+        return Err(format!("{rate}/s were not reached: echo {}/s, gateway {}/s", echo.rate(), gateway.rate()).into());
+    }
+    outcome.add_value("tail_rate", Thousandths::whole(rate));
+    for (id, ratios) in ["tail_p999_ratio", "tail_ratio", "tail_service_ratio"].into_iter().zip(ratios) {
+        let ratio = Thousandths::median(ratios).unwrap_or(Thousandths(u64::MAX));
+        println!("{id}: {ratio}");
+        outcome.add_value(id, ratio);
+    }
+    stalls.sort_unstable();
+    let p999 = gateway.corrected.value_at_quantile(0.999);
+    let over = stalls.iter().filter(|stall| **stall > p999.saturating_mul(STALL)).count();
+    let middle = stalls.get(stalls.len() / 2).copied().unwrap_or(0);
+    println!(
+        "{} roll-overs; longest answer at one: median {} µs, {over} of them more than {STALL} × p99.9 ({} µs)",
+        stalls.len(),
+        micros(middle),
+        micros(p999)
+    );
+    outcome.add_value("tail_roll_overs", Thousandths::whole(stalls.len() as u64));
+    outcome.add_value("tail_roll_over_stalls", Thousandths::whole(over as u64));
+    outcome.add_value("tail_roll_over_median_ratio", Thousandths::ratio(middle, p999));
+    let longest = stalls.last().copied().unwrap_or(0);
+    outcome.add_value("tail_roll_over_max_ratio", Thousandths::ratio(longest, p999));
+    // Beside the gateway the generator shares its CPU with the side threads: only beside the echo is a gap the machine's.
+    outcome.hiccups.add(&echo.gaps)?;
+    for (name, sample) in [("echo", echo), ("gateway", gateway)] {
+        outcome.add_series("generator", format!("{name} sent late"), sample.lateness);
+        outcome.add_series("half of saturation", format!("{name} corrected"), sample.corrected);
+        outcome.add_series("half of saturation", format!("{name} service"), sample.service);
+    }
+    Ok(outcome)
+}
