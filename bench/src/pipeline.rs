@@ -74,21 +74,22 @@ impl Pipeline {
 
     /// The next command of the load; false when no more orders may be open.
     fn send_next(&mut self, now: tradecore_protocol::session::Now, open_max: u64) -> Result<bool, Failure> {
-        let is_cancel = self.step % 4 == 3;
-        if let (true, Some(orig)) = (is_cancel, self.to_cancel.pop_front()) {
-            let (cl_ord_id, orig_cl_ord_id) = (U64::new(self.next_id()), U64::new(orig));
-            self.peer.queue(now, &CancelOrder { cl_ord_id, orig_cl_ord_id, ..CancelOrder::default() })?;
-        } else {
-            if self.counts.open >= open_max {
-                return Ok(false);
+        match next_step(self.step, &mut self.to_cancel) {
+            Step::Cancel(orig) => {
+                let (cl_ord_id, orig_cl_ord_id) = (U64::new(self.next_id()), U64::new(orig));
+                self.peer.queue(now, &CancelOrder { cl_ord_id, orig_cl_ord_id, ..CancelOrder::default() })?;
             }
-            let id = self.next_id();
-            let rests = self.step % 4 == 1;
-            if rests {
-                self.to_cancel.push_back(id);
+            Step::Order(tif) => {
+                if self.counts.open >= open_max {
+                    return Ok(false);
+                }
+                let id = self.next_id();
+                if tif == Tif::Gtc {
+                    self.to_cancel.push_back(id);
+                }
+                self.counts.open = self.counts.open.saturating_add(1);
+                self.peer.queue(now, &order(id, tif))?;
             }
-            self.counts.open = self.counts.open.saturating_add(1);
-            self.peer.queue(now, &order(id, if rests { Tif::Gtc } else { Tif::Ioc }))?;
         }
         self.step = self.step.wrapping_add(1);
         self.counts.sent = self.counts.sent.saturating_add(1);
@@ -134,6 +135,23 @@ impl Pipeline {
     }
 }
 
+/// A command of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Order(Tif),
+    /// Of the order of this id.
+    Cancel(u64),
+}
+
+/// Immediate, resting, immediate, and the cancel of the oldest that rests; immediate again, when none does.
+fn next_step(step: u64, to_cancel: &mut VecDeque<u64>) -> Step {
+    match step % 4 {
+        1 => Step::Order(Tif::Gtc),
+        3 => to_cancel.pop_front().map_or(Step::Order(Tif::Ioc), Step::Cancel),
+        _ => Step::Order(Tif::Ioc),
+    }
+}
+
 /// An order that the market will not take.
 fn order(id: u64, tif: Tif) -> NewOrder {
     NewOrder {
@@ -146,5 +164,27 @@ fn order(id: u64, tif: Tif) -> NewOrder {
         ord_type: OrdType::Limit.raw(),
         tif: tif.raw(),
         ..NewOrder::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_load_is_immediate_and_every_order_that_rests_is_canceled_in_its_turn() {
+        let mut resting = VecDeque::new();
+        let steps: Vec<Step> = (0..8)
+            .map(|step| {
+                let next = next_step(step, &mut resting);
+                if next == Step::Order(Tif::Gtc) {
+                    resting.push_back(step);
+                }
+                next
+            })
+            .collect();
+        let (ioc, gtc) = (Step::Order(Tif::Ioc), Step::Order(Tif::Gtc));
+        assert_eq!(steps, [ioc, gtc, ioc, Step::Cancel(1), ioc, gtc, ioc, Step::Cancel(5)]);
+        assert!(resting.is_empty());
     }
 }
