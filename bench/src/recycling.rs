@@ -16,6 +16,7 @@ pub(crate) struct Recycler<'a> {
     dir: &'a Path,
     retention: Retention,
     removed: u64,
+    segment_bytes: u64,
 }
 
 impl<'a> Recycler<'a> {
@@ -23,15 +24,21 @@ impl<'a> Recycler<'a> {
     pub(crate) fn register(dir: &'a Path) -> Result<Self, Failure> {
         let mut retention = Retention::open(dir)?;
         retention.register(READER)?;
-        Ok(Self { dir, retention, removed: 0 })
+        Ok(Self { dir, retention, removed: 0, segment_bytes: 0 })
     }
 
     /// Removes every segment of which all is durable.
     pub(crate) fn recycle(&mut self) -> Result<(), Failure> {
         let stat = tradecore_journal::stat(self.dir)?;
+        self.segment_bytes = self.segment_bytes.max(stat.segment_bytes.checked_div(stat.segments).unwrap_or(0));
         self.retention.advance(READER, stat.synced_seq.min(stat.last_seq))?;
         self.removed = self.removed.saturating_add(self.retention.remove()?.len() as u64);
         Ok(())
+    }
+
+    /// Length of a segment, bytes: the mean of those that were there, where it was highest.
+    pub(crate) const fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     /// Segments that were removed so far.

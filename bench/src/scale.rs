@@ -5,7 +5,7 @@
 //! segments take of caches and memory is part of what is asked.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::filling;
@@ -13,7 +13,7 @@ use crate::host::{self, Broker, Extent, Gateway, Setup};
 use crate::orders::{Active, Load, wait_until_trading};
 use crate::outcome::Outcome;
 use crate::pace::{Idle, Sample, Sent, Target, pace};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Counts, Pipeline};
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, print_run, round_trips};
 
@@ -32,6 +32,8 @@ const SESSION_IDS: u32 = 8_192;
 /// What makes a journal long: commands on their way, and orders of them that are open.
 const IN_FLIGHT: u64 = 4_096;
 const OPEN_MAX: u64 = 8_192;
+/// What takes longer, stands still.
+const DEADLINE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
 
 /// How it is measured.
@@ -213,7 +215,7 @@ fn round(filled: &mut [Filled], options: &Options) -> Result<(), Failure> {
 impl Filled {
     /// Starts one and fills it; it is held afterwards.
     fn start(point: &Point) -> Result<Self, Failure> {
-        let orders_max = u32::try_from(point.open.saturating_add(point.open / 16).saturating_add(SPARE_ORDERS))?;
+        let orders_max = u32::try_from(point.open.saturating_add(point.open / 64).saturating_add(SPARE_ORDERS))?;
         let ids_max = orders_max.saturating_add(point.sessions.saturating_mul(SESSION_IDS));
         let bounds = Some((orders_max, ids_max));
         let setup = Setup { sessions: point.sessions, broker: Broker::Instant, bounds, is_in_memory: false };
@@ -229,8 +231,7 @@ impl Filled {
         println!("  {} orders rest after {} ms", point.open, took.as_millis());
         let log_on = |id| Active::log_on_with(&gateway.address, id, point.load());
         let sessions = Sessions::new((1..=point.sessions).map(log_on).collect::<Result<Vec<_>, _>>()?);
-        // What its side threads still do for what it was filled with is not what is measured.
-        std::thread::sleep(Duration::from_secs(1));
+        settle(&gateway)?;
         gateway.process.hold()?;
         Ok(Self { gateway, sessions, sample: Sample::new(), rounds: Vec::new() })
     }
@@ -251,21 +252,51 @@ impl Filled {
     }
 }
 
+/// Waits until its side threads make no segment any more: for a million orders that is gigabytes, and what it costs is not
+/// what is measured.
+fn settle(gateway: &Gateway) -> Result<(), Failure> {
+    let started = Instant::now();
+    let taken = || -> Result<u64, Failure> { Ok(gateway.hot_bytes()?.saturating_add(gateway.journal_bytes()?)) };
+    let mut before = taken()?;
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = taken()?;
+        if now == before {
+            return Ok(());
+        }
+        if started.elapsed() > DEADLINE {
+            return Err("the gateway goes on making segments".into());
+        }
+        before = now;
+    }
+}
+
 /// Makes a journal of so many bytes of orders that come and go.
 fn lengthen(gateway: &Gateway, bytes: u64) -> Result<(), Failure> {
     let mut pipeline = Pipeline::log_on(&gateway.address, 1)?;
+    let mut last_move = Instant::now();
+    let mut turn = |in_flight, open_max| -> Result<Counts, Failure> {
+        if pipeline.turn(in_flight, open_max)? {
+            last_move = Instant::now();
+        } else if last_move.elapsed() > DEADLINE {
+            return Err(format!("the gateway stands still: {:?}", pipeline.counts()).into());
+        } else {
+            rustix::thread::sched_yield();
+        }
+        Ok(pipeline.counts())
+    };
     while gateway.journal_bytes()? < bytes {
         for _ in 0..10_000 {
-            if !pipeline.turn(IN_FLIGHT, OPEN_MAX)? {
-                rustix::thread::sched_yield();
-            }
+            turn(IN_FLIGHT, OPEN_MAX)?;
         }
     }
     // What is on its way is answered before the session ends.
-    while pipeline.counts().sent > pipeline.counts().accepted.saturating_add(pipeline.counts().refused) {
-        pipeline.turn(0, 0)?;
+    loop {
+        let counts = turn(0, 0)?;
+        if counts.sent == counts.accepted.saturating_add(counts.refused) {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// Sessions of which each sends one order in turn. Only those are read that await an answer: what it costs to look at
