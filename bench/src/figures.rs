@@ -33,9 +33,7 @@ pub(crate) enum Source {
     Loop,
 }
 
-use Source::{
-    Core, Journal, Latency, Loop, Recovery, Scale, Sessions, Stages, Start, Synced, Tail, Throughput,
-};
+use Source::{Core, Journal, Latency, Loop, Recovery, Scale, Sessions, Stages, Start, Synced, Tail, Throughput};
 
 impl Source {
     /// Measures in a form of at most two minutes.

@@ -271,11 +271,6 @@ impl Gateway {
         Ok(answer.trim().parse()?)
     }
 
-    /// Where its journal lies.
-    pub(crate) fn journal_dir(&self) -> PathBuf {
-        self.dir.path().join("data/journal")
-    }
-
     /// What its hot segments take of the memory, bytes.
     pub(crate) fn hot_bytes(&self) -> Result<u64, Failure> {
         bytes_below(self.hot.path())
