@@ -1,6 +1,7 @@
 //! The figures that are promised, each declared once.
 
 use crate::outcome::Outcome;
+use crate::peers::{self, Peer};
 use crate::thousandths::Thousandths;
 use crate::{
     Failure, journal, latency, loop_counts, mix, recovery, scale, sessions, stages, start, synced, tail_latency,
@@ -31,9 +32,15 @@ pub(crate) enum Source {
     Scale,
     Tail,
     Loop,
+    Quickfix,
+    Redis,
+    Redb,
 }
 
-use Source::{Core, Journal, Latency, Loop, Recovery, Scale, Sessions, Stages, Start, Synced, Tail, Throughput};
+use Source::{
+    Core, Journal, Latency, Loop, Quickfix, Recovery, Redb, Redis, Scale, Sessions, Stages, Start, Synced, Tail,
+    Throughput,
+};
 
 impl Source {
     /// Measures in a form of at most two minutes.
@@ -51,6 +58,9 @@ impl Source {
             Scale => scale::measure(&scale::Options::for_figure()),
             Tail => tail_latency::measure(&tail_latency::Options::default()),
             Loop => loop_counts::measure(&loop_counts::Options::default()),
+            Quickfix => peers::measure(&peers::Options::only(Peer::Quickfix)),
+            Redis => peers::measure(&peers::Options::only(Peer::Redis)),
+            Redb => peers::measure(&peers::Options::only(Peer::Redb)),
         }
     }
 }
@@ -73,7 +83,7 @@ const fn at_least(id: &'static str, source: Source, thousandths: u64, what: &'st
 }
 
 /// All of them, with their targets in thousandths.
-pub(crate) const FIGURES: [Figure; 23] = [
+pub(crate) const FIGURES: [Figure; 28] = [
     at_most("ack_p50_ratio", Latency, 1_100, "order to acceptance, p50 / p50 of the echo, worst rate"),
     at_most("ack_p99_ratio", Latency, 1_250, "the same, p99 / p99"),
     at_most("ack_p999_ratio", Latency, 1_500, "the same, p99.9 / p99.9"),
@@ -97,6 +107,11 @@ pub(crate) const FIGURES: [Figure; 23] = [
     at_most("loop_allocs", Loop, 0, "calls of the allocator by the warm loop, per million commands"),
     at_most("loop_faults", Loop, 0, "page faults of the same"),
     at_most("loop_other_syscalls", Loop, 0, "its system calls other than poll, receive and send"),
+    at_least("quickfix_memory_ratio", Quickfix, 6_000, "order to reply, QuickFIX with its memory store / ours, p50"),
+    at_least("quickfix_file_ratio", Quickfix, 12_000, "the same, with its file store"),
+    at_least("redis_ratio", Redis, 1_500, "commands/s with 100 in flight, class journaled / Redis SET without a log"),
+    at_least("redis_sync_ratio", Redis, 5_000, "the same, class synced / Redis that syncs its log always"),
+    at_least("redb_ratio", Redb, 5_000, "durable batches of 100 entries of 256 bytes, events/s / redb"),
 ];
 
 impl Figure {

@@ -26,10 +26,32 @@ const BLOCK_BYTES: u64 = 512;
 #[derive(Debug)]
 pub(crate) struct Process(Child);
 
+/// Which CPUs a program of others has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// That of the servers.
+    Server,
+    /// All.
+    Anywhere,
+}
+
 impl Process {
     /// Its number.
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Starts a program.
+    pub(crate) fn start(command: &mut Command, place: Place) -> Result<Self, Failure> {
+        Ok(Self(on(place, || command.spawn())??))
+    }
+
+    /// The first line that it prints, which is piped.
+    pub(crate) fn first_line(&mut self) -> Result<String, Failure> {
+        let stdout = self.0.stdout.take().ok_or("no output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        Ok(line.trim().to_owned())
     }
 
     /// Holds it, so that another has its CPU.
@@ -103,7 +125,7 @@ pub(crate) struct Gateway {
 
 /// What the measured processes and the measuring thread are pinned to, where there are CPUs to choose from: counted
 /// once, at the start, since a thread that is pinned has but one.
-fn cpus() -> (Option<usize>, Option<usize>) {
+pub(crate) fn cpus() -> (Option<usize>, Option<usize>) {
     static COUNT: OnceLock<usize> = OnceLock::new();
     let count = *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     if count >= 2 { (Some(count.saturating_sub(1)), Some(0)) } else { (None, None) }
@@ -163,6 +185,21 @@ fn memory() -> std::io::Result<TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
+/// Does on a thread that has the CPUs of a place what starts a child, which inherits them.
+pub(crate) fn on<T: Send>(place: Place, start: impl FnOnce() -> T + Send) -> Result<T, Failure> {
+    let cpu = (place == Place::Server).then(cpus).and_then(|(server, _)| server);
+    let started = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if let Some(cpu) = cpu {
+                tradecore::affinity::pin(cpu)?;
+            }
+            Ok::<_, std::io::Error>(start())
+        });
+        thread.join()
+    });
+    Ok(started.map_err(|_| "the starting thread panicked")??)
+}
+
 /// Runs the gateway of a configuration in this process.
 pub(crate) fn serve(config: &Path, broker: Broker) -> Result<(), Failure> {
     let config = tradecore::config::Config::load(config, std::env::vars())?;
@@ -189,21 +226,26 @@ impl Gateway {
     /// Starts one whose configuration these variables override.
     pub(crate) fn start_with(setup: Setup, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
         let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
-        Self::start_in(dir, setup, Extent::default(), "journaled", overrides)
+        Self::start_as(dir, setup, Extent::default(), "journaled", overrides)
     }
 
     /// Starts one of another extent.
     pub(crate) fn start_at(setup: Setup, extent: Extent) -> Result<Self, Failure> {
         let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
-        Self::start_in(dir, setup, extent, "journaled", &[])
+        Self::start_as(dir, setup, extent, "journaled", &[])
     }
 
     /// Starts one, in class `synced`, busy; its files lie in `dir`.
     pub(crate) fn start_synced(dir: TempDir, setup: Setup) -> Result<Self, Failure> {
-        Self::start_in(dir, setup, Extent::default(), "synced", &[])
+        Self::start_in(dir, setup, "synced")
     }
 
-    fn start_in(
+    /// Starts one with its files in `dir`, in a class of durability, busy.
+    pub(crate) fn start_in(dir: TempDir, setup: Setup, durability: &str) -> Result<Self, Failure> {
+        Self::start_as(dir, setup, Extent::default(), durability, &[])
+    }
+
+    fn start_as(
         dir: TempDir,
         setup: Setup,
         extent: Extent,
@@ -316,10 +358,8 @@ fn start_server(name: &str, cpu: Option<usize>) -> Result<(Process, String), Fai
         command.arg(cpu.to_string());
     }
     let mut process = Process(command.spawn()?);
-    let stdout = process.0.stdout.take().ok_or("no output")?;
-    let mut address = String::new();
-    BufReader::new(stdout).read_line(&mut address)?;
-    Ok((process, address.trim().to_owned()))
+    let address = process.first_line()?;
+    Ok((process, address))
 }
 
 fn config(setup: Setup, extent: Extent, durability: &str, venue: &str, hot: &Path) -> String {

@@ -116,10 +116,10 @@ struct Payload {
 }
 
 /// An open journal whose side threads have left the CPU of the caller.
-struct Open {
-    writer: Writer,
-    watermarks: Arc<Watermarks>,
-    closer: Closer,
+pub(crate) struct Open {
+    pub(crate) writer: Writer,
+    pub(crate) watermarks: Arc<Watermarks>,
+    pub(crate) closer: Closer,
 }
 
 /// Measures all of it, round by round.
@@ -321,7 +321,7 @@ fn directory(options: &Options) -> Result<tempfile::TempDir, Failure> {
 }
 
 /// As the daemon opens its own, but for the segments' length.
-fn open(options: &Options, segments: Segments, sync: SyncPolicy, dir: &Path) -> Result<Open, Failure> {
+pub(crate) fn open(options: &Options, segments: Segments, sync: SyncPolicy, dir: &Path) -> Result<Open, Failure> {
     let hot = Path::new("/dev/shm");
     if segments == Segments::Hot && !hot.is_dir() {
         return Err("there is no /dev/shm for hot segments; measure --segments mapped".into());

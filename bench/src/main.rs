@@ -34,6 +34,7 @@ mod orders;
 mod outcome;
 mod pace;
 mod peer;
+mod peers;
 mod percentiles;
 mod pipeline;
 mod recovery;
@@ -142,6 +143,9 @@ enum Command {
     /// What the loop asks for once it is warm: allocations, page faults, system calls; per million commands.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- loop --commands 5000000")]
     Loop(loop_counts::Options),
+    /// What a user would pick instead, in turn on the same work: QuickFIX, Redis, redb, Chronicle Queue.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- peers --only redis,quickfix")]
+    Peers(peers::Options),
     /// Every promised figure, each in a short form: id, figure, target, met, and what the machine did meanwhile.
     #[command(
         after_help = "Example: cargo run --release -p tradecore-bench -- figures --only ack_p50_ratio --json f.json"
@@ -214,6 +218,7 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         }
         Command::Tail(options) => ("tail", tail_latency::measure(&options)?),
         Command::Loop(options) => ("loop", loop_counts::measure(&options)?),
+        Command::Peers(options) => ("peers", peers::measure(&options)?),
         Command::Figures(options) => return scoreboard::run(&options, files, run),
         Command::All(options) => return all::run(&options),
         Command::Instructions(options) => return instructions::run(&options, files, run),
@@ -225,5 +230,6 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::Perform { operation, times } => return instructions::perform(operation, times).map(|()| true),
     };
     outcome::write(files, name, run, &outcome)?;
-    Ok(figures::judge(&outcome))
+    let are_met = figures::judge(&outcome);
+    outcome.complete().map(|()| are_met)
 }

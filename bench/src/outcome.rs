@@ -1,5 +1,6 @@
 //! What a command has measured, and the files that it is written to.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -48,13 +49,21 @@ pub(crate) struct Outcome {
     pub(crate) configuration: Vec<(&'static str, String)>,
     pub(crate) series: Vec<Series>,
     pub(crate) values: Vec<Value>,
+    /// Figures that could not be measured, and why.
+    pub(crate) missing: Vec<(&'static str, String)>,
     /// What the machine itself did meanwhile.
     pub(crate) hiccups: RoundTrips,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
-        Self { configuration: Vec::new(), series: Vec::new(), values: Vec::new(), hiccups: round_trips() }
+        Self {
+            configuration: Vec::new(),
+            series: Vec::new(),
+            values: Vec::new(),
+            missing: Vec::new(),
+            hiccups: round_trips(),
+        }
     }
 }
 
@@ -62,6 +71,13 @@ impl Outcome {
     /// Adds what was measured, by name.
     pub(crate) fn configure(&mut self, name: &'static str, value: impl ToString) {
         self.configuration.push((name, value.to_string()));
+    }
+
+    /// Adds what is the same in every round.
+    pub(crate) fn configure_once(&mut self, name: &'static str, value: impl ToString) {
+        if self.configuration.iter().all(|(other, _)| *other != name) {
+            self.configure(name, value);
+        }
     }
 
     /// Adds a histogram.
@@ -72,6 +88,23 @@ impl Outcome {
     /// Adds a figure.
     pub(crate) fn add_value(&mut self, id: impl Into<String>, value: Thousandths) {
         self.values.push(Value { id: id.into(), value });
+    }
+
+    /// Says why a figure could not be measured, unless it was.
+    pub(crate) fn miss(&mut self, id: &'static str, reason: String) {
+        if self.value(id).is_none() {
+            self.missing.push((id, reason));
+        }
+    }
+
+    /// Refuses when a figure could not be measured.
+    pub(crate) fn complete(&self) -> Result<(), Failure> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> =
+            self.missing.iter().map(|(id, reason)| format!("{id}: not measured: {reason}")).collect();
+        Err(lines.join("\n").into())
     }
 
     /// The figure of an id.
@@ -88,6 +121,9 @@ struct Document<'a> {
     /// Lateness of a timer, or gaps of a spinning thread, ns.
     hiccup: Percentiles,
     values: &'a [Value],
+    /// By id, why there is no value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    not_measured: BTreeMap<&'a str, &'a str>,
     series: Vec<SeriesDocument<'a>>,
 }
 
@@ -125,7 +161,14 @@ fn document<'a>(command: &'a str, run: Run, outcome: &'a Outcome) -> Document<'a
             percentiles: Percentiles::of(&series.times),
         })
         .collect();
-    Document { command, run, hiccup: Percentiles::of(&outcome.hiccups), values: &outcome.values, series }
+    Document {
+        command,
+        run,
+        hiccup: Percentiles::of(&outcome.hiccups),
+        values: &outcome.values,
+        not_measured: outcome.missing.iter().map(|(id, reason)| (*id, reason.as_str())).collect(),
+        series,
+    }
 }
 
 fn write_histograms(

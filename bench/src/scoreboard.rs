@@ -110,7 +110,8 @@ fn describe(run: Run, wanted: &[&'static Figure], outcomes: &Outcomes) -> Machin
             Some(Ok(outcome)) => {
                 hiccups_ns.insert(figure.id, hiccup(&Percentiles::of(&outcome.hiccups)));
                 if outcome.value(figure.id).is_none() {
-                    errors.insert(figure.id, "its measurement has no such value".to_owned());
+                    let reason = outcome.missing.iter().find(|(id, _)| *id == figure.id).map(|(_, reason)| reason.clone());
+                    errors.insert(figure.id, reason.unwrap_or_else(|| "its measurement has no such value".to_owned()));
                 }
             }
             Some(Err(error)) => {

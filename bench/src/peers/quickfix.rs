@@ -1,0 +1,127 @@
+//! Order to reply: the gateway's own acceptance, against a QuickFIX acceptor that answers each order with a report.
+//!
+//! All have the servers' CPU, 200 ms each in turn while the others are held; one generator times all of them.
+
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::fix::FixClient;
+use super::programs::{Programs, free_port};
+use super::{Options, conclude, path_text};
+use crate::Failure;
+use crate::host::{self, Broker, Gateway, Place, Process, Setup};
+use crate::orders::{Active, wait_until_trading};
+use crate::outcome::Outcome;
+use crate::pace::{Idle, Sample, Target};
+use crate::thousandths::Thousandths;
+use crate::timing::print_run;
+use crate::turns::{SLICE_MS, slice};
+
+/// Slices after a start that count for nobody.
+const WARM_UP_SLICES: u64 = 3;
+
+/// The acceptor's store, and how its thread waits for what comes.
+const KINDS: [(&str, &str); 4] = [("memory", "block"), ("file", "block"), ("memory", "poll"), ("file", "poll")];
+
+/// One that is measured.
+struct Contender {
+    process: Host,
+    client: Box<dyn Target + Send>,
+    sample: Sample,
+}
+
+enum Host {
+    Ours(Gateway),
+    Theirs { process: Process, _dir: TempDir },
+}
+
+impl Host {
+    const fn process(&self) -> &Process {
+        match self {
+            Self::Ours(gateway) => &gateway.process,
+            Self::Theirs { process, .. } => process,
+        }
+    }
+}
+
+/// Measures all of them, round by round.
+pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Failure> {
+    let programs = options.programs();
+    programs.path("quickfix")?;
+    println!("order to reply: {} orders/s, open loop; the gateway journals, spins and checks", options.rate);
+    let mut ratios = KINDS.map(|_| Vec::new());
+    let mut totals: Vec<(String, Sample)> = Vec::new();
+    for _ in 0..options.rounds {
+        let (mut contenders, names) = start(options, &programs, outcome)?;
+        host::pinned(|| round(&mut contenders, options).map_err(|error| error.to_string()))?;
+        let p50 = |contender: &Contender| contender.sample.corrected.value_at_quantile(0.5);
+        let ours = contenders.first().map_or(0, p50);
+        for (ratios, theirs) in ratios.iter_mut().zip(contenders.iter().skip(1)) {
+            ratios.push(Thousandths::ratio(p50(theirs), ours));
+        }
+        for (index, (name, contender)) in names.into_iter().zip(contenders).enumerate() {
+            print_run(&name, &contender.sample.corrected);
+            match totals.get_mut(index) {
+                Some((_, total)) => total.add(&contender.sample)?,
+                None => totals.push((name, contender.sample)),
+            }
+        }
+    }
+    for ((store, wait), ratios) in KINDS.iter().zip(ratios) {
+        let id = if *wait == "block" { format!("quickfix_{store}") } else { format!("quickfix_{store}_{wait}") };
+        conclude(outcome, &format!("{id}_ratio"), ratios);
+    }
+    for (name, total) in totals {
+        outcome.add_series("order to reply", name, total.corrected);
+    }
+    Ok(())
+}
+
+/// Starts all, and holds all: the gateway is the first.
+fn start(
+    options: &Options,
+    programs: &Programs<'_>,
+    outcome: &mut Outcome,
+) -> Result<(Vec<Contender>, Vec<String>), Failure> {
+    let setup = Setup { sessions: 1, broker: Broker::Instant, bounds: None, is_in_memory: false };
+    let gateway = Gateway::start_in(options.directory()?, setup, "journaled")?;
+    let mut active = Active::log_on(&gateway.address, 1)?;
+    wait_until_trading(&mut active)?;
+    gateway.process.hold()?;
+    let ours = Contender { process: Host::Ours(gateway), client: Box::new(active), sample: Sample::new() };
+    let (mut contenders, mut names) = (vec![ours], vec!["gateway".to_owned()]);
+    for (store, wait) in KINDS {
+        let dir = options.directory()?;
+        let port = free_port()?;
+        let mut command = Command::new(programs.path("quickfix")?);
+        command.args([&port.to_string(), store, path_text(dir.path())?, wait]);
+        let mut process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::piped()), Place::Server)?;
+        let version = process.first_line()?;
+        if version.is_empty() {
+            return Err("QuickFIX did not start".into());
+        }
+        outcome.configure_once("quickfix", version);
+        let client = Box::new(FixClient::log_on(&format!("127.0.0.1:{port}"))?);
+        process.hold()?;
+        contenders.push(Contender { process: Host::Theirs { process, _dir: dir }, client, sample: Sample::new() });
+        names.push(format!("QuickFIX {store} store, {wait}"));
+    }
+    Ok((contenders, names))
+}
+
+fn round(contenders: &mut [Contender], options: &Options) -> Result<(), Failure> {
+    let requests = options.rate.saturating_mul(SLICE_MS).checked_div(1000).unwrap_or(0).max(1);
+    let slices = options.length_ms.checked_div(SLICE_MS).unwrap_or(0).max(1);
+    for nth in 0..slices.saturating_add(WARM_UP_SLICES) {
+        for contender in contenders.iter_mut() {
+            contender.process.process().go_on()?;
+            let sample = slice(contender.client.as_mut(), options.rate, requests, Idle::Spin)?;
+            contender.process.process().hold()?;
+            if nth >= WARM_UP_SLICES {
+                contender.sample.add(&sample)?;
+            }
+        }
+    }
+    Ok(())
+}
