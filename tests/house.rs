@@ -346,6 +346,17 @@ fn every_dependency_has_its_line_of_reason() {
 }
 
 #[test]
+fn what_the_gateway_is_measured_against_is_linked_into_nothing() {
+    let text = |path: &str| fs::read_to_string(root().join(path)).expect(path);
+    let is_in = |lock: &str, name: &str| lock.lines().any(|line| line == format!("name = \"{name}\""));
+    assert!(is_in(&text("bench/peers/redb/Cargo.lock"), "redb"), "it has a lock file of its own");
+    let ours = text("Cargo.lock");
+    for name in ["redb", "redis", "quickfix"] {
+        assert!(!is_in(&ours, name), "{name} is fetched by bench/peers/fetch, and a program of its own");
+    }
+}
+
+#[test]
 fn no_file_is_longer_than_an_afternoon_allows() {
     // Straight lists, which read top to bottom: the wire's declarations, events, cases of tests.
     let lists = [

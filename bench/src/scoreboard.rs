@@ -71,9 +71,13 @@ pub(crate) fn run(options: &Options, files: &Files, machine: Run) -> Result<bool
     let machine = describe(machine, &wanted, &outcomes);
     print(&rows, &machine);
     let are_met = rows.iter().all(|(_, row)| row.met);
+    let unmeasured: Vec<&str> = rows.iter().filter(|(_, row)| row.value.is_none()).map(|(figure, _)| figure.id).collect();
     if let Some(path) = &files.json {
         fs::write(path, serde_json::to_string_pretty(&board(rows, machine))?)
             .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if !unmeasured.is_empty() {
+        return Err(format!("not measured: {}", unmeasured.join(", ")).into());
     }
     Ok(are_met)
 }
@@ -137,7 +141,12 @@ fn print(rows: &[(&'static Figure, Row)], machine: &Machine) {
         let hiccup =
             machine.hiccups_ns.get(id).map(|hiccup| format!("{} / {}", micros(hiccup.p99), micros(hiccup.max)));
         let beside = error.or(hiccup).unwrap_or_default();
-        println!("{id:<26} {value:>14} {target:>16} {:<8} {beside}", if row.met { "yes" } else { "NO" });
+        let word = match row.value {
+            None => "-",
+            Some(_) if row.met => "yes",
+            Some(_) => "NO",
+        };
+        println!("{id:<26} {value:>14} {target:>16} {word:<8} {beside}");
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::process::Command;
 
+use tradecore_journal::SyncPolicy;
+
 use super::programs::{number, run};
 use super::{Options, conclude, path_text};
 use crate::Failure;
 use crate::append::{Bench, Costs, EVENT_BYTES};
 use crate::host::{self, Place};
-use crate::journal;
+use crate::journal::{self, Segments};
 use crate::outcome::Outcome;
 use crate::thousandths::Thousandths;
 

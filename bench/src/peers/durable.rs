@@ -4,16 +4,16 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tradecore_journal::Space;
+use tradecore_journal::{Space, SyncPolicy};
 use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
 
 use super::programs::{number, run};
 use super::{Options, conclude, path_text};
 use crate::Failure;
 use crate::host::{self, Place};
-use crate::journal::{self, Open};
+use crate::journal::{self, Open, Segments};
 use crate::outcome::Outcome;
-use crate::synced::PlainFile;
+use crate::bare_sync::PlainFile;
 use crate::thousandths::Thousandths;
 use crate::timing::{between, print_run, round_trips};
 

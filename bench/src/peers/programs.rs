@@ -10,7 +10,8 @@ use crate::Failure;
 use crate::host;
 
 /// A program that takes longer to get ready is broken.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_DEADLINE: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Where they are.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ pub(crate) fn until<T>(mut attempt: impl FnMut() -> Result<T, Failure>) -> Resul
         match attempt() {
             Ok(done) => return Ok(done),
             Err(error) if started.elapsed() > START_DEADLINE => return Err(error),
-            Err(_) => std::thread::yield_now(),
+            Err(_) => std::thread::sleep(RETRY_INTERVAL),
         }
     }
 }

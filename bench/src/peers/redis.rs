@@ -127,7 +127,7 @@ fn redis_round(options: &Options, is_synced: bool, request: Request, rates: &mut
     // Without rewrites of its log, which would cost it a fork now and then.
     command.args(["--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]);
     if let (Some(server), Some(side)) = host::cpus() {
-        command.args(["--server-cpulist", &server.to_string(), "--bio-cpulist", &side.to_string()]);
+        command.args(["--server_cpulist", &server.to_string(), "--bio_cpulist", &side.to_string()]);
     }
     let _process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()), Place::Server)?;
     let value_bytes = if request == Request::Set { REQUEST_BYTES } else { ENTRY_BYTES };
