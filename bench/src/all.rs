@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::report;
 
 /// Every command that measures, with the options of its short form: a few seconds each.
-const COMMANDS: [(&str, &[&str]); 9] = [
+const COMMANDS: [(&str, &[&str]); 14] = [
     ("latency", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
     ("throughput", &["--connections", "1,16", "--seconds", "1", "--rounds", "1"]),
     ("journal", &["--payload", "128", "--appends", "20000", "--syncs", "20", "--rounds", "1"]),
@@ -20,6 +20,14 @@ const COMMANDS: [(&str, &[&str]); 9] = [
     ("sessions", &["--sessions", "50", "--rate", "500", "--seconds", "1", "--runs", "1"]),
     ("start", &["--rounds", "1"]),
     ("synced", &["--seconds", "1", "--flow-seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
+    ("stages", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--p50-max-us", "1000000"]),
+    (
+        "scale",
+        &["--open", "1000,10000", "--instruments", "2", "--sessions", "2", "--journal-mib", "64", "--rounds", "1"],
+    ),
+    ("soak", &["--minutes", "1", "--rate", "1000"]),
+    ("tail", &["--rate", "100", "--seconds", "1", "--rounds", "1"]),
+    ("loop", &["--warm-up", "100000", "--commands", "100000", "--traced", "10000"]),
     ("figures", &["--only", "cold_start_ms"]),
 ];
 
@@ -121,7 +129,8 @@ mod tests {
     use super::*;
 
     /// Commands that measure no time: what is made of results, what counts, and this.
-    const OTHERS: [&str; 3] = ["all", "instructions", "report"];
+    // `peers` needs what `bench/peers/fetch` brings; `./test --all` runs both.
+    const OTHERS: [&str; 4] = ["all", "instructions", "peers", "report"];
 
     #[test]
     fn every_command_has_its_short_form_and_each_is_understood() {

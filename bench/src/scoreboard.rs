@@ -71,7 +71,8 @@ pub(crate) fn run(options: &Options, files: &Files, machine: Run) -> Result<bool
     let machine = describe(machine, &wanted, &outcomes);
     print(&rows, &machine);
     let are_met = rows.iter().all(|(_, row)| row.met);
-    let unmeasured: Vec<&str> = rows.iter().filter(|(_, row)| row.value.is_none()).map(|(figure, _)| figure.id).collect();
+    let unmeasured: Vec<&str> =
+        rows.iter().filter(|(_, row)| row.value.is_none()).map(|(figure, _)| figure.id).collect();
     if let Some(path) = &files.json {
         fs::write(path, serde_json::to_string_pretty(&board(rows, machine))?)
             .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -114,7 +115,8 @@ fn describe(run: Run, wanted: &[&'static Figure], outcomes: &Outcomes) -> Machin
             Some(Ok(outcome)) => {
                 hiccups_ns.insert(figure.id, hiccup(&Percentiles::of(&outcome.hiccups)));
                 if outcome.value(figure.id).is_none() {
-                    let reason = outcome.missing.iter().find(|(id, _)| *id == figure.id).map(|(_, reason)| reason.clone());
+                    let reason =
+                        outcome.missing.iter().find(|(id, _)| *id == figure.id).map(|(_, reason)| reason.clone());
                     errors.insert(figure.id, reason.unwrap_or_else(|| "its measurement has no such value".to_owned()));
                 }
             }

@@ -4,16 +4,16 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tradecore_journal::{Space, SyncPolicy};
 use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
+use tradecore_journal::{Space, SyncPolicy};
 
 use super::programs::{number, run};
 use super::{Options, conclude, path_text};
 use crate::Failure;
+use crate::bare_sync::{PAGE_BYTES, PlainFile};
 use crate::host::{self, Place};
 use crate::journal::{self, Open, Segments};
 use crate::outcome::Outcome;
-use crate::bare_sync::PlainFile;
 use crate::thousandths::Thousandths;
 use crate::timing::{between, print_run, round_trips};
 
@@ -74,7 +74,7 @@ fn journal_round(options: &Options) -> Result<(u64, Times, Times), Failure> {
                 append_and_wait(&mut open, options.batch, &mut times)?;
             }
             let elapsed = between(started, Instant::now());
-            let mut file = PlainFile::create(dir.path())?;
+            let mut file = PlainFile::create(dir.path(), PAGE_BYTES)?;
             for _ in 0..options.batches {
                 file.write_and_sync(&mut plain)?;
             }
