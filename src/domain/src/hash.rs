@@ -143,7 +143,7 @@ impl State {
 #[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::state::Limits;
+    use crate::limits::Limits;
 
     /// What is changed, and how.
     type Change = (&'static str, fn(&mut State));
