@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::hiccup::Meter;
+use crate::latency::ECHO_MAX_US;
 use crate::outcome::Outcome;
 use crate::thousandths::Thousandths;
 use programs::Programs;
@@ -94,6 +95,9 @@ pub(crate) struct Options {
     /// Where `bench/peers/fetch` has put the programs.
     #[arg(long, default_value = Programs::DEFAULT_DIR)]
     pub(crate) programs: PathBuf,
+    /// Median of the echo from which the machine is too busy to say anything, µs.
+    #[arg(long, default_value_t = ECHO_MAX_US)]
+    pub(crate) echo_max_us: u64,
 }
 
 impl Options {
@@ -109,6 +113,7 @@ impl Options {
             batches: 300,
             dir: None,
             programs: Programs::DEFAULT_DIR.into(),
+            echo_max_us: ECHO_MAX_US,
         }
     }
 

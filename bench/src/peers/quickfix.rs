@@ -10,12 +10,13 @@ use super::fix::FixClient;
 use super::programs::{Programs, free_port};
 use super::{Options, conclude, path_text};
 use crate::Failure;
+use crate::echo::EchoClient;
 use crate::host::{self, Broker, Gateway, Place, Process, Setup};
 use crate::orders::{Active, wait_until_trading};
 use crate::outcome::Outcome;
 use crate::pace::{Idle, Sample, Target};
 use crate::thousandths::Thousandths;
-use crate::timing::print_run;
+use crate::timing::{micros, print_run};
 use crate::turns::{SLICE_MS, slice};
 
 /// Slices after a start that count for nobody.
@@ -33,6 +34,7 @@ struct Contender {
 
 enum Host {
     Ours(Gateway),
+    Echo(Process),
     Theirs { process: Process, _dir: TempDir },
 }
 
@@ -40,7 +42,7 @@ impl Host {
     const fn process(&self) -> &Process {
         match self {
             Self::Ours(gateway) => &gateway.process,
-            Self::Theirs { process, .. } => process,
+            Self::Echo(process) | Self::Theirs { process, .. } => process,
         }
     }
 }
@@ -60,6 +62,7 @@ pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Fa
         for (ratios, theirs) in ratios.iter_mut().zip(contenders.iter().skip(1)) {
             ratios.push(Thousandths::ratio(p50(theirs), ours));
         }
+        check_echo(contenders.last().map_or(0, p50), options.echo_max_us)?;
         for (index, (name, contender)) in names.into_iter().zip(contenders).enumerate() {
             print_run(&name, &contender.sample.corrected);
             match totals.get_mut(index) {
@@ -78,7 +81,7 @@ pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Fa
     Ok(())
 }
 
-/// Starts all, and holds all: the gateway is the first.
+/// Starts all, and holds all: the gateway is the first, an echo the last.
 fn start(
     options: &Options,
     programs: &Programs<'_>,
@@ -107,7 +110,20 @@ fn start(
         contenders.push(Contender { process: Host::Theirs { process, _dir: dir }, client, sample: Sample::new() });
         names.push(format!("QuickFIX {store} store, {wait}"));
     }
+    let (process, address) = host::start_echo()?;
+    let client = Box::new(EchoClient::connect(&address)?);
+    process.hold()?;
+    contenders.push(Contender { process: Host::Echo(process), client, sample: Sample::new() });
+    names.push("echo".to_owned());
     Ok((contenders, names))
+}
+
+/// Beside other programs those that spin wait for the CPU, and those that sleep are favoured: nothing is compared then.
+fn check_echo(p50_ns: u64, max_us: u64) -> Result<(), Failure> {
+    if p50_ns / 1000 > max_us {
+        return Err(format!("the echo takes {} µs: others use these CPUs; measure again", micros(p50_ns)).into());
+    }
+    Ok(())
 }
 
 fn round(contenders: &mut [Contender], options: &Options) -> Result<(), Failure> {
