@@ -75,7 +75,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
     /// Length of each measurement in a round, ms.
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 1000)]
     pub(crate) length_ms: u64,
     /// Orders a second, for the round trip of one: low enough for the slowest.
     #[arg(long, default_value_t = 1000)]
@@ -106,7 +106,7 @@ impl Options {
         Self {
             only: vec![peer],
             rounds: 5,
-            length_ms: 1500,
+            length_ms: 1000,
             rate: 1000,
             in_flight: 100,
             batch: 100,

@@ -21,7 +21,7 @@ use crate::timing::median;
 const ORDERS_MAX: u32 = 131_072;
 const IDS_MAX: u32 = 2_097_152;
 /// What does not count.
-const WARM_UP: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_millis(300);
 /// Bytes of an entry of the stream, as of a durable batch.
 const ENTRY_BYTES: usize = 256;
 
