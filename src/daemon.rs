@@ -44,6 +44,8 @@ use crate::systemd::Notifier;
 use crate::ticks::Calibration;
 use crate::watchdog::{Watchdog, Watched};
 
+use listening::Listening;
+
 pub use journal::raised_lengths;
 pub use listening::listening;
 pub use stop::Stop;
@@ -225,6 +227,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     // What would refuse the start later, before the journal is touched. The sockets open when all is replayed.
     let directory = directory(&config)?;
     drop(listeners(&config)?);
+    let listening = Listening::reserve(&config);
 
     let opened = journal::open(&config, &dir, &limits, durability)?;
     let hot_dir = opened.hot_dir().map(Path::to_owned);
@@ -337,7 +340,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     // The loop needs neither what the file said nor what reading it has left behind.
     config.forget_places();
     crate::memory::give_back();
-    let result = run_loop(&mut gateway, &config, stop, watched, &notifier);
+    let result = run_loop(&mut gateway, &config, stop, watched, listening, &notifier);
     side.stop();
     // Before anything that may have to be waited for; the file of counters goes with the gateway, before its directory.
     closer.seal(gateway.into_journal());
@@ -443,10 +446,11 @@ fn run_loop(
     config: &Config,
     stop: &Stop,
     watched: Watched,
+    listening: Listening,
     notifier: &Notifier,
 ) -> Result<(), DaemonError> {
     let addresses: Vec<String> = gateway.addresses();
-    if let Err(error) = listening::write(config, &addresses) {
+    if let Err(error) = listening.write(&addresses) {
         // A full disk must not keep a gateway down whose orders can still be canceled.
         tracing::warn!(%error, "the addresses could not be written down");
     }
