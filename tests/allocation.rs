@@ -21,6 +21,7 @@ mod rare;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -183,6 +184,7 @@ role = "admin"
 /// How many of them were filled, and how many refused.
 fn trade(client: &mut Client, total: u64) -> (u64, u64) {
     let (mut sent, mut ended, mut filled, mut refused) = (0_u64, 0_u64, 0, 0);
+    let mut open = BTreeMap::new();
     let deadline = Instant::now() + Duration::from_secs(300);
     while ended < total {
         assert!(Instant::now() < deadline, "{ended} of {total} orders have ended");
@@ -196,23 +198,33 @@ fn trade(client: &mut Client, total: u64) -> (u64, u64) {
                 _ => resting,
             };
             let id = client.new_order(&order).expect("sent");
+            open.insert(id.0, (sent, None));
             if sent % 4 == 3 {
                 client.cancel(id).expect("sent");
             }
             sent += 1;
         }
-        match client.poll(Duration::from_secs(30)).expect("connected").expect("an answer in time") {
+        let event = client.poll(Duration::from_secs(30)).expect("connected");
+        match event
+            .unwrap_or_else(|| panic!("no answer in time: {sent} sent, {ended} ended, {refused} refused, {open:?}"))
+        {
             Event::Exec(report) => {
+                let id = report.cl_ord_id.get();
+                open.entry(id).and_modify(|(_, last)| *last = Some((report.exec_type, report.ord_status)));
                 let is_filled = report.exec_type == ExecType::Trade.raw() && report.leaves_qty.get() == 0;
                 let is_ended = [ExecType::Canceled, ExecType::Expired, ExecType::Rejected]
                     .iter()
                     .any(|end| report.exec_type == end.raw());
                 filled += u64::from(is_filled);
                 ended += u64::from(is_filled || is_ended);
+                if is_filled || is_ended {
+                    open.remove(&id);
+                }
             }
             Event::Reject(reject) if reject.ref_template.get() == messages::NewOrder::TEMPLATE_ID => {
                 refused += 1;
                 ended += 1;
+                open.remove(&reject.cl_ord_id.get());
             }
             _ => {}
         }
