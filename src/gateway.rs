@@ -1,8 +1,8 @@
 //! One turn of the loop: the only file that calls every room, in a fixed order.
 //!
 //! clock → sockets → broker → timers and pending steps → watermarks → write → with nothing to do, a rehearsal. No
-//! allocation, lock, log line or blocking call after start; one clock read a turn. What is done for each of them stands in the files of
-//! `gateway/`; here are the order of the turn and the one door.
+//! allocation, lock, log line or blocking call after start; one clock read a turn. What is done for each of them stands
+//! in the files of `gateway/`; here are the order of the turn and the one door.
 
 mod broker;
 mod logon;

@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use tradecore_protocol::messages::{ExecReport, NewOrder};
 
@@ -17,8 +16,8 @@ use crate::{Failure, peer};
 pub(crate) const REQUEST_BYTES: usize = NewOrder::FRAME_BYTES;
 pub(crate) const REPLY_BYTES: usize = ExecReport::FRAME_BYTES;
 
-/// Serves one connection on a port that it prints, until the peer closes.
-pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
+/// Listens on a port that it prints, until one connects; a poll that tells when `interest` in that one is met.
+pub(crate) fn accept(cpu: Option<usize>, interest: Interest) -> Result<(Poll, Events, TcpStream), Failure> {
     if let Some(cpu) = cpu {
         tradecore::affinity::pin(cpu)?;
     }
@@ -36,7 +35,13 @@ pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
         }
     };
     stream.set_nodelay(true)?;
-    poll.registry().register(&mut stream, Token(1), Interest::READABLE)?;
+    poll.registry().register(&mut stream, Token(1), interest)?;
+    Ok((poll, events, stream))
+}
+
+/// Serves one connection on a port that it prints, until the peer closes.
+pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
+    let (mut poll, mut events, mut stream) = accept(cpu, Interest::READABLE)?;
     let mut request = [0; REQUEST_BYTES];
     let mut filled: usize = 0;
     loop {
@@ -62,7 +67,7 @@ pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
 /// A client of it.
 #[derive(Debug)]
 pub(crate) struct EchoClient {
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     waiting: VecDeque<Sent>,
     reply: [u8; REPLY_BYTES],
     filled: usize,

@@ -5,11 +5,10 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::Interest;
 use tradecore::session::READ_BYTES;
 
-use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
+use crate::echo::{REPLY_BYTES, REQUEST_BYTES, accept};
 use crate::pipeline::BATCH;
 use crate::{Failure, host, peer};
 
@@ -20,24 +19,7 @@ const CLIENT_READ_BYTES: usize = 64 << 10;
 
 /// Serves one connection on a port that it prints, until the peer closes.
 pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
-    if let Some(cpu) = cpu {
-        tradecore::affinity::pin(cpu)?;
-    }
-    let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
-    println!("{}", listener.local_addr()?);
-    let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(64);
-    poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
-    let mut stream = loop {
-        poll.poll(&mut events, None)?;
-        match listener.accept() {
-            Ok((stream, _)) => break stream,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
-    };
-    stream.set_nodelay(true)?;
-    poll.registry().register(&mut stream, Token(1), Interest::READABLE | Interest::WRITABLE)?;
+    let (mut poll, mut events, mut stream) = accept(cpu, Interest::READABLE | Interest::WRITABLE)?;
     let mut server = Server { request: vec![0; READ_BYTES], reply: vec![0; OWED_MAX], part: 0, owed: 0 };
     let mut is_readable = false;
     loop {

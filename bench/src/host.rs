@@ -235,11 +235,6 @@ impl Gateway {
         Self::start_as(dir, setup, extent, "journaled", &[])
     }
 
-    /// Starts one, in class `synced`, busy; its files lie in `dir`.
-    pub(crate) fn start_synced(dir: TempDir, setup: Setup) -> Result<Self, Failure> {
-        Self::start_in(dir, setup, "synced")
-    }
-
     /// Starts one with its files in `dir`, in a class of durability, busy.
     pub(crate) fn start_in(dir: TempDir, setup: Setup, durability: &str) -> Result<Self, Failure> {
         Self::start_as(dir, setup, Extent::default(), durability, &[])

@@ -39,7 +39,7 @@ pub(crate) struct Flow {
 /// Keeps `in_flight` orders on their way for so long, on a disk that `dir` is on.
 pub(crate) fn run(dir: &Path, in_flight: u64, length: Duration, idle: Idle) -> Result<Flow, Failure> {
     let setup = Setup { sessions: 1, broker: Broker::Instant, bounds: Some(BOUNDS), is_in_memory: false };
-    let gateway = Gateway::start_synced(tempfile::tempdir_in(dir)?, setup)?;
+    let gateway = Gateway::start_in(tempfile::tempdir_in(dir)?, setup, "synced")?;
     wait_until_trading(&mut Active::log_on(&gateway.address, 1)?)?;
     let mut pipelines = vec![Pipeline::log_on(&gateway.address, 1)?];
     let journal = gateway.journal_dir();

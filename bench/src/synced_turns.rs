@@ -61,7 +61,7 @@ impl SyncedTurns {
         let echo = EchoClient::connect(&address)?;
         echo_process.hold()?;
         let setup = Setup { sessions: 1, broker: Broker::Instant, bounds: None, is_in_memory: false };
-        let gateway = Gateway::start_synced(tempfile::tempdir_in(dir)?, setup)?;
+        let gateway = Gateway::start_in(tempfile::tempdir_in(dir)?, setup, "synced")?;
         let mut active = Active::log_on(&gateway.address, 1)?;
         wait_until_trading(&mut active)?;
         let bare_dir = tempfile::tempdir_in(dir)?;
