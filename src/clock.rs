@@ -41,6 +41,12 @@ impl Clock {
         Self { origin: Instant::now(), anchor: Now { mono_ns: 0, utc_ns }, last_utc_ns: utc_ns }
     }
 
+    /// Where its monotonic time starts.
+    #[must_use]
+    pub const fn origin(&self) -> Instant {
+        self.origin
+    }
+
     /// Both times.
     pub fn read(&mut self) -> Now {
         self.at(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX), utc_ns)

@@ -11,9 +11,11 @@ mod keys;
 mod names;
 mod nearest;
 mod overrides;
+mod postgres_keys;
 mod read;
 mod reference;
 mod secret;
+mod ship_keys;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -33,10 +35,12 @@ use crate::market_data::decimal::{parse_money, parse_units};
 pub use allowed::Allowed;
 pub use declare::{Key, Section, Shape};
 pub use error::{Code, ConfigError, Place, Refusal};
-pub use keys::{Account, Broker, Core, Instrument, Journal, Listen, OtherCore, Session, SessionEntry};
+pub use keys::{Account, Broker, Core, Instrument, Journal, Listen, OtherCore, Projection, Session, SessionEntry};
 pub use names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName};
 pub use overrides::{ENV_PREFIX, environment, variable};
+pub use postgres_keys::ProjectionPostgres;
 pub use reference::{markdown, sample};
+pub use ship_keys::{Ship, ShipFiles, ShipKafka};
 pub use show::{check_command, show_command};
 
 /// A longer file is no configuration.
@@ -46,16 +50,21 @@ const OTHER_DESCRIPTORS: u64 = 128;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Sections of the core, in the order in which people read them.
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 14] = [
     Core::SECTION,
     Listen::SECTION,
     Session::SECTION,
     Journal::SECTION,
+    Projection::SECTION,
+    ProjectionPostgres::SECTION,
     Broker::SECTION,
     Instrument::SECTION,
     Account::SECTION,
     SessionEntry::SECTION,
     OtherCore::SECTION,
+    Ship::SECTION,
+    ShipFiles::SECTION,
+    ShipKafka::SECTION,
 ];
 static ALL: [&[Section]; 2] = [&SECTIONS, &venue_keys::VENUE_SECTIONS];
 
@@ -76,6 +85,8 @@ pub struct Config {
     pub session: Session,
     /// The journal.
     pub journal: Journal,
+    /// The read model.
+    pub projection: Projection,
     /// The broker.
     pub broker: Broker,
     /// The built-in venue, when `broker.kind = "paper"` and for `tradecore venue`.
@@ -93,6 +104,9 @@ pub struct Config {
     /// Where other cores are served.
     #[serde(default)]
     pub cores: Vec<OtherCore>,
+    /// Where the journal is shipped to.
+    #[serde(default)]
+    pub ship: Option<Ship>,
     /// Every value as it was read, and where.
     #[serde(skip)]
     values: Table,
@@ -287,12 +301,59 @@ impl Config {
         })
     }
 
+    /// The cluster that the journal is shipped to, if there is one.
+    #[must_use]
+    pub fn kafka(&self) -> Option<&ShipKafka> {
+        self.ship.as_ref()?.kafka.as_ref()
+    }
+
+    /// The secrets of `ship.kafka`, by the names of librdkafka.
+    ///
+    /// # Errors
+    /// When one is missing, or readable by others than its owner; `Code::Secret`.
+    pub fn kafka_secrets(&self) -> Result<Vec<(String, String)>, ConfigError> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let entries = self.kafka().map_or(&[][..], |kafka| &kafka.secrets).iter().enumerate();
+        let read = |(index, entry): (usize, &String)| {
+            let (name, file) = entry.split_once('=').unwrap_or((entry, ""));
+            let refused = |problem: String| {
+                let allowed = "name=FILE, of a file that only its owner can read";
+                self.places.error(Code::Secret, &format!("ship.kafka.secrets[{index}]"), None, problem, allowed)
+            };
+            let named = Path::new(file);
+            let bytes = secret::read_any(named, self.beside(named), credentials.as_deref()).map_err(refused)?;
+            let text = String::from_utf8(bytes).map_err(|_| refused(format!("{file}: is not UTF-8")))?;
+            Ok((name.to_owned(), text))
+        };
+        entries.map(read).collect()
+    }
+
+    /// The password for `projection.postgres`; `None` when none is sent.
+    ///
+    /// # Errors
+    /// When its file is missing, or readable by others than its owner; `Code::Secret`.
+    pub fn postgres_password(&self) -> Result<Option<Vec<u8>>, ConfigError> {
+        let Some(named) = self.projection.postgres.as_ref().and_then(|keys| keys.password_file.as_ref()) else {
+            return Ok(None);
+        };
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let read = secret::read_any(named, self.beside(named), credentials.as_deref()).map(Some);
+        read.map_err(|problem| {
+            let allowed = "a file that only its owner can read, with the password in it";
+            self.places.error(Code::Secret, "projection.postgres.password_file", None, problem, allowed)
+        })
+    }
+
     /// Checks what depends on the host, and takes the file descriptors that are needed: a client may read this file
     /// elsewhere.
     ///
     /// # Errors
     /// The key, and what is allowed.
     pub fn check_host(&self) -> Result<(), ConfigError> {
+        if self.kafka().is_some() && !cfg!(feature = "kafka") {
+            let allowed = "a build with `--features kafka`, or no such section";
+            return Err(self.not_allowed("ship.kafka", "this build of the gateway cannot speak to Kafka", allowed));
+        }
         let needed = u64::from(self.listen.connections_max).saturating_add(OTHER_DESCRIPTORS);
         if let Err(allowed) = crate::descriptors::allow(needed) {
             let problem = format!("{needed} file descriptors are needed with it, and this process may have {allowed}");

@@ -62,6 +62,8 @@ counters! {
     refused_journal_full,
     /// Orders refused with `OutboxFull`.
     refused_outbox_full,
+    /// Orders refused with `NoLease`.
+    refused_no_lease,
     /// Repeated requests that were answered with what is known.
     duplicates,
     /// Connections accepted.
@@ -92,12 +94,13 @@ impl Counters {
     /// Requests and connections that were refused since something of ours is full or cannot keep up: by the reason that
     /// they were told.
     #[must_use]
-    pub fn of_pressure(&self) -> [(&'static str, &Counter); 4] {
+    pub fn of_pressure(&self) -> [(&'static str, &Counter); 5] {
         [
             ("ConnectionsMax", &self.refused_connections_max),
             ("DurabilityLag", &self.refused_durability_lag),
             ("JournalFull", &self.refused_journal_full),
             ("OutboxFull", &self.refused_outbox_full),
+            ("NoLease", &self.refused_no_lease),
         ]
     }
 }

@@ -7,11 +7,14 @@
 mod figures;
 mod journal;
 mod listening;
+mod projection;
+mod shipping;
 mod stop;
+mod venue;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,7 +29,7 @@ use tradecore_protocol::transcript::MacKey;
 use crate::brokers::Link;
 use crate::brokers::virtual_venue::{VirtualBroker, VirtualConfig};
 use crate::clock::Clock;
-use crate::config::{BrokerKind, Code, Config, ConfigError, Idle, RoleName, roles_of};
+use crate::config::{Code, Config, ConfigError, Idle, RoleName, roles_of};
 use crate::egress::gate::Gate;
 use crate::egress::replay::{ReplayLink, Replayer, Source};
 use crate::exit::Exit;
@@ -43,7 +46,6 @@ use crate::session::{Bounds, Connections};
 use crate::systemd::Notifier;
 use crate::ticks::Calibration;
 use crate::watchdog::{Watchdog, Watched};
-
 use listening::Listening;
 
 pub use journal::raised_lengths;
@@ -103,6 +105,9 @@ pub enum DaemonError {
     /// The system refused.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// Another host trades, or will.
+    #[error("{0}; this gateway trades no more: do not start it again here")]
+    TakenOver(String),
     /// A definition was refused.
     #[error("{what} was refused: {reason:?}")]
     Definition {
@@ -128,6 +133,7 @@ impl DaemonError {
             Self::Replay(ReplayError::Read(error)) | Self::Read(error) => Exit::from(error),
             Self::Venue(error) => Exit::from(error),
             Self::Listen { .. } => Exit::Unavailable,
+            Self::TakenOver(_) => Exit::TakenOver,
             Self::Io(_) => Exit::Io,
         }
     }
@@ -247,8 +253,11 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     tracing::info!(events, open_orders = state.open_orders_count(), since_start = ?started.elapsed(), "state replayed");
 
     let mut side = Side { stop: Vec::new(), threads: Vec::new() };
-    let address = start_venue(&config, &mut side)?;
-    let link = Arc::new(Link::new(RING_MAX, RING_MAX, RING_MAX, limits.accounts_max)?);
+    let address = venue::start(&config, &mut side)?;
+    let clock = Clock::new();
+    let replication = shipping::replication(&config, &clock);
+    let link = Link::new(RING_MAX, RING_MAX, RING_MAX, limits.accounts_max)?.with(Arc::clone(&replication));
+    let link = Arc::new(link);
     let replay = Arc::new(ReplayLink::new(1024, 64)?);
     let counters = Arc::new(figures::mapped(hot_dir.as_deref(), calibration)?);
     let notices = Arc::new(Notices::default());
@@ -273,7 +282,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
             heartbeat_min_ms: config.listen.heartbeat_min_ms,
             heartbeat_max_ms: config.listen.heartbeat_max_ms,
         },
-        clock: Clock::new(),
+        clock,
         market: Market::new(limits.instruments_max),
         journal: writer,
         watermarks: Arc::clone(&watermarks),
@@ -303,7 +312,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     define(&mut gateway, &config, report.epoch, durability)?;
 
     let watched = Watched { counters, notices, journal_dir: dir.clone(), durability };
-    let source = Source { dir, durability: durability.raw() };
+    let source = Source { dir, durability: durability.raw(), replication: Arc::clone(&replication) };
     let replayer = Replayer::new(source, Arc::clone(&replay), config.session.replay_window)?;
     side.spawn("replay", move || {
         if let Err(error) = replayer.run() {
@@ -311,6 +320,8 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
             std::process::exit(i32::from(Exit::from(&error).code()));
         }
     })?;
+    shipping::start(&config, &mut side, &replication, &watermarks, stop)?;
+    projection::start(&config, &mut side)?;
     let broker = VirtualBroker::new(
         VirtualConfig {
             address,
@@ -346,32 +357,10 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     closer.seal(gateway.into_journal());
     tracing::info!("stopped; the journal is sealed");
     side.join();
-    result
-}
-
-fn start_venue(config: &Config, side: &mut Side) -> Result<String, DaemonError> {
-    if config.broker.kind == BrokerKind::Venue {
-        return Ok(config.address_beside(&config.broker.address));
+    match replication.taken_over() {
+        Some(why) => Err(DaemonError::TakenOver(why.to_owned())),
+        None => result,
     }
-    let mut venue = config.venue()?;
-    if venue.listen.is_empty() {
-        venue.listen.push("127.0.0.1:0".to_owned());
-    }
-    let server = crate::venue::Server::bind(&venue)?;
-    let address = server
-        .tcp_addresses()
-        .first()
-        .map_or_else(|| venue.listen.first().cloned().unwrap_or_default(), ToString::to_string);
-    let stop = Arc::new(AtomicBool::new(false));
-    let stop_venue = Arc::clone(&stop);
-    side.spawn("venue", move || {
-        if let Err(error) = server.run(&stop_venue) {
-            tracing::error!(%error, "the venue cannot go on; stopping");
-            std::process::exit(i32::from(Exit::from(&error).code()));
-        }
-    })?;
-    side.stop.push(Box::new(move || stop.store(true, Ordering::Release)));
-    Ok(address)
 }
 
 fn listeners(config: &Config) -> Result<Vec<Listener>, DaemonError> {

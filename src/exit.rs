@@ -55,18 +55,49 @@ exit_codes! {
     HotSegmentMissing = 84,
     /// A sync failed: nothing that follows would be durable.
     SyncFailed = 85,
-    /// What the algos saw, the journal and the venue do not agree.
+    /// What the algos saw, the journal and the venue do not agree, or what the topics hold and the journal.
     ProofFailed = 86,
     /// A file of the journal is shorter or longer than it was made.
     JournalTruncated = 87,
     /// A second signal ended a stop that was not done; the next start recovers as after a crash.
     StopCutShort = 88,
-    /// Segments that a start needs were removed from the journal.
+    /// Segments that a start needs were removed from the journal, or events from the topics that it is restored from.
     JournalShortened = 89,
     /// A signal ended the command before it was done.
     Interrupted = 90,
     /// The gateway that runs is of another release than the command that looks at its memory.
     OtherRelease = 91,
+    /// Another shipper of the same stream has taken over.
+    Superseded = 92,
+    /// Another host has taken over the trading of this core: the gateway trades no more, and must not be started again.
+    TakenOver = 93,
+    /// A restore of the journal was interrupted: it is to be run again.
+    JournalUnfinished = 94,
+    /// Another process writes the read model.
+    ProjectionLocked = 95,
+    /// The read model is not what a fold of the journal gives.
+    ProjectionDiffers = 96,
+    /// The read model did not come as far as was asked for in the time allowed.
+    ProjectionBehind = 97,
+    /// The read model cannot be used by this release as it is.
+    ProjectionUnusable = 98,
+}
+
+impl Exit {
+    /// A gateway that ended so must not be started again before a person has looked: `systemd/tradecore@.service` says so.
+    pub const FOR_PEOPLE: &'static [Self] = &[
+        Self::Usage,
+        Self::Credential,
+        Self::Config,
+        Self::JournalDamaged,
+        Self::JournalTooNew,
+        Self::HotSegmentMissing,
+        Self::JournalTruncated,
+        Self::StopCutShort,
+        Self::JournalShortened,
+        Self::TakenOver,
+        Self::JournalUnfinished,
+    ];
 }
 
 impl From<&tradecore_journal::OpenError> for Exit {
@@ -79,6 +110,7 @@ impl From<&tradecore_journal::OpenError> for Exit {
             E::FormatTooNew { .. } | E::EventTooNew { .. } => Self::JournalTooNew,
             E::MissingHotSegment { .. } | E::Copied { .. } => Self::HotSegmentMissing,
             E::NoSpace { .. } => Self::JournalNoSpace,
+            E::Unfinished { .. } => Self::JournalUnfinished,
             E::OtherCore { .. } => Self::Config,
             E::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Self::JournalNoSpace,
             _ => Self::Io,

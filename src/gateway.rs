@@ -114,6 +114,8 @@ pub struct Gateway {
     /// Connections that get every report of the core.
     drop_copies: Vec<ConnectionId>,
     draining: bool,
+    /// This turn: new orders may leave.
+    may_trade: bool,
     rehearsal: Rehearsal,
     stages: Recorder,
 }
@@ -190,6 +192,7 @@ impl Gateway {
             queries_from: None,
             drop_copies,
             draining: false,
+            may_trade: false,
             rehearsal: Rehearsal::new()?,
             stages: Recorder::new(parts.settings.stages),
         })
@@ -224,6 +227,7 @@ impl Gateway {
         self.stages.polled(!wait.is_zero());
         // What came while the poll waited is later than the clock's reading.
         let now = if wait.is_zero() { now } else { self.clock.read() };
+        self.may_trade = self.link.replication.may_trade(now.mono_ns);
         work = work.saturating_add(self.take_frames(now));
         work = work.saturating_add(self.take_facts(now));
         work = work.saturating_add(self.step(now));
@@ -312,7 +316,8 @@ impl Gateway {
             .iter()
             .fold(0_usize, |sum, event| sum.saturating_add(event.payload_len()).saturating_add(RECORD_OVERHEAD));
         let (space, otherwise) = space_of(&self.state, origin.session_id, command, events);
-        if !self.journal.can_append(bytes, events.len(), space) {
+        let is_kept_out = space == Space::Normal && self.watermarks.is_backlogged();
+        if is_kept_out || !self.journal.can_append(bytes, events.len(), space) {
             return Err(otherwise);
         }
         // After this point it must succeed.
@@ -416,7 +421,8 @@ impl Gateway {
     fn durable_seq(&self) -> u64 {
         match self.settings.durability {
             Durability::Journaled => self.journal.last_seq(),
-            Durability::Synced | Durability::Replicated => self.watermarks.synced(),
+            Durability::Synced => self.watermarks.synced(),
+            Durability::Replicated => self.link.replication.seq(),
         }
     }
 
@@ -432,7 +438,10 @@ impl Gateway {
             self.connections.read_again();
         }
         let state = &self.state;
-        let stopped = |order_id: OrderId, kind: EffectKind| state.stops(order_id, kind);
+        let no_lease = (!self.may_trade).then_some(Reason::NoLease);
+        let stopped = |order_id: OrderId, kind: EffectKind| {
+            state.stops(order_id, kind).or(no_lease.filter(|_| kind != EffectKind::Cancel))
+        };
         work = work.saturating_add(self.outbox.release(now.utc_ns, durable_seq, &stopped, &mut self.failures));
         let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
         while let Some(command) = self.failures.front().copied() {
@@ -466,7 +475,7 @@ const FACT_RECORDS: usize = 4;
 const FACT_BYTES: usize = FACT_RECORDS * (tradecore_domain::event::EVENT_BYTES_MAX + RECORD_OVERHEAD);
 
 /// What of the journal's space a decision may use, and what is said when that is full: the reserve is for what takes
-/// risk away and for what has happened. What can be asked for without end must not use it up: it has the first half.
+/// risk away and for what has happened. What can be asked for without end must not use it up: it has the first quarter.
 fn space_of(state: &State, session_id: SessionId, command: &Command, events: &[Event]) -> (Space, Reason) {
     let is_endless = match (command, events) {
         (Command::PlaceOrder(_) | Command::ReplaceOrder(_), _) => return (Space::Normal, Reason::JournalFull),
@@ -483,7 +492,7 @@ fn space_of(state: &State, session_id: SessionId, command: &Command, events: &[E
         (Command::CancelOrder(_), [Event::CancelRequested(event)]) => state.is_canceling(OrderId(event.order.order_id)),
         (_, _) => false,
     };
-    (if is_endless { Space::HalfReserve } else { Space::Reserve }, Reason::JournalFull)
+    (if is_endless { Space::FirstQuarter } else { Space::Reserve }, Reason::JournalFull)
 }
 
 #[cfg(test)]

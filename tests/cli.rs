@@ -14,6 +14,8 @@ use serde_json::Value;
 mod desk;
 #[path = "cli/figures.rs"]
 mod figures;
+#[path = "cli/read_side.rs"]
+mod read_side;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tradecore");
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -529,6 +531,16 @@ fn the_readme_lists_every_exit_code() {
         .collect();
     listed.sort_unstable();
     let declared: Vec<u8> = tradecore::exit::Exit::TABLE.iter().map(|(code, ..)| *code).collect();
+    assert_eq!(listed, declared);
+}
+
+#[test]
+fn the_unit_starts_no_gateway_again_that_a_person_must_look_at_first() {
+    let unit =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/tradecore@.service")).expect("there");
+    let listed = unit.lines().find_map(|line| line.strip_prefix("RestartPreventExitStatus=")).expect("a list");
+    let listed: Vec<u8> = listed.split(' ').map(|code| code.parse().expect("a number")).collect();
+    let declared: Vec<u8> = tradecore::exit::Exit::FOR_PEOPLE.iter().map(|exit| exit.code()).collect();
     assert_eq!(listed, declared);
 }
 

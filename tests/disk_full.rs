@@ -328,6 +328,9 @@ fn a_full_disk_refuses_new_orders_takes_cancels_and_fills_and_a_start_with_segme
     fill_and_recover(&mut Place::new("off"));
 }
 
+/// So many orders rest that some fill while the disk is full, and some are left to cancel.
+const ENOUGH_TO_FILL_AND_TO_CANCEL: usize = 30;
+
 fn fill_and_recover(place: &mut Place) {
     std::fs::write(place.ballast(), vec![1; BALLAST_MIB << 20]).expect("written");
     place.start();
@@ -336,7 +339,7 @@ fn fill_and_recover(place: &mut Place) {
     client.subscribe(1).expect("sent");
     seen.wait(&mut client, "a quote", |seen| seen.ask_px > 0);
 
-    let mut sent = seen.rest(&mut client, 1);
+    let mut sent = seen.rest(&mut client, ENOUGH_TO_FILL_AND_TO_CANCEL);
 
     // Until the disk is full.
     while seen.refused != Some(Reason::JournalFull) {

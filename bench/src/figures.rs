@@ -4,8 +4,8 @@ use crate::outcome::Outcome;
 use crate::peers::{self, Peer};
 use crate::thousandths::Thousandths;
 use crate::{
-    Failure, journal, latency, loop_counts, mix, recovery, scale, sessions, stages, start, synced, tail_latency,
-    throughput,
+    Failure, journal, latency, loop_counts, mix, projection, recovery, scale, sessions, stages, start, synced,
+    tail_latency, throughput,
 };
 
 /// Where a figure should be.
@@ -25,6 +25,8 @@ pub(crate) enum Source {
     Throughput,
     Core,
     Recovery,
+    Projection,
+    Shipping,
     Start,
     Sessions,
     Synced,
@@ -38,8 +40,8 @@ pub(crate) enum Source {
 }
 
 use Source::{
-    Core, Journal, Latency, Loop, Quickfix, Recovery, Redb, Redis, Scale, Sessions, Stages, Start, Synced, Tail,
-    Throughput,
+    Core, Journal, Latency, Loop, Projection, Quickfix, Recovery, Redb, Redis, Scale, Sessions, Shipping, Stages,
+    Start, Synced, Tail, Throughput,
 };
 
 impl Source {
@@ -51,6 +53,8 @@ impl Source {
             Throughput => throughput::measure(&throughput::Options::default()),
             Core => mix::measure(&mix::Options::default()),
             Recovery => recovery::measure(1_000_000, 5),
+            Projection => projection::measure(100_000, 3),
+            Shipping => ship(250_000, 3),
             Start => start::measure(&start::Options::default()),
             Sessions => sessions::measure(1000, 1000, 2, 5),
             Synced => synced::measure(&synced::Options::default()),
@@ -63,6 +67,18 @@ impl Source {
             Redb => peers::measure(&peers::Options::only(Peer::Redb)),
         }
     }
+}
+
+/// Ships a journal of so many orders to Kafka.
+#[cfg(feature = "kafka")]
+pub(crate) fn ship(orders: u64, runs: usize) -> Result<Outcome, Failure> {
+    crate::shipping::measure(orders, runs)
+}
+
+/// This build has no client of Kafka.
+#[cfg(not(feature = "kafka"))]
+pub(crate) fn ship(_: u64, _: usize) -> Result<Outcome, Failure> {
+    Err("a build with --features kafka measures it".into())
 }
 
 /// A figure.
@@ -83,7 +99,7 @@ const fn at_least(id: &'static str, source: Source, thousandths: u64, what: &'st
 }
 
 /// All of them, with their targets in thousandths.
-pub(crate) const FIGURES: [Figure; 28] = [
+pub(crate) const FIGURES: [Figure; 32] = [
     at_most("ack_p50_ratio", Latency, 1_100, "order to acceptance, p50 / p50 of the echo, worst rate"),
     at_most("ack_p99_ratio", Latency, 1_250, "the same, p99 / p99"),
     at_most("ack_p999_ratio", Latency, 1_500, "the same, p99.9 / p99.9"),
@@ -95,6 +111,20 @@ pub(crate) const FIGURES: [Figure; 28] = [
     at_most("append_p999_ns", Journal, 1_000_000, "the same, p99.9, across roll-overs, sync on"),
     at_most("append_p9999_ns", Journal, 5_000_000, "the same, p99.99"),
     at_least("recovery_events_per_s", Recovery, 5_000_000_000, "replay into state, one core"),
+    at_least(
+        "sqlite_events_per_s",
+        Projection,
+        50_000_000,
+        "journal into tables of SQLite, position in each transaction",
+    ),
+    at_least("postgres_events_per_s", Projection, 30_000_000, "the same of PostgreSQL, over loopback"),
+    at_least(
+        "ship_events_per_s",
+        Shipping,
+        100_000_000,
+        "journal into a real Kafka broker on this machine, exactly once",
+    ),
+    at_least("ship_ratio", Shipping, 700, "the same / a bare producer with the same records and settings"),
     at_most("rss_idle_mib", Start, 96_000, "anonymous memory and hot segments of an idle gateway"),
     at_most("cold_start_ms", Start, 100_000, "empty directory to accepting"),
     at_most("sessions_p50_ratio", Sessions, 1_500, "ten sessions among a thousand, p50 / p50 of the ten alone"),

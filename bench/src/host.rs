@@ -362,6 +362,8 @@ fn config(setup: Setup, extent: Extent, durability: &str, venue: &str, hot: &Pat
     let bounds = setup.bounds.map_or(String::new(), |(orders, ids)| format!("orders_max = {orders}\nids_max = {ids}"));
     // What is measured beyond any disk's speed must not be refused for it.
     let lag = if setup.is_in_memory { "[journal]\ndurability_lag_max = 1000000000" } else { "" };
+    // A segment in memory needs no copy of it in memory.
+    let hot = if setup.is_in_memory { std::borrow::Cow::Borrowed("off") } else { hot.to_string_lossy() };
     let cpu = cpus().0.map_or(String::new(), |cpu| format!("cpu = {cpu}"));
     let mut text = format!(
         r#"[core]
@@ -398,7 +400,6 @@ open_orders_max = {open_orders_max}
 "#,
         open_orders_max = extent.open_orders_max,
         connections_max = sessions.saturating_add(16),
-        hot = hot.display(),
     );
     for id in 1..=extent.instruments {
         let symbol = if id == 1 { "BTCUSDT".to_owned() } else { format!("X{id}USDT") };

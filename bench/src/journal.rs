@@ -22,7 +22,7 @@ const RATE_MAX: u64 = 500_000;
 /// Groups a second that a reader follows: it shares its CPU with the side threads, which should have little to do.
 const TAIL_RATE: u64 = 20_000;
 /// The syncs of a gateway in class `journaled`: the reader is not to wait for them more than it does there.
-const TAIL_SYNC: SyncPolicy = SyncPolicy { interval_min_ns: 10_000_000, idle_poll_ns: 10_000_000 };
+pub(crate) const CLASS_JOURNALED: SyncPolicy = SyncPolicy { interval_min_ns: 10_000_000, idle_poll_ns: 10_000_000 };
 
 /// Where segments are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -260,7 +260,7 @@ fn tail_round(options: &Options, segments: Segments) -> Result<Lags, Failure> {
     let dir = directory(options)?;
     let mut lags = Lags::new();
     host::apart(
-        || open(options, segments, TAIL_SYNC, dir.path()),
+        || open(options, segments, CLASS_JOURNALED, dir.path()),
         |mut open| {
             follow(&dir.path().join("journal"), &mut open.writer, TAIL_RATE, options.followed, &mut lags)?;
             open.closer.seal(open.writer);

@@ -32,6 +32,8 @@ pub(crate) struct Run {
     pub(crate) load_average: String,
     /// Which CPU is whose.
     pub(crate) pinning: String,
+    /// Pages of the segments in memory.
+    pub(crate) memory: String,
     /// Niceness of this process and of those that it starts: the lowest that the system allows.
     pub(crate) niceness: i32,
     /// What was measured, by name.
@@ -64,6 +66,7 @@ impl Run {
                 .unwrap_or_else(unknown),
             load_average: line("/proc/loadavg").unwrap_or_else(unknown),
             pinning: crate::host::pinning(),
+            memory: crate::huge_pages::describe(),
             niceness: rustix::process::getpriority_process(None).unwrap_or(0),
             configuration: BTreeMap::new(),
             command_line: std::env::args().collect(),

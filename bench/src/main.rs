@@ -20,6 +20,7 @@ mod growth;
 mod hiccup;
 mod history;
 mod host;
+mod huge_pages;
 mod in_process;
 mod instant;
 mod instructions;
@@ -37,6 +38,7 @@ mod peer;
 mod peers;
 mod percentiles;
 mod pipeline;
+mod projection;
 mod recovery;
 mod recycling;
 mod report;
@@ -44,6 +46,8 @@ mod rollovers;
 mod scale;
 mod scoreboard;
 mod sessions;
+#[cfg(feature = "kafka")]
+mod shipping;
 mod soak;
 mod stage_bars;
 mod stages;
@@ -125,6 +129,31 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// Events a second that become tables of SQLite and of PostgreSQL, with the position in each transaction.
+    ///
+    /// PostgreSQL is measured where TRADECORE_TEST_POSTGRES=host:port:database:user:password says one, or one is installed.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- projection --orders 100000")]
+    Projection {
+        /// Orders in the journal; each makes four events.
+        #[arg(long, default_value_t = 100_000)]
+        orders: u64,
+        /// Projections, each into a new database.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+    /// Events a second that are shipped to Kafka, exactly once, against a bare producer. Takes a build with `--features
+    /// kafka`; the broker is the one that TRADECORE_TEST_KAFKA names, or is fetched and started.
+    #[command(
+        after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- shipping --orders 250000"
+    )]
+    Shipping {
+        /// Orders in the journal; each makes four events.
+        #[arg(long, default_value_t = 250_000)]
+        orders: u64,
+        /// Runs, each into new topics.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
     /// Class `synced`: order to acceptance against a bare sync on the same disk, and orders a second by group commit.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- synced --rounds 5 --dir /var/tmp")]
     Synced(synced::Options),
@@ -182,6 +211,9 @@ type Failure = Box<dyn Error>;
 
 fn main() -> ExitCode {
     let Arguments { command, files } = Arguments::parse();
+    if !matches!(command, Command::Report(_)) {
+        huge_pages::prepare();
+    }
     match run(command, &files) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -207,6 +239,8 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
             ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }
         Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
+        Command::Projection { orders, runs } => ("projection", projection::measure(orders, runs)?),
+        Command::Shipping { orders, runs } => ("shipping", figures::ship(orders, runs)?),
         Command::Synced(options) => ("synced", synced::measure(&options)?),
         Command::Stages(options) => ("stages", stages::measure(&options)?),
         Command::Start(options) => ("start", start::measure(&options)?),

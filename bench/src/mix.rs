@@ -4,7 +4,6 @@
 //! commands that are counted are the clients', the time is that of all.
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tradecore_domain::command::{CancelOrder, Command, FactKind, ReplaceOrder};
@@ -16,6 +15,7 @@ use crate::Failure;
 use crate::hiccup::Meter;
 use crate::host;
 use crate::in_process::{BID, Core, ONE};
+use crate::journal;
 use crate::outcome::Outcome;
 use crate::thousandths::Thousandths;
 use crate::timing::median;
@@ -103,9 +103,9 @@ impl Round {
 fn with_journal(commands: u64) -> Result<Round, Failure> {
     // In memory: what is measured is the core, not how fast a disk takes a gigabyte a second.
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
-    let open = |dir: &Path| Ok(tradecore_journal::open(&Config { max_segment_bytes: 64 << 20, ..Config::new(dir) })?);
+    let config = Config { max_segment_bytes: 64 << 20, sync: journal::CLASS_JOURNALED, ..Config::new(dir.path()) };
     host::apart(
-        || open(dir.path()),
+        || Ok(tradecore_journal::open(&config)?),
         |opened| {
             let (journal, _, _, closer) = opened.into_parts();
             let mut core = Core::start(Some(journal))?;

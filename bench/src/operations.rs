@@ -258,7 +258,7 @@ fn logged_on() -> Result<ServerSession, Failure> {
     server.handle_frame(NOW, &whole(&to_server, logon)?, &mut to_client);
     let answer = LogonAnswer::Known { key: &key, session: &session_facts(), gateway: &gateway_facts() };
     server.answer_logon(NOW, answer, &mut to_client);
-    server.replay_complete(NOW, 0, &mut to_client).map_err(|_| "no room for the end of the replay")?;
+    server.replay_complete(NOW, 0, 0, &mut to_client).map_err(|_| "no room for the end of the replay")?;
     if server.is_live() { Ok(server) } else { Err("the session did not log on".into()) }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
 
 /// Writes a journal of whole lives of orders: accepted, acknowledged, filled in two parts. How many events,
 /// and the hash of the state that they make.
-fn write(dir: &Path, orders: u64) -> Result<(u64, u64), Failure> {
+pub(crate) fn write(dir: &Path, orders: u64) -> Result<(u64, u64), Failure> {
     let opened = tradecore_journal::open(&Config::new(dir))?;
     let (journal, _, _, closer) = opened.into_parts();
     let mut core = Core::start(Some(journal))?;

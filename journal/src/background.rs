@@ -22,6 +22,10 @@ const PAGE: usize = 4096;
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
 /// So many batches, at most, until the durable watermark itself is synced.
 const BATCHES_PER_CHECKPOINT: u32 = 1024;
+/// Without a batch for so long, it is synced.
+const CALM_AFTER: Duration = Duration::from_millis(10);
+/// Between looks whether the writer has taken the segment that lay ready.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What to do when a sync failed. The kernel may have dropped what it could not write, so nothing that is
 /// tried afterwards proves anything: the process must stop and recover.
@@ -127,7 +131,7 @@ fn fresh_salt() -> u64 {
 
 /// Runs the side threads of a started journal.
 pub(crate) fn spawn<S: Storage>(started: Started<S>, config: &Config) -> io::Result<(crate::Writer, Background)> {
-    let Started { mut writer, maker, syncer, exchange, .. } = started;
+    let Started { writer, maker, syncer, exchange, .. } = started;
     let mut background = Background {
         stop_sync: Arc::new(AtomicBool::new(false)),
         exchange: Arc::clone(&exchange),
@@ -143,7 +147,6 @@ pub(crate) fn spawn<S: Storage>(started: Started<S>, config: &Config) -> io::Res
     let prepare = std::thread::Builder::new()
         .name("journal-prepare".into())
         .spawn(move || prepare(maker, &exchange, on_prepare))?;
-    writer.set_preparer(prepare.thread().clone());
     background.prepare = Some(prepare);
     Ok((writer, background))
 }
@@ -156,8 +159,8 @@ fn prepare<S: Storage>(mut maker: Maker<S>, exchange: &Exchange, on_prepare: OnP
             drop(old);
         }
         if exchange.prepared.is_full() {
-            // The writer wakes it when it has taken one, and who stops it when it should end.
-            std::thread::park();
+            // The writer wakes nobody: that is a system call.
+            std::thread::park_timeout(LOOK_INTERVAL);
             continue;
         }
         maker.created_ns = wall_clock_ns();
@@ -220,11 +223,14 @@ impl<S: Storage> Syncer<S> {
     fn run(mut self, stop: &AtomicBool, policy: SyncPolicy, on_sync_failure: OnSyncFailure) {
         // The default slack of 50 µs would more than double the wait for a sync.
         let _ = rustix::thread::set_current_timer_slack(core::num::NonZeroU64::new(1));
+        let mut moved_at = Instant::now();
         loop {
             let is_stopping = stop.load(Ordering::Acquire);
             let started = Instant::now();
-            match self.sync_once() {
+            let is_calm = is_stopping || started.saturating_duration_since(moved_at) >= CALM_AFTER;
+            match self.sync_once(is_calm) {
                 Ok(true) => {
+                    moved_at = Instant::now();
                     let interval_min = Duration::from_nanos(policy.interval_min_ns);
                     let left = interval_min.saturating_sub(started.elapsed());
                     if !is_stopping && !left.is_zero() {
@@ -242,8 +248,9 @@ impl<S: Storage> Syncer<S> {
         }
     }
 
-    /// Makes durable what is visible now, as one batch; true when there was anything.
-    pub(crate) fn sync_once(&mut self) -> io::Result<bool> {
+    /// Makes durable what is visible now, as one batch; true when there was anything. When there was not, and it `is_calm`,
+    /// the durable watermark itself is synced: a batch that comes meanwhile waits for that.
+    pub(crate) fn sync_once(&mut self, is_calm: bool) -> io::Result<bool> {
         let open = match self.open.take() {
             Some(open) => open,
             None if self.is_sealed => return Ok(false),
@@ -253,9 +260,7 @@ impl<S: Storage> Syncer<S> {
         let has_moved = self.at > self.synced_at;
         if has_moved {
             if open.is_hot {
-                // Whole pages from the first one that changed: the rest of it holds the same bytes as before.
-                let from = self.synced_at & !(PAGE.wrapping_sub(1));
-                open.file.write_at(open.map.bytes(from, self.at.saturating_sub(from)), from as u64)?;
+                self.drain(&open)?;
             }
             open.file.sync()?;
             self.synced_at = self.at;
@@ -265,7 +270,7 @@ impl<S: Storage> Syncer<S> {
             self.watermarks.set_synced(last_seq);
             self.batches = self.batches.saturating_add(1);
         }
-        let is_idle = !has_moved && self.durable_synced != self.durable.value();
+        let is_idle = is_calm && !has_moved && self.durable_synced != self.durable.value();
         if is_idle || self.is_sealed || self.batches >= BATCHES_PER_CHECKPOINT {
             // From here on damage of what it covers is told from a torn tail, also after power loss.
             self.durable.sync()?;
@@ -287,6 +292,25 @@ impl<S: Storage> Syncer<S> {
             self.open = Some(open);
         }
         Ok(has_moved || has_ended)
+    }
+
+    /// Writes what is visible to the disk, in whole pages: none has to be read first. The first one holds the same bytes as
+    /// before and more, the last one zeros behind what is visible.
+    fn drain(&self, open: &OpenSegment<S::File>) -> io::Result<()> {
+        let page_of = |at: usize| at & !(PAGE.wrapping_sub(1));
+        let (from, last) = (page_of(self.synced_at), page_of(self.at));
+        if last > from {
+            open.file.write_at(open.map.bytes(from, last.saturating_sub(from)), from as u64)?;
+        }
+        let rest = open.map.bytes(last, self.at.saturating_sub(last));
+        let mut page = [0; PAGE];
+        match page.get_mut(..rest.len()) {
+            Some(start) if !rest.is_empty() => {
+                start.copy_from_slice(rest);
+                open.file.write_at(&page, last as u64)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Walks over what is visible; true when the segment has ended.

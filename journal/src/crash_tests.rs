@@ -60,7 +60,7 @@ fn work(
                     .push(started.maker.make(Pace::Gentle(&started.exchange)).map_err(io::Error::other)?),
             ),
             0 | 1 => {
-                started.syncer.sync_once()?;
+                started.syncer.sync_once(true)?;
                 model.synced = started.watermarks.synced();
             }
             _ => {}
@@ -107,7 +107,7 @@ fn read_groups(disk: &Simulated) -> Vec<Vec<(u64, Vec<u8>)>> {
         loop {
             match found_at(bytes.as_slice(), salt, at, next_seq) {
                 Found::Group { end, last_seq, .. } => {
-                    let group = crate::Group { bytes: &bytes[at..end], start: at, segment: segno };
+                    let group = crate::Group { bytes: &bytes[at..end], start: at, segment: segno, epoch: 0 };
                     groups.push(group.records().map(|record| (record.seq, record.payload.to_vec())).collect());
                     (at, next_seq) = (end, last_seq + 1);
                 }
@@ -275,7 +275,7 @@ fn synced_journal(is_hot: bool, groups: u64) -> (Simulated, Started<Simulated>, 
     let mut started = start(&disk, &config(is_hot), "boot", 0).expect("starts");
     let mut model = Model { epoch: started.report.epoch, ..Model::default() };
     work(&disk, &mut started, &mut model, &mut Dice::new(5), groups).expect("no crash");
-    while started.syncer.sync_once().expect("syncs") {}
+    while started.syncer.sync_once(true).expect("syncs") {}
     model.synced = started.watermarks.synced();
     assert_eq!(model.synced, model.journaled);
     (disk, started, model)
@@ -420,10 +420,10 @@ fn a_full_disk_refuses_what_adds_risk_and_leaves_the_reserve_until_there_is_room
         fits
     };
     while append(&mut started, Space::Normal) {}
-    let half = (0..).take_while(|_| append(&mut started, Space::HalfReserve)).count();
+    let first = (0..).take_while(|_| append(&mut started, Space::FirstQuarter)).count();
     let rest = (0..).take_while(|_| append(&mut started, Space::Reserve)).count();
-    assert!((4..=5).contains(&half), "{half} records of 512 bytes in half a reserve of 4 KiB");
-    assert!((4..=5).contains(&rest), "{rest} records of 512 bytes in the other half");
+    assert!((2..=3).contains(&first), "{first} records of 512 bytes in a quarter of a reserve of 4 KiB");
+    assert!((6..=7).contains(&rest), "{rest} records of 512 bytes in the rest of it");
     disk.set_free_bytes(None);
     drop(started.exchange.prepared.push(started.maker.make(Pace::Gentle(&started.exchange)).expect("room again")));
     assert!(append(&mut started, Space::Normal));
@@ -462,9 +462,9 @@ fn a_start_on_a_full_disk_goes_on_in_the_room_that_the_last_life_had_left() {
         let mut started = start(&disk, &config, "boot", 0).expect("room enough for cancels");
         assert_eq!((started.report.last_seq, started.report.kept_at.is_some()), (last_seq, is_torn));
         assert_eq!(fill(&mut started, Space::Normal), 0, "what adds risk is refused");
-        let half = fill(&mut started, Space::HalfReserve);
-        assert!(half >= 40, "{half} records of 512 bytes of what may be repeated");
-        let reserved = half + fill(&mut started, Space::Reserve);
+        let first = fill(&mut started, Space::FirstQuarter);
+        assert!(first >= 20, "{first} records of 512 bytes of what may be repeated");
+        let reserved = first + fill(&mut started, Space::Reserve);
         assert!(reserved >= 120, "{reserved} records of 512 bytes in what was left of 80 KiB");
         disk.set_free_bytes(None);
         let next = started.maker.make(Pace::Gentle(&started.exchange)).expect("room again");
@@ -500,7 +500,7 @@ fn a_stop_that_is_cut_at_any_of_its_steps_keeps_what_was_acknowledged() {
             disk.crash_after(step);
             seal(&disk, &mut started);
             let synced: io::Result<()> = (|| {
-                while started.syncer.sync_once()? {}
+                while started.syncer.sync_once(true)? {}
                 crate::hot::Marker::remove(&disk, Path::new(DIR))
             })();
             model.synced = started.watermarks.synced();
@@ -532,7 +532,7 @@ fn clean_stops_leave_no_more_than_what_they_wrote() {
         started.writer.append(64, 1, 16, |out| out.fill(1));
         started.writer.commit();
         seal(&disk, &mut started);
-        while started.syncer.sync_once().expect("syncs") {}
+        while started.syncer.sync_once(true).expect("syncs") {}
         disk = disk.survivor(Crash::Process, &mut Dice::new(1));
     }
     let left = disk.free_bytes().expect("bounded");
@@ -555,7 +555,7 @@ fn a_failed_sync_is_reported_and_tells_nobody_that_anything_is_durable() {
     started.writer.append(64, 1, 16, |out| out.fill(1));
     started.writer.commit();
     disk.crash_after(0);
-    started.syncer.sync_once().expect_err("the disk is gone");
+    started.syncer.sync_once(true).expect_err("the disk is gone");
     assert_eq!(started.watermarks.synced(), model.synced);
 }
 
@@ -569,7 +569,7 @@ fn a_start_after_a_failed_sync_brings_to_the_disk_what_it_takes_for_durable() {
             started.writer.commit();
         }
         disk.fail_next_sync();
-        started.syncer.sync_once().expect_err("the disk failed");
+        started.syncer.sync_once(true).expect_err("the disk failed");
         let disk = disk.survivor(Crash::Process, &mut Dice::new(seed));
         let last_seq = start(&disk, &config(is_hot), "boot", 0).expect("starts").report.last_seq;
         assert_eq!(last_seq, started.writer.last_seq());
@@ -589,7 +589,7 @@ fn a_full_segment_keeps_room_for_its_seal_and_its_end() {
         started.writer.commit();
     }
     seal(&disk, &mut started);
-    while started.syncer.sync_once().expect("syncs") {}
+    while started.syncer.sync_once(true).expect("syncs") {}
     let last_seq = started.writer.last_seq();
     for round in 0..3 {
         let copy = disk.survivor(Crash::Process, &mut Dice::new(round));

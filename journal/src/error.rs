@@ -125,6 +125,12 @@ pub enum OpenError {
         /// In which environment.
         environment: u8,
     },
+    /// A restore was begun there, and is not done.
+    #[error("{}: a restore of this journal was interrupted: run it again, it begins anew", dir.display())]
+    Unfinished {
+        /// The journal that is to be.
+        dir: PathBuf,
+    },
     /// The hot segment of this boot is gone: what was journaled but not synced would be lost unseen.
     #[error(
         "{}: the hot segment of a journal that was not stopped cleanly is missing; put it back, or remove {} to \

@@ -15,7 +15,8 @@
 //! | `recovery.rs`, `recovery/table.rs` | what a start finds, and the decision table |
 //! | `reader.rs`, `scan.rs` | tailing |
 //! | `verify.rs` | what a journal is, and whether it is whole |
-//! | `retention.rs` | who still needs which segment |
+//! | `retention.rs`, `spans.rs` | who still needs which segment; what each holds |
+//! | `restore.rs` | a journal made anew of its own records |
 //! | `watermarks.rs`, `slots.rs` | how far it is durable; numbers that survive |
 //! | `storage.rs` | the seam to the disk |
 
@@ -29,12 +30,14 @@ mod map;
 mod reader;
 pub mod record;
 pub mod recovery;
+mod restore;
 mod retention;
 mod scan;
 pub mod segment;
 #[cfg(test)]
 mod simulation;
 mod slots;
+mod spans;
 mod start;
 mod stop;
 mod storage;
@@ -53,9 +56,11 @@ pub use error::{Damage, OpenError};
 pub use hot::{hot_dir_of, missing_hot_segment};
 pub use reader::{Place, ReadError, Reader, Until};
 pub use recovery::{Outcome, RecoveryReport};
+pub use restore::{EPOCHS_LEFT_OUT, RestoreError, Restorer};
 pub use retention::{Retention, RetentionError};
 pub use scan::{Group, Record, Records};
-pub use verify::{Finding, Flaw, Stat, VerifyReport, has_journal, stat, verify};
+pub use spans::{Span, Spans, held};
+pub use verify::{Finding, Flaw, Stat, VerifyReport, has_journal, stat, synced_seq, verify};
 pub use watermarks::Watermarks;
 pub use writer::{GROUP_RECORDS_MAX, Space, Writer};
 
@@ -78,7 +83,7 @@ pub struct Config {
     pub first_segment_bytes: u64,
     /// Length of the longest segment, bytes.
     pub max_segment_bytes: u64,
-    /// Bytes that only `Space::Reserve`, and down to their half `Space::HalfReserve`, may use.
+    /// Bytes that only `Space::Reserve` may use, and of their first quarter `Space::FirstQuarter`.
     pub reserve_bytes: u64,
     /// How often the sync thread syncs.
     pub sync: SyncPolicy,
@@ -186,6 +191,9 @@ pub fn open(config: &Config) -> Result<Opened, OpenError> {
     make_dirs(&dir).map_err(|source| OpenError::io(&dir, source))?;
     let lock = lock(&dir)?;
     let io_error = |source| OpenError::io(&dir, source);
+    if restore::is_unfinished(&dir).map_err(io_error)? {
+        return Err(OpenError::Unfinished { dir });
+    }
     let boot_id = boot_id();
     let last_life = Marker::read(&Disk, &dir).map_err(|source| match source.kind() {
         io::ErrorKind::InvalidData => OpenError::Damaged(Damage::HotMarker { path: hot::marker_path(&dir) }),

@@ -130,7 +130,7 @@ impl Reader {
     pub fn open_at(dir: &Path, place: Place, until: Until) -> Result<Self, ReadError> {
         let Place { segno, at, next_seq } = place;
         let segment = open_segment(dir, segno)?;
-        if segment.is_none() && first_seq(dir, segno.saturating_add(1))?.is_some() {
+        if segment.is_none() && first_record(dir, segno.saturating_add(1))?.is_some() {
             return Err(ReadError::Gone { dir: dir.to_owned(), seq: next_seq });
         }
         let reads_all = false;
@@ -152,7 +152,7 @@ impl Reader {
         let (mut segno, mut next_seq) = (segments.first().copied().unwrap_or(1), 1);
         // From the end: what is asked for is most often new.
         for candidate in segments.iter().rev() {
-            if let Some(first_seq) = first_seq(dir, *candidate)? {
+            if let Some((first_seq, _)) = first_record(dir, *candidate)? {
                 (segno, next_seq) = (*candidate, first_seq);
                 if first_seq <= wanted {
                     break;
@@ -173,7 +173,10 @@ impl Reader {
     }
 
     fn populate(&self) {
-        if let (true, Some(open)) = (self.reads_all, &self.segment) {
+        // One that holds nothing yet will be followed as it grows.
+        if let (true, Some(open)) = (self.reads_all, &self.segment)
+            && open.map.length_word(self.at) != 0
+        {
             open.map.populate_for_reading();
         }
     }
@@ -213,6 +216,12 @@ impl Reader {
         (self.segno, self.at)
     }
 
+    /// Core and environment that the journal is of; `None` while there is no segment.
+    #[must_use]
+    pub fn origin(&self) -> Option<(u16, u8)> {
+        self.segment.as_ref().map(|open| (open.header.core, open.header.environment))
+    }
+
     /// The next whole group; `None` when there is none yet.
     ///
     /// # Errors
@@ -228,19 +237,29 @@ impl Reader {
         let segment = self.segno;
         Ok(self.segment.as_ref().map(|open| {
             let bytes = open.map.bytes(start, end.saturating_sub(start));
-            Group { bytes, start, segment }
+            Group { bytes, start, segment, epoch: open.header.epoch }
         }))
+    }
+
+    /// What survives power loss, as the journal says now; 0 before it has said anything.
+    pub fn latest_synced_seq(&mut self) -> u64 {
+        self.look_for_synced();
+        self.synced_seq
     }
 
     fn synced_seq(&mut self) -> u64 {
         if self.next_seq > self.synced_seq {
-            if self.durable.is_none() {
-                self.durable = File::open(durable_path(&self.dir)).ok();
-            }
-            let synced_seq = self.durable.as_ref().and_then(slots::value_of);
-            self.synced_seq = synced_seq.unwrap_or(0).max(self.synced_seq);
+            self.look_for_synced();
         }
         self.synced_seq
+    }
+
+    fn look_for_synced(&mut self) {
+        if self.durable.is_none() {
+            self.durable = File::open(durable_path(&self.dir)).ok();
+        }
+        let synced_seq = self.durable.as_ref().and_then(slots::value_of);
+        self.synced_seq = synced_seq.unwrap_or(0).max(self.synced_seq);
     }
 
     /// Hands every record up to the present end of the journal to `each`; how many there were. For replay.
@@ -294,13 +313,13 @@ impl Reader {
     }
 }
 
-/// Sequence number of the first record of a segment; `None` when it holds none.
-pub(crate) fn first_seq(dir: &Path, segno: u64) -> Result<Option<u64>, ReadError> {
+/// Sequence number and time of the first record of a segment; `None` when it holds none.
+pub(crate) fn first_record(dir: &Path, segno: u64) -> Result<Option<(u64, u64)>, ReadError> {
     let Some(open) = open_segment(dir, segno)? else {
         return Ok(None);
     };
     Ok(match slot_at(&open.map, SEGMENT_HEADER_BYTES, open.header.salt) {
-        Slot::Record(header, _) => Some(header.seq).filter(|seq| *seq != 0),
+        Slot::Record(header, _) => Some((header.seq, header.ts_ns)).filter(|(seq, _)| *seq != 0),
         Slot::Free | Slot::Bad => None,
     })
 }

@@ -127,7 +127,8 @@ pub const fn stored_bytes(len: usize) -> usize {
 }
 
 /// CRC-32C of two pieces, one after the other.
-pub(crate) fn crc32c(first: &[u8], second: &[u8]) -> u32 {
+#[must_use]
+pub fn crc32c(first: &[u8], second: &[u8]) -> u32 {
     let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
     digest.update(first);
     digest.update(second);

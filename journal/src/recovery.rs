@@ -312,6 +312,7 @@ impl<S: Storage> Files<'_, S> {
                         bytes: bytes.get(at..end).unwrap_or_default(),
                         start: at,
                         segment: segment.header.segno,
+                        epoch: segment.header.epoch,
                     };
                     self.check_known(&group)?;
                     at = end;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::reader::{ReadError, first_seq};
+use crate::reader::{ReadError, first_record};
 use crate::segment::{list, path_of};
 use crate::slots::Slots;
 use crate::start::removed_path;
@@ -133,6 +133,14 @@ impl Retention {
     /// # Errors
     /// When a segment cannot be read.
     pub fn removable_segments(&self) -> Result<Vec<u64>, RetentionError> {
+        self.removable_segments_before(u64::MAX)
+    }
+
+    /// As `removable_segments`, and old enough: all that they hold was journaled before `before_ns`, UTC.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub fn removable_segments_before(&self, before_ns: u64) -> Result<Vec<u64>, RetentionError> {
         let Some(passed) = self.positions().map(|(_, seq)| seq).min() else {
             return Ok(Vec::new());
         };
@@ -140,9 +148,10 @@ impl Retention {
         let mut removable = Vec::new();
         let mut ended = Vec::new();
         for segno in segnos {
-            // All that stand before a segment whose first record is at most one ahead of the slowest reader.
-            if let Some(first_seq) = first_seq(&self.dir, segno)? {
-                if first_seq > passed.saturating_add(1) {
+            // All that stand before a segment whose first record is at most one ahead of the slowest reader, and old
+            // enough: what stands before it is older.
+            if let Some((first_seq, first_ts_ns)) = first_record(&self.dir, segno)? {
+                if first_seq > passed.saturating_add(1) || first_ts_ns > before_ns {
                     break;
                 }
                 removable.append(&mut ended);

@@ -16,6 +16,10 @@ pub struct Record<'a> {
     pub version: u8,
     /// The payload.
     pub payload: &'a [u8],
+    /// Header and payload as they are stored, without the padding: what leaves the host verbatim.
+    pub bytes: &'a [u8],
+    /// Epoch of the writer that appended it.
+    pub epoch: u32,
     /// Number of the segment that holds it.
     pub segment: u64,
     /// Offset in the segment, bytes.
@@ -106,13 +110,14 @@ pub struct Group<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) start: usize,
     pub(crate) segment: u64,
+    pub(crate) epoch: u32,
 }
 
 impl<'a> Group<'a> {
     /// The records, in order.
     #[must_use]
     pub const fn records(&self) -> Records<'a> {
-        Records { rest: self.bytes, at: self.start, segment: self.segment }
+        Records { rest: self.bytes, at: self.start, segment: self.segment, epoch: self.epoch }
     }
 }
 
@@ -122,6 +127,7 @@ pub struct Records<'a> {
     rest: &'a [u8],
     at: usize,
     segment: u64,
+    epoch: u32,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -130,13 +136,16 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Record<'a>> {
         // `found_at` has checked the checksum of every record of the group.
         let header = RecordHeader::from_bytes(self.rest)?;
-        let payload = self.rest.get(HEADER_BYTES..header.len as usize)?;
+        let bytes = self.rest.get(..header.len as usize)?;
+        let payload = bytes.get(HEADER_BYTES..)?;
         let record = Record {
             seq: header.seq,
             ts_ns: header.ts_ns,
             kind: header.kind,
             version: header.version,
             payload,
+            bytes,
+            epoch: self.epoch,
             segment: self.segment,
             offset: self.at,
         };

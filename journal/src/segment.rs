@@ -19,8 +19,13 @@ pub const MAGIC: [u8; 8] = *b"TCJRNL\0\x01";
 pub const FORMAT_VERSION: u16 = 1;
 
 const PAGE: usize = 4096;
-/// Zeros written before they are synced, bytes.
+/// Zeros that are written at a time by who takes his time, bytes.
 const PACE_BYTES: usize = 256 << 10;
+
+/// What segments are filled with, on pages.
+#[repr(C, align(4096))]
+struct Zeros([u8; 1 << 20]);
+static ZEROS: Zeros = Zeros([0; 1 << 20]);
 const CRC_AT: usize = 56;
 /// Extension of a file in the making.
 pub(crate) const PARTIAL: &str = "partial";
@@ -213,14 +218,30 @@ fn make<S: Storage>(
     let len = header.segment_bytes as usize;
     let failed = |path| move |source| OpenError::making(path, header.segment_bytes, source);
     let partial = path.with_extension(PARTIAL);
+    // Before anything is made in memory: a full disk has the last word on the length.
+    let file = storage.create(&partial, header.segment_bytes).map_err(failed(path))?;
     let on_disk = || {
-        let file = storage.create(&partial, header.segment_bytes)?;
-        // Page by page: a larger write would make pages that the kernel later syncs as one.
-        let zeros = [0; PAGE];
+        // What is mapped from the disk itself should be in the cache.
+        let mut is_direct = hot_path.is_some() && file.bypass_cache(true);
         let mut at = PAGE;
         while at < len {
-            file.write_at(&zeros, at as u64)?;
-            at = at.saturating_add(PAGE);
+            let portion = match pace {
+                // Through the cache, a write of more than a page would make pages that the kernel later syncs as one.
+                _ if !is_direct => PAGE,
+                Pace::Fast => ZEROS.0.len(),
+                Pace::Gentle(_) => PACE_BYTES,
+            };
+            let zeros = ZEROS.0.get(..portion.min(len.saturating_sub(at))).unwrap_or_default();
+            match file.write_at(zeros, at as u64) {
+                // A disk with other pages than memory.
+                Err(error) if is_direct && error.kind() == io::ErrorKind::InvalidInput => {
+                    is_direct = false;
+                    file.bypass_cache(false);
+                    continue;
+                }
+                written => written?,
+            }
+            at = at.saturating_add(zeros.len());
             if let Pace::Gentle(exchange) = pace {
                 if exchange.is_closed() {
                     return Err(io::ErrorKind::Interrupted.into());
@@ -228,30 +249,50 @@ fn make<S: Storage>(
                 if exchange.is_writer_short() {
                     break;
                 }
-                if at.is_multiple_of(PACE_BYTES) {
+                if !is_direct && at.is_multiple_of(PACE_BYTES) {
                     file.sync()?;
                 }
             }
         }
+        if is_direct {
+            file.bypass_cache(false);
+        }
         file.write_at(&header.to_bytes(), 0)?;
-        file.sync()?;
-        Ok(file)
+        file.sync()
     };
     let in_memory = |hot_path: &Path| {
         // Named when its header stands, so that no reader finds half of it.
-        let hot_partial = hot_path.with_extension(PARTIAL);
-        let hot = storage.create(&hot_partial, header.segment_bytes)?;
+        let hot = storage.create(&hot_path.with_extension(PARTIAL), header.segment_bytes)?;
         hot.write_at(&header.to_bytes(), 0)?;
         let map = hot.map(len)?;
-        storage.rename(&hot_partial, hot_path)?;
+        map.populate()?;
         Ok(map)
     };
-    let file = on_disk().map_err(failed(path))?;
-    let map = match hot_path {
-        None => file.map(len).map_err(failed(path))?,
-        Some(hot_path) => in_memory(hot_path).map_err(failed(hot_path))?,
+    let (zeroed, hot) = match (hot_path, pace) {
+        (None, _) => (on_disk(), None),
+        (Some(hot_path), Pace::Fast) => {
+            let (zeroed, hot) = storage.both(on_disk, || in_memory(hot_path));
+            (zeroed, Some((hot_path, hot)))
+        }
+        (Some(hot_path), Pace::Gentle(_)) => {
+            let zeroed = on_disk();
+            let hot = zeroed.is_ok().then(|| (hot_path, in_memory(hot_path)));
+            (zeroed, hot)
+        }
     };
-    map.populate().map_err(failed(hot_path.unwrap_or(path)))?;
+    zeroed.map_err(failed(path))?;
+    let map = match hot {
+        Some((hot_path, map)) => {
+            let map = map.map_err(failed(hot_path))?;
+            storage.rename(&hot_path.with_extension(PARTIAL), hot_path).map_err(failed(hot_path))?;
+            map
+        }
+        None => {
+            let map = file.map(len).map_err(failed(path))?;
+            map.populate().map_err(failed(path))?;
+            map
+        }
+    };
     storage.rename(&partial, path).and_then(|()| storage.sync_dir(dir_of(path))).map_err(failed(path))?;
     Ok(Prepared { header: *header, map })
 }

@@ -11,7 +11,7 @@ use crate::map::Map;
 
 /// A directory tree with the promises of a POSIX file system: bytes survive power loss once their file is
 /// synced, names once their directory is.
-pub(crate) trait Storage: std::fmt::Debug + Clone + Send + 'static {
+pub(crate) trait Storage: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// An open file.
     type File: StorageFile;
 
@@ -29,16 +29,30 @@ pub(crate) trait Storage: std::fmt::Debug + Clone + Send + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive power loss.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Does two things that do not depend on each other: one after the other, where it is told at which step.
+    fn both<A: Send, B: Send>(
+        &self,
+        first: impl FnOnce() -> io::Result<A> + Send,
+        second: impl FnOnce() -> io::Result<B> + Send,
+    ) -> (io::Result<A>, io::Result<B>) {
+        (first(), second())
+    }
 }
 
 /// An open file.
-pub(crate) trait StorageFile: std::fmt::Debug + Send + 'static {
+pub(crate) trait StorageFile: std::fmt::Debug + Send + Sync + 'static {
     /// Length, bytes.
     fn len(&self) -> io::Result<u64>;
     /// Fills `out` from `at`.
     fn read_at(&self, out: &mut [u8], at: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `at`.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// From here on, or no longer, what is written goes past the kernel's cache: whole pages from memory that lies on
+    /// pages. False where there is no such way.
+    fn bypass_cache(&self, _is_on: bool) -> bool {
+        false
+    }
     /// Makes the file's bytes survive power loss.
     fn sync(&self) -> io::Result<()>;
     /// Gives back the room from `at` to the end, which reads as zeros; the length stays. Best effort.
@@ -67,6 +81,22 @@ pub(crate) struct Disk;
 
 impl Storage for Disk {
     type File = File;
+
+    /// At once: the disk and the memory are slow in different ways.
+    fn both<A: Send, B: Send>(
+        &self,
+        first: impl FnOnce() -> io::Result<A> + Send,
+        second: impl FnOnce() -> io::Result<B> + Send,
+    ) -> (io::Result<A>, io::Result<B>) {
+        std::thread::scope(|scope| {
+            let second = match std::thread::Builder::new().spawn_scoped(scope, second) {
+                Ok(thread) => thread,
+                Err(error) => return (first(), Err(error)),
+            };
+            // A panic has been reported where it happened.
+            (first(), second.join().unwrap_or_else(|_| Err(io::Error::other("the thread beside has panicked"))))
+        })
+    }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         std::fs::create_dir_all(dir)
@@ -131,6 +161,14 @@ impl StorageFile for File {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.write_all_at(bytes, at)
+    }
+
+    fn bypass_cache(&self, is_on: bool) -> bool {
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        fcntl_getfl(self).is_ok_and(|mut flags| {
+            flags.set(OFlags::DIRECT, is_on);
+            fcntl_setfl(self, flags).is_ok()
+        })
     }
 
     fn sync(&self) -> io::Result<()> {

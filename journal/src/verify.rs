@@ -307,6 +307,15 @@ pub struct Stat {
     pub last_ts_ns: u64,
 }
 
+/// Highest number that is durable, by the file that says so; 0 before the first.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn synced_seq(dir: &Path) -> Result<u64, ReadError> {
+    let peeked = Slots::peek(&Disk, &durable_path(dir));
+    Ok(peeked.map_err(|source| ReadError::Io { path: dir.to_owned(), source })?.unwrap_or(0))
+}
+
 /// Walks the whole journal, checking every record.
 ///
 /// # Errors
@@ -329,7 +338,7 @@ fn stat_once(dir: &Path) -> Result<Stat, ReadError> {
         segment_bytes,
         first_seq: 0,
         last_seq: 0,
-        synced_seq: Slots::peek(&Disk, &durable_path(dir)).map_err(io_error)?.unwrap_or(0),
+        synced_seq: synced_seq(dir)?,
         groups: 0,
         records: 0,
         payload_bytes: 0,

@@ -1,7 +1,8 @@
 //! How far the journal is durable, for the threads of the writer's process: in its memory, since a store into a page of
-//! a file may have to wait for the disk. Readers of other processes take it from the file `durable`.
+//! a file may have to wait for the disk. Readers of other processes take it from the file `durable`. Beside it stands
+//! whether its readers are so far behind that it may not grow by what can wait.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
@@ -9,13 +10,14 @@ use crossbeam::utils::CachePadded;
 #[derive(Debug)]
 pub struct Watermarks {
     synced: CachePadded<AtomicU64>,
+    is_backlogged: AtomicBool,
 }
 
 impl Watermarks {
     /// A watermark that stands at `synced`.
     #[must_use]
     pub const fn new(synced: u64) -> Self {
-        Self { synced: CachePadded::new(AtomicU64::new(synced)) }
+        Self { synced: CachePadded::new(AtomicU64::new(synced)), is_backlogged: AtomicBool::new(false) }
     }
 
     /// Last sequence number that survives power loss.
@@ -27,5 +29,17 @@ impl Watermarks {
     /// Moves it: the sync thread's to do.
     pub fn set_synced(&self, seq: u64) {
         self.synced.store(seq, Ordering::Release);
+    }
+
+    /// True while readers that must not miss a record keep as much of the journal as they may.
+    #[must_use]
+    pub fn is_backlogged(&self) -> bool {
+        // It orders nothing: a decision sooner or later makes no difference.
+        self.is_backlogged.load(Ordering::Relaxed)
+    }
+
+    /// Says so: for whoever looks after these readers.
+    pub fn set_backlogged(&self, is_backlogged: bool) {
+        self.is_backlogged.store(is_backlogged, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,6 @@
 //! The one writer: groups of records into a mapped segment, no system call, no allocation.
 
 use std::sync::Arc;
-use std::thread::Thread;
 
 use crate::exchange::Exchange;
 use crate::record::{
@@ -21,8 +20,8 @@ pub const GROUP_RECORDS_MAX: usize = 256;
 pub enum Space {
     /// Leaves the reserve: what adds risk.
     Normal,
-    /// Uses the reserve down to its half: what may be repeated without end, and costs nobody a risk.
-    HalfReserve,
+    /// Uses the first quarter of the reserve: what may be repeated without end, and costs nobody a risk.
+    FirstQuarter,
     /// Uses the reserve: cancels, outcomes, facts of the broker.
     Reserve,
 }
@@ -35,8 +34,6 @@ pub struct Writer {
     /// The maker of segments was told to hurry with the next one.
     is_short: bool,
     exchange: Arc<Exchange>,
-    /// Who prepares segments, and sleeps while one lies ready.
-    preparer: Option<Thread>,
     watermarks: Arc<Watermarks>,
     reserve_bytes: usize,
     epoch: u32,
@@ -68,7 +65,6 @@ impl Writer {
             next: None,
             is_short: false,
             exchange: start.exchange,
-            preparer: None,
             watermarks: start.watermarks,
             reserve_bytes: start.reserve_bytes,
             epoch: start.epoch,
@@ -121,8 +117,8 @@ impl Writer {
         }
         let left = match space {
             Space::Normal => self.reserve_bytes,
-            // Of a segment that a full disk has made short, half of what there is.
-            Space::HalfReserve => self.reserve_bytes.min(self.current.map.len()) / 2,
+            // Of a segment that a full disk has made short, a quarter of what there is.
+            Space::FirstQuarter => (self.reserve_bytes.min(self.current.map.len()) / 4).saturating_mul(3),
             Space::Reserve => 0,
         };
         let needed = bytes.saturating_add(left);
@@ -245,21 +241,15 @@ impl Writer {
         drop(self.exchange.retired.push(old));
     }
 
-    /// Takes the segment that lies ready; its maker is woken to make another, and to let the old one go.
+    /// Takes the segment that lies ready. Its maker, who makes another and lets the old one go, looks for itself: to wake
+    /// it would take a system call.
     fn take_prepared(&mut self) -> Option<Prepared> {
         let taken = self.exchange.prepared.pop();
         if taken.is_some() {
             self.is_short = false;
             self.exchange.set_writer_short(false);
-            if let Some(preparer) = &self.preparer {
-                preparer.unpark();
-            }
         }
         taken
-    }
-
-    pub(crate) fn set_preparer(&mut self, preparer: Thread) {
-        self.preparer = Some(preparer);
     }
 
     fn end_segment(&self, mut old: Prepared, at: usize, staged_len: usize) -> Prepared {

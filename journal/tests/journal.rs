@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tradecore_journal::{
-    Config, Damage, Flaw, OpenError, Opened, Outcome, ReadError, Reader, Retention, RetentionError, Space, Until,
-    Writer, open, stat, verify,
+    Config, Damage, Flaw, OpenError, Opened, Outcome, ReadError, Reader, Retention, RetentionError, Space, Spans,
+    Until, Writer, held, open, stat, verify,
 };
 
 struct Place {
@@ -388,6 +388,19 @@ fn a_segment_goes_only_when_the_slowest_reader_has_passed_it() {
     retention.advance("kafka", 3000).expect("written");
     assert_eq!(retention.remove().expect("removed"), [0_u64; 0], "sql needs all of it");
     retention.advance("sql", 1500).expect("written");
+    let spans = Spans::new(&place.dir).look().expect("readable");
+    let by_readers = retention.removable_segments().expect("readable");
+    let kept: Vec<u64> = held(&spans, 1500).iter().map(|span| span.segno).collect();
+    let all: Vec<u64> = spans.iter().map(|span| span.segno).collect();
+    assert_eq!([&by_readers[..], &kept[..], &all[all.len() - 1..]].concat(), all, "the last is the writer's");
+    let second = spans[1].first_ts_ns;
+    assert_eq!(
+        retention.removable_segments_before(second - 1).expect("readable"),
+        [0_u64; 0],
+        "all of it is too young"
+    );
+    assert_eq!(retention.removable_segments_before(second).expect("readable"), all[..1]);
+    assert_eq!(retention.removable_segments_before(u64::MAX).expect("readable"), by_readers);
     let removed = Retention::open(&place.dir).expect("positions survive").remove().expect("removed");
     assert!(!removed.is_empty());
     let mut reader = Reader::open(&place.dir, 1501, Until::Journaled).expect("what sql needs is there");

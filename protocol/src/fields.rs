@@ -84,6 +84,12 @@ impl ClOrdId {
     pub const fn epoch(self) -> u16 {
         (self.0 >> Self::COUNTER_BITS) as u16
     }
+
+    /// The number below the client epoch.
+    #[must_use]
+    pub const fn counter(self) -> u64 {
+        self.0 & ((1 << Self::COUNTER_BITS) - 1)
+    }
 }
 
 /// Bits of the counter below the start epoch in `OrderId` and `ExecId`.

@@ -181,5 +181,7 @@ wire_enum! {
         OutboxFull = 901,
         /// Durability lags too far behind.
         DurabilityLag = 902,
+        /// The core has no trading lease: the cluster has not confirmed in time that no other host trades. Cancels pass.
+        NoLease = 903,
     }
 }

@@ -264,3 +264,15 @@ fn the_session_tables_know_every_message_a_client_sends() {
         }
     }
 }
+
+#[test]
+fn the_messages_of_a_logon_have_the_length_that_they_have_for_ever() {
+    let lengths = [
+        ClientHello::INFO.block_len,
+        ServerChallenge::INFO.block_len,
+        Logon::INFO.block_len,
+        LogonAck::INFO.block_len,
+        LogonReject::INFO.block_len,
+    ];
+    assert_eq!(lengths, [88, 88, 104, 120, 136]);
+}

@@ -209,7 +209,7 @@ fn server_in(phase: usize, role: Role) -> ServerSession {
     if is_reached() {
         return server;
     }
-    server.replay_complete(NOW, 0, &mut out).unwrap();
+    server.replay_complete(NOW, 0, 0, &mut out).unwrap();
     server.handle_frame(NOW, &next_frame(&resend_request()).unwrap().unwrap(), &mut out);
     assert!(server.holds_live_reports() && server.is_live());
     if is_reached() {

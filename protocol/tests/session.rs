@@ -174,7 +174,7 @@ impl Pair {
             bytes.extend(self.report(seq, frame_flags::REPLAY));
         }
         let mut out = [0; REPLY_BYTES_MAX];
-        let written = self.server.replay_complete(self.now, 4, &mut out).unwrap();
+        let written = self.server.replay_complete(self.now, 4, 7, &mut out).unwrap();
         bytes.extend_from_slice(&out[..written]);
         self.replayed_to = Some(next_seq);
         self.deliver_to_client(&bytes).0
@@ -229,7 +229,7 @@ fn a_logon_is_proven_both_ways_and_names_the_reports_to_replay() {
     let told = pair.replay(18, 21);
     assert_eq!(told.len(), 4);
     assert!(told[..3].iter().all(|action| matches!(action, ClientAction::Report(_))), "{told:?}");
-    assert_eq!(told[3], ClientAction::ReplayComplete { open_orders: 4 });
+    assert_eq!(told[3], ClientAction::ReplayComplete { open_orders: 4, last_id_counter: 7 });
     assert_eq!(pair.client.position().next_expected_seq, 21);
 }
 

@@ -8,9 +8,12 @@
 pub mod virtual_venue;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::bell::Bell;
+use crate::replication::Replication;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use tradecore_domain::command::{BrokerFact, EffectFailure, EffectKind};
@@ -162,6 +165,8 @@ pub struct Link {
     pub bell: Bell,
     /// The adapter ends when it is set.
     pub stop: AtomicBool,
+    /// Whether this core may trade.
+    pub replication: Arc<Replication>,
 }
 
 impl Link {
@@ -178,7 +183,14 @@ impl Link {
             kill_epochs: (0..=accounts_max).map(|_| CachePadded::new(AtomicU64::new(0))).collect(),
             bell: Bell::new()?,
             stop: AtomicBool::new(false),
+            replication: Arc::new(Replication::new(Instant::now(), false)),
         })
+    }
+
+    /// The same, of a core that trades only while it may.
+    #[must_use]
+    pub fn with(self, replication: Arc<Replication>) -> Self {
+        Self { replication, ..self }
     }
 
     /// The kill switch of an account, of the core for `NONE`, has engaged: what was decided before must not leave.

@@ -1,17 +1,24 @@
 //! `tradecore journal`.
 
+mod export;
+#[cfg(feature = "kafka")]
+mod restore;
+pub(super) mod stat;
+
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
+use tradecore::shipping::fields::{Meaning, meaning};
+use tradecore::shipping::json::text_of;
 use tradecore_client::protocol::fields::Px;
-use tradecore_domain::event::{Event, FieldValue, order_flags};
-use tradecore_journal::{Finding, Flaw, ReadError, Reader, Record, Stat, Until, VerifyReport};
+use tradecore_domain::event::{Event, FieldValue};
+use tradecore_journal::{Finding, Flaw, ReadError, Reader, Record, Until, VerifyReport};
 
 use super::failure::Failure;
-use super::report::{Printer, bits, code, decimal, has_value, utc};
+use super::report::{Printer, bits, decimal, has_value, utc};
 use super::values::whole;
 use super::{print, written};
 
@@ -29,12 +36,7 @@ pub(super) struct Place {
 #[derive(clap::Subcommand)]
 #[command(after_help = "Example: tradecore journal stat --dir data/journal")]
 pub(super) enum Journal {
-    /// Counts what is there.
-    #[command(after_help = "Example: tradecore journal stat --dir data/journal --json")]
-    Stat {
-        #[command(flatten)]
-        place: Place,
-    },
+    Stat(stat::Stat),
     /// Checks every bit; exit code 80, and what is wrong and where, when one is damaged.
     #[command(after_help = "Example: tradecore journal verify --dir data/journal --json")]
     Verify {
@@ -61,6 +63,9 @@ pub(super) enum Journal {
         #[arg(long)]
         follow: bool,
     },
+    Export(export::Export),
+    #[cfg(feature = "kafka")]
+    Restore(restore::Restore),
     /// Prints events as they come, as `dump` does; see there for the fields of `--json`.
     #[command(after_help = "Example: tradecore journal tail --dir data/journal --json")]
     Tail {
@@ -71,14 +76,29 @@ pub(super) enum Journal {
 
 impl Journal {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (Self::Stat { place } | Self::Verify { place } | Self::Dump { place, .. } | Self::Tail { place }) = &self;
-        if !tradecore_journal::has_journal(&place.dir).map_err(unreadable)? {
-            return Err(Failure::new(Exit::Unavailable, format!("no journal in {}", place.dir.display())));
+        let there = |dir: &Path| match tradecore_journal::has_journal(dir).map_err(unreadable)? {
+            true => Ok(()),
+            false => Err(Failure::new(Exit::Unavailable, format!("no journal in {}", dir.display()))),
+        };
+        match &self {
+            Self::Verify { place } | Self::Dump { place, .. } | Self::Tail { place } => there(&place.dir)?,
+            Self::Export(export) => there(&export.dir)?,
+            Self::Stat(_) => {}
+            // It makes one.
+            #[cfg(feature = "kafka")]
+            Self::Restore(_) => {}
         }
         match self {
-            Self::Stat { place } => stat(&place),
+            Self::Stat(stat) => {
+                let needs = stat.needs()?;
+                there(&needs.journal_dir)?;
+                stat.run(&needs)
+            }
             Self::Verify { place } => verify(&place),
             Self::Dump { place, from, to, follow } => dump(&place, from, to.unwrap_or(u64::MAX), follow),
+            Self::Export(export) => export.run(),
+            #[cfg(feature = "kafka")]
+            Self::Restore(restore) => restore.run(),
             Self::Tail { place } => {
                 let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
                 dump(&place, Some(stat.last_seq.saturating_add(1)), u64::MAX, true)
@@ -87,38 +107,12 @@ impl Journal {
     }
 }
 
-fn unreadable(error: ReadError) -> Failure {
+pub(super) fn unreadable(error: ReadError) -> Failure {
     let exit = match &error {
         ReadError::Gone { .. } => Exit::Unavailable,
         error => Exit::from(error),
     };
     Failure::new(exit, error.to_string())
-}
-
-fn stat(place: &Place) -> Result<(), Failure> {
-    let stat = tradecore_journal::stat(&place.dir).map_err(unreadable)?;
-    let rows = stat_rows(&stat);
-    let text = if place.json {
-        Value::from_iter(rows).to_string()
-    } else {
-        rows.map(|(name, value)| format!("{name:<14} {value}")).join("\n")
-    };
-    print(&text).map(drop)
-}
-
-const fn stat_rows(stat: &Stat) -> [(&'static str, u64); 10] {
-    [
-        ("segments", stat.segments),
-        ("segment_bytes", stat.segment_bytes),
-        ("first_seq", stat.first_seq),
-        ("last_seq", stat.last_seq),
-        ("synced_seq", stat.synced_seq),
-        ("groups", stat.groups),
-        ("records", stat.records),
-        ("payload_bytes", stat.payload_bytes),
-        ("first_ts_ns", stat.first_ts_ns),
-        ("last_ts_ns", stat.last_ts_ns),
-    ]
 }
 
 fn verify(place: &Place) -> Result<(), Failure> {
@@ -213,9 +207,7 @@ fn finding_text(report: &VerifyReport, finding: &Finding) -> String {
 }
 
 fn dump(place: &Place, from: Option<u64>, to: u64, follow: bool) -> Result<(), Failure> {
-    if let Some(from) = from.filter(|from| *from > to) {
-        return Err(Failure::new(Exit::Usage, format!("--from {from} is behind --to {to}")));
-    }
+    check_range(from, to)?;
     let opened = match from {
         Some(from) => Reader::open(&place.dir, from, Until::Journaled),
         None => Reader::open_oldest(&place.dir, Until::Journaled),
@@ -260,6 +252,13 @@ fn dump(place: &Place, from: Option<u64>, to: u64, follow: bool) -> Result<(), F
     }
 }
 
+fn check_range(from: Option<u64>, to: u64) -> Result<(), Failure> {
+    match from.filter(|from| *from > to) {
+        Some(from) => Err(Failure::new(Exit::Usage, format!("--from {from} is behind --to {to}"))),
+        None => Ok(()),
+    }
+}
+
 fn unknown_line(record: &Record<'_>, error: &str, json: bool) -> String {
     let Record { seq, ts_ns, kind, version, .. } = record;
     if json {
@@ -273,6 +272,13 @@ fn line(record: &Record<'_>, event: &Event, json: bool) -> String {
     if !json {
         return format!("{} {} {}", record.seq, utc(record.ts_ns), event_text(event));
     }
+    let fields = fields_of(event);
+    let (seq, ts_ns) = (record.seq.to_string(), record.ts_ns.to_string());
+    json!({"seq": seq, "ts_ns": ts_ns, "type": event.name(), "event": fields}).to_string()
+}
+
+/// Every field of an event, as it is journaled.
+pub(super) fn fields_of(event: &Event) -> serde_json::Map<String, Value> {
     let mut fields = serde_json::Map::new();
     event.visit_fields(&mut |name, value| {
         let value = match value {
@@ -284,89 +290,40 @@ fn line(record: &Record<'_>, event: &Event, json: bool) -> String {
         };
         fields.insert(name.to_owned(), value);
     });
-    let (seq, ts_ns) = (record.seq.to_string(), record.ts_ns.to_string());
-    json!({"seq": seq, "ts_ns": ts_ns, "type": event.name(), "event": fields}).to_string()
+    fields
 }
-
-fn text_of(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
-}
-
-/// Fields that are integers × 10⁻⁹.
-const UNITS: &[&str] = &[
-    "px",
-    "order_qty",
-    "cum_qty",
-    "last_px",
-    "last_qty",
-    "new_px",
-    "new_qty",
-    "market_px",
-    "tick_size",
-    "lot_size",
-    "qty_min",
-    "order_qty_max",
-    "position_max",
-];
-/// Fields that are integers × 10⁻¹⁸.
-const MONEY: &[&str] = &["cum_cost", "fee", "initial_cash", "order_notional_max"];
-/// Fields that are codes, and whose.
-const CODES: &[(&str, &str)] = &[
-    ("environment", "Environment"),
-    ("durability", "Durability"),
-    ("role", "Role"),
-    ("cod_mode", "CodMode"),
-    ("reason", "Reason"),
-    ("side", "Side"),
-    ("ord_type", "OrdType"),
-    ("tif", "Tif"),
-    ("exec_flags", "exec_flags"),
-    ("ord_status", "OrdStatus"),
-    ("liquidity", "Liquidity"),
-    ("status", "BrokerStatus"),
-    ("state", "TradingState"),
-    ("lockout", "mass_cancel_flags"),
-    ("ref_template", "template"),
-];
-
-/// Bits of an order's `flags`.
-const ORDER_FLAGS: &[(u8, &str, &str)] = &[
-    (order_flags::ACKED, "ACKED", ""),
-    (order_flags::CANCEL_PENDING, "CANCEL_PENDING", ""),
-    (order_flags::REPLACE_PENDING, "REPLACE_PENDING", ""),
-    (order_flags::DOUBT, "DOUBT", ""),
-];
 
 /// An event for people: decimals, times and names, without what has no value; what a reject was decided on as a text.
-fn event_text(event: &Event) -> String {
+pub(super) fn event_text(event: &Event) -> String {
     let printer = Printer::new(false, BTreeMap::new());
     let mut said = event.name().to_owned();
     let (mut reason, mut offered, mut allowed) = (0, 0, 0);
     event.visit_fields(&mut |name, raw| {
-        let code_of = |name: &str| CODES.iter().find(|(known, _)| *known == name).map(|(_, unit)| *unit);
-        let value = match raw {
-            FieldValue::Signed(number) if number == i128::from(Px::NONE.0) => Value::Null,
-            FieldValue::Signed(number) if name == "offered" => {
+        let value = match (meaning(name).unwrap_or(Meaning::Integer), raw) {
+            (_, FieldValue::Signed(number)) if number == i128::from(Px::NONE.0) => Value::Null,
+            (_, FieldValue::Signed(number)) if name == "offered" => {
                 offered = number;
                 Value::Null
             }
-            FieldValue::Signed(number) if name == "allowed" => {
+            (_, FieldValue::Signed(number)) if name == "allowed" => {
                 allowed = number;
                 Value::Null
             }
-            FieldValue::Signed(number) if UNITS.contains(&name) => decimal(number, 9),
-            FieldValue::Signed(number) if MONEY.contains(&name) => decimal(number, 18),
-            FieldValue::Signed(number) => number.to_string().into(),
-            FieldValue::Short(number) if name == "flags" => bits(ORDER_FLAGS, number as u16),
-            FieldValue::Short(number) => match (code_of(name), u16::try_from(number)) {
-                (Some(unit), Ok(raw)) => {
-                    reason = if name == "reason" { raw } else { reason };
-                    code(unit, raw)
+            (Meaning::Px | Meaning::Units, FieldValue::Signed(number)) => decimal(number, 9),
+            (Meaning::Money, FieldValue::Signed(number)) => decimal(number, 18),
+            (Meaning::Code(codes), FieldValue::Short(number)) => {
+                reason = if name == "reason" { number as u16 } else { reason };
+                match (codes.name_of)(number) {
+                    _ if number == 0 => Value::Null,
+                    Some(name) => name.into(),
+                    None => number.into(),
                 }
-                (Some(_) | None, Ok(_) | Err(_)) => number.into(),
-            },
-            FieldValue::Unsigned(number) => number.to_string().into(),
-            FieldValue::Text(bytes) => text_of(bytes).into(),
+            }
+            (Meaning::Bits(table), FieldValue::Short(number)) => bits(table, number as u16),
+            (_, FieldValue::Signed(number)) => number.to_string().into(),
+            (_, FieldValue::Short(number)) => number.into(),
+            (_, FieldValue::Unsigned(number)) => number.to_string().into(),
+            (_, FieldValue::Text(bytes)) => text_of(bytes).into(),
         };
         if has_value(name, &value) {
             let words = printer.words(name, &value);
@@ -378,89 +335,4 @@ fn event_text(event: &Event) -> String {
         said = format!("{said}: {}", tradecore::egress::text::of(reason, offered, allowed));
     }
     said
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::report::is_time;
-    use super::*;
-
-    /// Ids, counts, spans of time and marks: as they are.
-    const PLAIN: &[&str] = &[
-        "account_id",
-        "already_pending",
-        "broker_exec_id",
-        "broker_order_id",
-        "broker_seq",
-        "cancel_requested",
-        "change",
-        "cl_ord_id",
-        "client_seq",
-        "cod_all",
-        "cod_window_ms",
-        "collar_ppm",
-        "connection_no",
-        "content_hash",
-        "core",
-        "correlation_id",
-        "decision_maker",
-        "done",
-        "engaged",
-        "epoch",
-        "exec_id",
-        "fact",
-        "flagged_only",
-        "instrument_id",
-        "kill_epoch",
-        "mass_cancel_id",
-        "next_slot",
-        "open_orders_max",
-        "order_id",
-        "order_id_max",
-        "order_version",
-        "orig_cl_ord_id",
-        "overfill",
-        "owner_id",
-        "quote_age_max_ns",
-        "rate_max",
-        "report_no",
-        "report_seq",
-        "req_cl_ord_id",
-        "request_id",
-        "session_epoch",
-        "session_id",
-        "strategy_id",
-        "target_session_id",
-    ];
-
-    #[test]
-    fn every_field_of_every_event_has_a_unit_for_people() {
-        let golden = include_str!("../domain/golden/events.hex");
-        let mut missing = std::collections::BTreeSet::new();
-        for line in golden.lines().filter(|line| line.starts_with(|letter: char| letter.is_ascii_digit())) {
-            let words: Vec<&str> = line.split(' ').collect();
-            let [kind, version, .., hex] = words.as_slice() else { continue };
-            let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default());
-            let bytes: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap_or_default()).collect();
-            let event = Event::from_archive(kind.parse().unwrap_or(0), version.parse().unwrap_or(0), &bytes);
-            event.expect("golden").visit_fields(&mut |name, value| {
-                let is_known = match value {
-                    FieldValue::Signed(_) => {
-                        UNITS.contains(&name) || MONEY.contains(&name) || ["offered", "allowed"].contains(&name)
-                    }
-                    FieldValue::Short(_) | FieldValue::Unsigned(_) => {
-                        CODES.iter().any(|(known, _)| *known == name)
-                            || is_time(name)
-                            || name == "flags"
-                            || PLAIN.contains(&name)
-                    }
-                    FieldValue::Text(_) => true,
-                };
-                if !is_known {
-                    missing.insert(name);
-                }
-            });
-        }
-        assert!(missing.is_empty(), "{missing:?}");
-    }
 }

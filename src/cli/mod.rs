@@ -1,18 +1,26 @@
 //! The command line: what is asked for, and how it ended. Each command stands in a file of its own.
 
+mod ask;
 mod config;
 mod connection;
 mod demo;
 mod desk;
+#[cfg(feature = "kafka")]
+mod dlq;
 mod failure;
 mod journal;
 mod kill;
 mod log;
 mod order;
+mod projection;
 mod query;
+mod read_model;
 mod report;
 mod run;
+#[cfg(feature = "kafka")]
+mod ship;
 mod stages;
+mod trace;
 mod values;
 mod venue;
 mod watch;
@@ -67,9 +75,20 @@ enum Command {
     Stages(stages::Stages),
     Counters(stages::Counters),
     #[command(subcommand)]
+    Query(ask::Query),
+    Trace(trace::Trace),
+    #[command(subcommand)]
+    Projection(projection::Projection),
+    #[command(subcommand)]
     Config(config::Config),
     #[command(subcommand)]
     Journal(journal::Journal),
+    #[cfg(feature = "kafka")]
+    #[command(subcommand)]
+    Ship(ship::Ship),
+    #[cfg(feature = "kafka")]
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
 }
 
 /// Does what the command line asks for.
@@ -112,8 +131,15 @@ pub(crate) fn main() -> ExitCode {
         Command::Watch(command) => command.run(),
         Command::Stages(command) => command.run(),
         Command::Counters(command) => command.run(),
+        Command::Query(command) => command.run(),
+        Command::Trace(command) => command.run(),
+        Command::Projection(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Journal(command) => command.run(),
+        #[cfg(feature = "kafka")]
+        Command::Ship(command) => command.run(),
+        #[cfg(feature = "kafka")]
+        Command::Dlq(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::from(Exit::Ok.code()),
@@ -121,10 +147,11 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// The commands that speak to a gateway, or look at one.
-const CLIENTS: &[&str] = &["order", "positions", "account", "fills", "kill", "watch", "stages", "counters"];
+/// The commands that speak to a gateway, or look at one or at what it left.
+const CLIENTS: &[&str] =
+    &["order", "positions", "account", "fills", "kill", "watch", "stages", "counters", "query", "trace", "projection"];
 
-/// Says why a command failed: to people always, to programs where a gateway was spoken to with `--json`.
+/// Says why a command failed: to people always, to programs where a gateway, or its tables, were asked with `--json`.
 fn end(failure: &Failure) -> ExitCode {
     warn(&failure.to_string());
     // From the words themselves: a command line that is wrong was never parsed.

@@ -5,22 +5,21 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
+use tradecore::shipping::fields::EXEC_FLAGS;
+use tradecore::shipping::json::Utc;
 use tradecore_client::protocol::codes::{
     BatchStatus, KillAction, KillScope, KillState, Layer, MassCancelScope, er_flags, kill_flags, mass_cancel_flags,
     quote_flags,
 };
 use tradecore_client::protocol::fields::{
     BrokerStatus, CodMode, Durability, Environment, ExecType, Liquidity, OrdStatus, OrdType, Px, Role, Side, Tif,
-    TradingState, exec_flags,
+    TradingState,
 };
 use tradecore_client::protocol::layout::{FieldInfo, FieldType, Message};
 use tradecore_client::protocol::messages::lookup;
 use tradecore_client::protocol::reason::Reason;
 
 use super::failure::Failure;
-
-const EXEC_FLAGS: &[(u8, &str, &str)] =
-    &[(exec_flags::POST_ONLY, "POST_ONLY", ""), (exec_flags::CANCEL_ON_DISCONNECT, "CANCEL_ON_DISCONNECT", "")];
 
 /// What of a report is shown to people, in the order in which it is read; of other messages all but `FOR_PROGRAMS`.
 const REPORT: &[&str] = &[
@@ -170,23 +169,29 @@ impl Table {
         if printer.json {
             return Ok(true);
         }
-        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
-        let layout: Vec<(usize, bool)> = (0..self.columns.len())
-            .map(|column| {
-                let width = cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
-                let is_number = |cell: &String| cell == "-" || cell.parse::<Decimal>().is_ok();
-                (width, cells(column).skip(1).all(is_number))
-            })
-            .collect();
-        let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&layout).map(|(cell, (width, to_the_right))| match to_the_right {
-                true => format!("{cell:>width$}"),
-                false => format!("{cell:<width$}"),
-            });
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        super::print(&self.rows.iter().map(line).collect::<Vec<_>>().join("\n"))
+        super::print(&aligned(&self.rows))
     }
+}
+
+/// Rows in columns, the first of them the header: numbers to the right.
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let layout: Vec<(usize, bool)> = (0..columns)
+        .map(|column| {
+            let width = cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
+            let is_number = |cell: &String| cell == "-" || cell.parse::<Decimal>().is_ok();
+            (width, cells(column).skip(1).all(is_number))
+        })
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&layout).map(|(cell, (width, to_the_right))| match to_the_right {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The name of a field whose value is shown to people as something else than its number.
@@ -199,7 +204,7 @@ fn header(name: &str) -> &str {
 }
 
 /// True for a field that is a time, not a span of it.
-pub(super) fn is_time(name: &str) -> bool {
+fn is_time(name: &str) -> bool {
     name.ends_with("_time_ns") || matches!(name, "valid_until_ns" | "cod_due_ns")
 }
 
@@ -210,24 +215,7 @@ pub(super) fn has_value(name: &str, value: &Value) -> bool {
 
 /// A time in ns since 1970 as ISO 8601, UTC.
 pub(super) fn utc(ns: u64) -> String {
-    let (seconds, fraction_ns) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
-    let (mut year, mut month) = (1970_u64, 1_u64);
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days_of = |year: u64| if is_leap(year) { 366 } else { 365 };
-    while days >= days_of(year) {
-        days = days.saturating_sub(days_of(year));
-        year = year.saturating_add(1);
-    }
-    for length in [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days = days.saturating_sub(length);
-        month = month.saturating_add(1);
-    }
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{fraction_ns:09}Z", days.saturating_add(1))
+    Utc(ns).to_string()
 }
 
 /// The message's own name as `type`, then the fields in their order. What has no value is null; integers of 64 bits and
@@ -267,7 +255,7 @@ pub(super) fn decimal(units: i128, places: u32) -> Value {
 }
 
 /// A number by its name, where it has one.
-pub(super) fn code(unit: &str, raw: u16) -> Value {
+fn code(unit: &str, raw: u16) -> Value {
     macro_rules! names {
         ($($Enum:ident)* ; $($flags:ident)*) => {
             match unit {

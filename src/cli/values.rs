@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use tradecore::shipping::json::date_of;
 use tradecore_client::protocol::layout::Text;
 
 /// A row of a table of the protocol: value, number, name, meaning.
@@ -75,6 +76,29 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     is_valid.then(|| text.to_owned()).ok_or_else(|| allowed.to_owned())
 }
 
+/// A time of UTC, `2026-11-21` or `2026-11-21T10:00:00Z`, as ns since 1970.
+pub(super) fn time(text: &str) -> Result<u64, String> {
+    let parsed = || {
+        let text = text.strip_suffix('Z').unwrap_or(text);
+        let (date, clock) = text.split_once('T').unwrap_or((text, "00:00:00"));
+        let numbers = |text: &str, between: char| -> Option<(u64, u64, u64)> {
+            let mut parts = text.split(between).map(|part| part.parse().ok());
+            let all = (parts.next()??, parts.next()??, parts.next()??);
+            parts.next().is_none().then_some(all)
+        };
+        let (date, (hour, minute, second)) = (numbers(date, '-')?, numbers(clock, ':')?);
+        let is_of_day = hour < 24 && minute < 60 && second < 60;
+        // From below: a year has 365 days at least, a month 28.
+        let months = date.1.saturating_sub(1).saturating_mul(28);
+        let least = date.0.checked_sub(1970)?.min(1_000).saturating_mul(365).saturating_add(months);
+        let days = (least..least.saturating_add(300)).find(|days| date_of(*days) == date).filter(|_| is_of_day)?;
+        let hours = days.saturating_mul(24).saturating_add(hour);
+        let seconds = hours.saturating_mul(60).saturating_add(minute).saturating_mul(60).saturating_add(second);
+        seconds.checked_mul(1_000_000_000)
+    };
+    parsed().ok_or_else(|| "no time; allowed: 2026-11-21 or 2026-11-21T10:00:00Z, UTC, from 1970 on".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +118,17 @@ mod tests {
         assert_eq!(whole::<u16>("65535"), Ok(u16::MAX));
         assert_eq!(whole::<u16>("65536"), Err("allowed: a whole number from 0 to 65535".to_owned()));
         assert_eq!(whole::<u64>("-1"), Err(format!("allowed: a whole number from 0 to {}", u64::MAX)));
+    }
+
+    #[test]
+    fn a_time_is_a_day_or_a_second_of_utc() {
+        assert_eq!(time("1970-01-01"), Ok(0));
+        assert_eq!(time("2024-02-29T12:34:56Z"), Ok(1_709_210_096_000_000_000));
+        assert_eq!(time("2026-11-21T00:00:00"), time("2026-11-21"));
+        for wrong in
+            ["", "2023-02-29", "2024-13-01", "1969-12-31", "2024-02-29T24:00:00", "2024-02-29T12:34", "x", "2024-1-1-1"]
+        {
+            assert!(time(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

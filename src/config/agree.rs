@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::Config;
-use super::error::ConfigError;
+use super::error::{Code, ConfigError};
 use super::keys::Instrument;
-use super::names::{BrokerKind, RoleName};
+use super::names::{BrokerKind, DurabilityName, RoleName};
 use crate::market_data::decimal::parse_units;
 use crate::session::FLOOR_BYTES_MIN;
 
@@ -17,6 +17,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_bounds(config)?;
     check_ids(config)?;
     check_broker(config)?;
+    check_kafka(config)?;
+    check_postgres(config)?;
     if config.venue.is_some() {
         check_venue_listen(config)?;
     }
@@ -132,11 +134,103 @@ fn check_bounds(config: &Config) -> Result<(), ConfigError> {
         ("journal.max_segment_mib", journal.max_segment_mib, "journal.first_segment_mib", journal.first_segment_mib),
         ("broker.backoff_max_ms", broker.backoff_max_ms, "broker.backoff_min_ms", broker.backoff_min_ms),
     ];
-    pairs.into_iter().find(|(_, upper, _, lower)| upper < lower).map_or(Ok(()), |(path, _, lower_path, lower)| {
+    check_pairs(config, &pairs)?;
+    check_pool(config)
+}
+
+/// Key, value, and the key that is its least, with its value.
+type Pair = (&'static str, u64, &'static str, u64);
+
+fn check_pairs(config: &Config, pairs: &[Pair]) -> Result<(), ConfigError> {
+    pairs.iter().find(|(_, upper, _, lower)| upper < lower).map_or(Ok(()), |(path, _, lower_path, lower)| {
         let problem = format!("is below {lower_path} = {lower}");
         Err(config.disagreement(path, problem, format!("{lower} or more")))
-    })?;
-    check_pool(config)
+    })
+}
+
+/// Settings of librdkafka that the shipper makes itself: with others an event could be lost or be there twice.
+const KAFKA_OWN: &[&str] = &[
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "isolation.level",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "partitioner",
+    "request.required.acks",
+    "retries",
+    "transaction.timeout.ms",
+    "transactional.id",
+];
+
+fn check_kafka(config: &Config) -> Result<(), ConfigError> {
+    let Some(kafka) = config.kafka() else {
+        if config.core.durability == DurabilityName::Replicated {
+            let problem = "waits for a cluster, and there is no section [ship.kafka]";
+            return Err(config.disagreement("core.durability", problem, "\"synced\", or such a section"));
+        }
+        return Ok(());
+    };
+    check_pairs(
+        config,
+        &[
+            ("ship.kafka.backoff_max_ms", kafka.backoff_max_ms, "ship.kafka.backoff_min_ms", kafka.backoff_min_ms),
+            (
+                "ship.kafka.replication_factor",
+                kafka.replication_factor.into(),
+                "ship.kafka.min_insync_replicas",
+                kafka.min_insync_replicas.into(),
+            ),
+        ],
+    )?;
+    if (1..500).contains(&kafka.lease_ms) {
+        return Err(config.disagreement("ship.kafka.lease_ms", "is too short for four commits", "0, or 500 to 60000"));
+    }
+    // A name that asks for a secret has a file for it: what stands here is printed by `config show`.
+    let is_secret = |name: &str| name.contains("password") || name.contains("secret") || name == "ssl.key.pem";
+    for (list, entries) in [("settings", &kafka.settings), ("secrets", &kafka.secrets)] {
+        for (index, entry) in entries.iter().enumerate() {
+            let path = format!("ship.kafka.{list}[{index}]");
+            let refused = |problem: &str, allowed: &str| Err(config.disagreement(&path, problem, allowed));
+            match entry.split_once('=') {
+                None | Some(("", _) | (_, "")) => return refused("has no name and value", "name=value"),
+                Some((name, _)) if KAFKA_OWN.contains(&name) => {
+                    return refused("is what exactly once rests on, and set by the gateway", "any other setting");
+                }
+                Some((name, _)) if list == "settings" && is_secret(name) => {
+                    // Without the value: it is one.
+                    let problem = format!("{name} is a secret");
+                    let allowed = format!("\"{name}=FILE\" in ship.kafka.secrets");
+                    return Err(config.places.error(Code::Disagreement, &path, None, problem, allowed));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_postgres(config: &Config) -> Result<(), ConfigError> {
+    let Some(postgres) = &config.projection.postgres else { return Ok(()) };
+    let host = postgres.host.as_str();
+    let is_here = host.starts_with('/')
+        || host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if is_here || postgres.i_accept_plaintext_on_a_network {
+        return Ok(());
+    }
+    Err(config.disagreement(
+        "projection.postgres.host",
+        "on a network rows can be read on their way",
+        "a loopback address or the directory of a unix socket, to which a tunnel may lead; any other with \
+         projection.postgres.i_accept_plaintext_on_a_network = true",
+    ))
 }
 
 /// Queues that one reader can fill before it is ended are at most half of what is shared: an eighth of the pool, and

@@ -77,7 +77,8 @@ impl Section {
     }
 }
 
-/// One section: `name: type = [default] in allowed, "unit";`, with `[required example]` where there is no default.
+/// One section: `name: type = [default] in allowed, "unit";`, with `[required example]` where there is no default;
+/// `parts` are sections within it, which may be left out.
 macro_rules! section {
     (@is_required required $($example:tt)+) => { true };
     (@is_required $($default:tt)+) => { false };
@@ -92,12 +93,14 @@ macro_rules! section {
                 $field:ident: $type:ty = [$($default:tt)+] in $allowed:expr $(, $unit:literal)?;
             )+
         }
+        $(parts { $($(#[doc = $part_doc:literal])+ $part:ident: $Part:ty;)+ })?
     ) => {
         $(#[doc = $section_doc])+
         #[derive(Clone, Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $Name {
             $($(#[doc = $doc])+ $(#[serde($($serde)+)])? pub $field: $type,)+
+            $($($(#[doc = $part_doc])+ #[serde(default)] pub $part: Option<$Part>,)+)?
         }
 
         impl $Name {

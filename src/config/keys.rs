@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::allowed::Allowed;
 use super::declare::{Key, Section, Shape, empty_is_none, section, to_value};
 use super::names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName};
+use super::postgres_keys::ProjectionPostgres;
 
 section! {
     /// The core: one a broker.
@@ -22,13 +23,14 @@ section! {
         /// Directory of the journal and its files.
         data_dir: PathBuf = [required "/var/lib/tradecore/virtual".into()] in Allowed::Path;
         /// Directory in memory for hot segments, which must outlive the process; each journal has one of its own in
-        /// it. Empty: the runtime directory of the service, else `/dev/shm`; where memory is short, and with `off`, segments are mapped in
-        /// `data_dir`, and the loop is slower. Of a user who may log out, not `/dev/shm`: logind removes what is there
-        /// (`RemoveIPC`).
+        /// it. Empty: the runtime directory of the service, else `/dev/shm`; where memory is short, and with `off`,
+        /// segments are mapped in `data_dir`, and the loop is slower. Of a user who may log out, not `/dev/shm`: logind
+        /// removes what is there (`RemoveIPC`). Fastest on a file system of memory with huge pages, as
+        /// `tmpfs /run/tradecore-hot tmpfs huge=within_size,size=4g,mode=1777 0 0` in `/etc/fstab` mounts one.
         #[serde(default, deserialize_with = "empty_is_none::deserialize")]
         hot_dir: Option<PathBuf> = [None] in Allowed::PathOrNone;
         /// Durability class: what a report has survived when it is told, and an order before it leaves for the
-        /// broker.
+        /// broker. `replicated` needs `[ship.kafka]`.
         durability: DurabilityName = [DurabilityName::Synced] in Allowed::Words(DurabilityName::WORDS);
         /// CPU that the loop is pinned to; without it the system decides.
         cpu: Option<usize> = [None] in Allowed::Integer(0, 1_023);
@@ -117,6 +119,34 @@ section! {
         max_segment_mib: u64 = [64] in Allowed::Integer(1, 2_048), "MiB";
         /// Events journaled but not yet durable above which new orders are refused with `DurabilityLag`.
         durability_lag_max: u64 = [1_000_000] in Allowed::Integer(1, 1_000_000_000), "events";
+        /// What shippers (`[ship.files]`, `[ship.kafka]`) may leave waiting in the journal, in whole segments; 0: what the
+        /// disk holds, which is the bound in any case. At 50 and 80 % of it the log alarms, `journal-backlog`; from 95 %
+        /// on, until there is room again, new orders and replaces are refused with `JournalFull`, and cancels pass.
+        unshipped_max_mib: u64 = [0] in Allowed::Integer(0, 1_073_741_824), "MiB";
+        /// Days that a segment is kept, whoever has read it. What could go by then `tradecore journal stat --config`
+        /// tells; nothing is removed by itself, since a start needs every event.
+        keep_days: u64 = [7] in Allowed::Integer(0, 36_500), "days";
+    }
+}
+
+section! {
+    /// The read model: tables that follow the journal, for `tradecore query` and any program that reads SQLite.
+    Projection "projection" Shape::Table => {
+        /// Database that a side thread of the gateway keeps; empty: none, and `tradecore projection catch-up` makes
+        /// `read-model.sqlite` in `data_dir`. Not on by default: it takes about half a KiB of disk an event, without end, and
+        /// where that is the disk of the journal a full one refuses new orders.
+        #[serde(default, deserialize_with = "empty_is_none::deserialize")]
+        sqlite: Option<PathBuf> = [None] in Allowed::PathOrNone;
+        /// Days after which closed orders, with their history, and the log of that time leave the tables; the journal and
+        /// the event store keep them. 0: never. Another number makes the tables anew.
+        keep_days: u32 = [90] in Allowed::Integer(0, 36_500), "days";
+        /// From one comparison of some of its rows with a second fold of the journal to the next; a table that differs is an
+        /// alarm, `data-integrity`, and is made anew. 0: never.
+        check_s: u64 = [10] in Allowed::Integer(0, 86_400), "s";
+    }
+    parts {
+        /// A PostgreSQL server that has the same tables.
+        postgres: ProjectionPostgres;
     }
 }
 

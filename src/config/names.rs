@@ -47,6 +47,8 @@ words! {
         Journaled = "journaled",
         /// Survives power loss.
         Synced = "synced",
+        /// Survives the loss of the host: the cluster of [ship.kafka] has it.
+        Replicated = "replicated",
     }
 }
 

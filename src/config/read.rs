@@ -97,7 +97,7 @@ impl Places {
 /// A key written in the wrong place, `sessions[0].secret`, must not bring its value into a log.
 fn may_be_secret(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path);
-    !matches!(name, "secret_file" | "key_id")
+    !matches!(name, "secret_file" | "password_file" | "key_id")
         && ["secret", "password", "token", "key"].iter().any(|word| name.contains(word))
 }
 

@@ -75,6 +75,10 @@ pub fn markdown() -> String {
             Shape::RequiredList => " A list, of at least one.",
         };
         out += &format!("\n## `{}`\n\n{}{presence}\n\n", section.header(), sentence(section.doc));
+        // What only holds other sections has no keys of its own.
+        if section.keys.is_empty() {
+            continue;
+        }
         out += "| key | type and unit | default | allowed | what it does |\n|---|---|---|---|---|\n";
         section.keys.iter().for_each(|key| out += &table_row(key));
     }
@@ -90,7 +94,7 @@ pub fn sample() -> String {
                    #   systemctl start tradecore@virtual\n\
                    # What is commented out is the default. docs/config.md says more of every key.\n"
         .to_owned();
-    for section in sections() {
+    for section in sections().filter(|section| !section.keys.is_empty()) {
         out += &sample_section(section);
     }
     out
@@ -98,7 +102,10 @@ pub fn sample() -> String {
 
 fn sample_section(section: &Section) -> String {
     // What the sample leaves out: it has no market data at hand, and knows no other gateway.
-    let is_left_out = matches!(section.name, "venue.capture" | "cores");
+    let is_left_out = matches!(
+        section.name,
+        "venue.capture" | "cores" | "projection.postgres" | "ship" | "ship.files" | "ship.kafka"
+    );
     let mark = if is_left_out { "# " } else { "" };
     let mut out = format!("\n{}\n{mark}{}\n", comment(section.doc), section.header());
     for key in section.keys {

@@ -23,6 +23,15 @@ const CREDENTIAL_PREFIX: &str = "keys_";
 /// is looked for in `credentials` first. What the service manager put there has its own protection; every
 /// other file must be readable by its owner only.
 pub(super) fn read(named: &Path, beside: PathBuf, credentials: Option<&Path>) -> Result<Vec<u8>, String> {
+    read_of(KEY_BYTES_MIN, named, beside, credentials)
+}
+
+/// As `read`, of a secret that somebody else has chosen: it may be short.
+pub(super) fn read_any(named: &Path, beside: PathBuf, credentials: Option<&Path>) -> Result<Vec<u8>, String> {
+    read_of(1, named, beside, credentials)
+}
+
+fn read_of(bytes_min: usize, named: &Path, beside: PathBuf, credentials: Option<&Path>) -> Result<Vec<u8>, String> {
     let credential = credentials.and_then(|directory| in_credentials(named, directory));
     let is_credential = credential.is_some();
     let path = credential.unwrap_or(beside);
@@ -42,8 +51,8 @@ pub(super) fn read(named: &Path, beside: PathBuf, credentials: Option<&Path>) ->
         return Err(failed(format!("a key has at most {SECRET_BYTES_MAX} bytes")));
     }
     let secret = bytes.trim_ascii();
-    if secret.len() < KEY_BYTES_MIN {
-        return Err(failed(format!("a key has at least {KEY_BYTES_MIN} bytes, this has {}", secret.len())));
+    if secret.len() < bytes_min {
+        return Err(failed(format!("a key has at least {bytes_min} bytes, this has {}", secret.len())));
     }
     Ok(secret.to_vec())
 }

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use tradecore_domain::event::{DecodeError, Event};
+use tradecore_domain::event::{
+    CancelRequested, DecodeError, Event, KillSwitchChanged, MassCancelAccepted, MassCancelCompleted,
+    MassCancelProgressed, OrderClosed, OrderFilled, OrderInDoubt, SessionEnded,
+};
 use tradecore_domain::{Limits, PLACES_PER_STEP};
+use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
 use tradecore_journal::{OpenError, Opened, SyncPolicy};
 use tradecore_protocol::fields::{Durability, Environment};
 
@@ -179,19 +183,26 @@ fn hot_root(config: &Config, journal_dir: &Path, segment_bytes_max: u64) -> Opti
 
 /// What must still be journaled when the disk is full: for every order that can be open a doubt, a cancel, its
 /// outcome and two fills; for every mass cancel its beginning, its end and each step over the order table; for every
-/// session and account a few changes of their state; each as long as the longest event.
+/// session and account a few changes of their state.
 fn reserve_bytes(limits: &Limits) -> u64 {
     let places = u64::from(limits.orders_max).saturating_add(limits.closed_kept.into());
     let steps = places.div_ceil(PLACES_PER_STEP as u64);
-    let events = [
-        (limits.orders_max.into(), 5),
-        (limits.mass_cancel_places() as u64, steps.saturating_add(2)),
-        (limits.sessions_max.into(), 2),
-        (limits.accounts_max.into(), 4),
+    let (orders, mass_cancels) = (u64::from(limits.orders_max), limits.mass_cancel_places() as u64);
+    [
+        (orders, OrderInDoubt::BYTES),
+        (orders, CancelRequested::BYTES),
+        (orders, OrderClosed::BYTES),
+        (orders.saturating_mul(2), OrderFilled::BYTES),
+        (mass_cancels, MassCancelAccepted::BYTES),
+        (mass_cancels.saturating_mul(steps), MassCancelProgressed::BYTES),
+        (mass_cancels, MassCancelCompleted::BYTES),
+        (u64::from(limits.sessions_max).saturating_mul(2), SessionEnded::BYTES),
+        (u64::from(limits.accounts_max).saturating_mul(4), KillSwitchChanged::BYTES),
     ]
     .iter()
-    .fold(0_u64, |sum, (count, events): &(u64, u64)| sum.saturating_add(count.saturating_mul(*events)));
-    events.saturating_mul(LONGEST_RECORD_BYTES)
+    .fold(0, |sum: u64, (count, bytes)| {
+        sum.saturating_add(count.saturating_mul(stored_bytes(HEADER_BYTES.saturating_add(*bytes)) as u64))
+    })
 }
 
 /// In class `journaled` nobody waits for a sync: it comes often enough to bound what power loss takes, and leaves
@@ -202,7 +213,3 @@ fn sync_policy(durability: Durability) -> SyncPolicy {
         Durability::Synced | Durability::Replicated => SyncPolicy::default(),
     }
 }
-
-/// The longest event with the header and padding of its record.
-const LONGEST_RECORD_BYTES: u64 =
-    (tradecore_domain::event::EVENT_BYTES_MAX + tradecore_journal::record::HEADER_BYTES).next_multiple_of(32) as u64;

@@ -24,6 +24,7 @@ use tradecore_protocol::messages::{FillsRequest, QueryEnd};
 use super::gate::ConnectionId;
 use super::report::{self, REPORT_BYTES_MAX, ReportPlace};
 use crate::bell::Bell;
+use crate::replication::Replication;
 
 /// Bytes of one block.
 pub const BLOCK_BYTES: usize = 16 * 1024;
@@ -180,6 +181,8 @@ pub struct Source {
     pub dir: PathBuf,
     /// `Durability` class of the core.
     pub durability: u8,
+    /// What the cluster has, for class `replicated`.
+    pub replication: Arc<Replication>,
 }
 
 /// For one stream: the journal number of every 64th report.
@@ -237,11 +240,11 @@ impl Replayer {
                 waiting = self.link.next_ask();
             }
             match waiting {
-                Some(ask) if ask.journal_seq <= self.indexed_seq => {
+                Some(ask) if ask.journal_seq <= self.indexed_seq && self.source.may_tell(ask.journal_seq) => {
                     waiting = None;
                     self.answer(&ask)?;
                 }
-                // Its answer waits for the sync thread, which rings for nobody.
+                // Its answer waits for the thread that syncs or ships, which ring for nobody.
                 Some(_) if !moved => std::thread::park_timeout(Duration::from_millis(1)),
                 None if !moved => self.link.bell.sleep(IDLE_WAIT, || self.link.has_work()),
                 Some(_) | None => {}
@@ -344,6 +347,11 @@ fn is_wanted(event: &Event, number: u64, request: &FillsRequest) -> bool {
 }
 
 impl Source {
+    /// True when all up to an event, which is in the index, has the class of the core.
+    fn may_tell(&self, journal_seq: u64) -> bool {
+        self.durability != Durability::Replicated.raw() || journal_seq <= self.replication.seq()
+    }
+
     const fn until(&self) -> Until {
         if self.durability == Durability::Journaled.raw() { Until::Journaled } else { Until::Synced }
     }

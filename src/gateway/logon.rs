@@ -78,12 +78,12 @@ impl Gateway {
 
     /// The space in the journal that a logon may use: who has orders must be able to cancel them, and a window that has
     /// begun must end; an operator must reach the kill switch. What could come without end, as the logons of the others,
-    /// leaves half of the reserve.
+    /// leaves three quarters of the reserve.
     pub(super) fn space_of_logon(&self, session_id: u32, role: Role) -> Space {
         let has_orders = |session: &Session| session.cod_due_ns != 0 || session.open_orders > 0;
         match self.state.session(SessionId(session_id)) {
             Some(session) if has_orders(session) || role == Role::Admin => Space::Reserve,
-            Some(_) | None => Space::HalfReserve,
+            Some(_) | None => Space::FirstQuarter,
         }
     }
 

@@ -80,7 +80,9 @@ impl Gateway {
             self.ask_replay(index, from, to, now);
             return;
         }
-        let open_orders = self.state.open_orders_of_session(SessionId(logged_on.session_id));
+        let session_id = SessionId(logged_on.session_id);
+        let open_orders = self.state.open_orders_of_session(session_id);
+        let last_id_counter = self.state.session(session_id).map_or(0, |session| session.last_id_counter);
         let next = to.saturating_add(1);
         let oldest = self.oldest_report(next);
         let Some(connection) = self.connections.get_mut(index) else { return };
@@ -90,7 +92,7 @@ impl Gateway {
             connection.session.resend_complete();
             return;
         }
-        let written = connection.session.replay_complete(now, open_orders, &mut reply).unwrap_or(0);
+        let written = connection.session.replay_complete(now, open_orders, last_id_counter, &mut reply).unwrap_or(0);
         let journal_seq = Some(self.journal.last_seq());
         self.queue(index, reply.get(..written).unwrap_or_default(), journal_seq);
     }

@@ -99,6 +99,8 @@ impl Gateway {
             None
         } else if self.draining {
             Some(Reason::Shutdown)
+        } else if !self.may_trade {
+            Some(Reason::NoLease)
         } else if !self.outbox.has_room(1) {
             Some(Reason::OutboxFull)
         } else if lag > self.settings.durability_lag_max
@@ -117,6 +119,7 @@ impl Gateway {
             Reason::DurabilityLag => self.counters.refused_durability_lag.add(1),
             Reason::JournalFull => self.counters.refused_journal_full.add(1),
             Reason::OutboxFull => self.counters.refused_outbox_full.add(1),
+            Reason::NoLease => self.counters.refused_no_lease.add(1),
             _ => {}
         }
         let mut out = [0; REPORT_BYTES_MAX];

@@ -28,6 +28,7 @@ use crate::session::{Bounds, LoggedOnAs, OpenOrdersCursor};
 
 mod broker;
 mod rehearsal;
+mod replication;
 mod space;
 mod stages;
 

@@ -94,13 +94,15 @@ fn stages_are_followed_until_the_gateway_ends() {
         .spawn()
         .expect("started");
     let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines();
-    gateway.rest();
     let started = Instant::now();
     let mut line = || -> Value {
         // One comes every second, whatever happens.
         assert!(started.elapsed() < DEADLINE, "waited in vain");
         serde_json::from_str(&lines.next().expect("it goes on").expect("readable")).expect("JSON")
     };
+    // Each tells of what came since the one before: the first says that it has begun.
+    line();
+    gateway.rest();
     while line()["stages"][10]["count"].as_u64().expect("a number") == 0 {}
     drop(gateway);
     let last = loop {

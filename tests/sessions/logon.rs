@@ -1,7 +1,7 @@
 //! Who is let in: each reason of a refused logon, its action, and what silence leads to.
 
 use tradecore_protocol::Reason;
-use tradecore_protocol::fields::{CodMode, Environment, Role};
+use tradecore_protocol::fields::{ClOrdId, CodMode, Environment, Role};
 use tradecore_protocol::messages::{
     ClientHello, Heartbeat, Logon, LogonReject, ReplayComplete, RequestReject, TestRequest,
 };
@@ -262,4 +262,23 @@ fn a_role_may_send_its_own_messages_only() {
     assert_eq!(reason(trader.expect::<SessionReject>().reason), Reason::RoleForbidden);
     trader.send(2, &rejected(1));
     assert_eq!(trader.expect::<RequestReject>().ref_seq.get(), 2, "the number of what was refused is used up");
+}
+
+#[test]
+fn a_logon_tells_the_greatest_id_that_an_order_of_the_session_has_had_also_after_a_crash() {
+    let mut host = Host::trading(&Setup::default());
+    let mut peer = Peer::live(&host, 1);
+    for (seq, id) in [(1, ClOrdId::new(1, 90)), (2, ClOrdId::new(2, 69)), (3, ClOrdId::new(2, 68))] {
+        peer.send(seq, &rejected(id.0));
+        peer.expect::<RequestReject>();
+    }
+    drop(peer);
+    let told = |host: &Host, session_id| {
+        let mut peer = Peer::connect(host);
+        peer.log_on(&Identity::of(session_id));
+        peer.read_to::<ReplayComplete>().1.last_id_counter.get()
+    };
+    assert_eq!((told(&host, 1), told(&host, 2)), (69, 0), "of its client epoch");
+    host.crash_and_restart();
+    assert_eq!((told(&host, 1), told(&host, 2)), (69, 0));
 }

@@ -1,6 +1,9 @@
-//! Batches that survive power loss, one after the other on one disk: the journal's groups, against write transactions
-//! of redb.
+//! Batches that survive power loss, on one disk: the journal's groups, against write transactions of redb.
+//!
+//! A transaction of redb returns when it is durable, and one is open at a time. The journal takes the next group while an
+//! earlier one is synced, as every core in class `synced` uses it; what it does with one in flight is measured beside.
 
+use std::collections::VecDeque;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -21,21 +24,27 @@ use crate::timing::{between, print_run, round_trips};
 const ENTRY_BYTES: usize = 256;
 /// Batches that count for nobody, of both.
 const WARM_UP: u64 = 20;
+/// Groups of the journal on their way to the disk.
+const IN_FLIGHT: usize = 8;
 /// Longer than any disk that is worth a measurement.
 const SYNC_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Measures both, round by round.
 pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Failure> {
     let program = options.programs().path("redb-append")?;
-    println!("durable batches of {} entries of {ENTRY_BYTES} bytes, one after the other", options.batch);
+    println!("durable batches of {} entries of {ENTRY_BYTES} bytes", options.batch);
+    outcome.configure("journal_batches_in_flight", IN_FLIGHT);
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours_one, mut ratios_one) = (Vec::new(), Vec::new());
     let (mut batches, mut bare) = (round_trips(), round_trips());
     for _ in 0..options.rounds {
-        let (rate, times, plain) = journal_round(options)?;
-        print_run("journal", &times);
-        print_run("pwrite and fdatasync", &plain);
-        batches.add(times)?;
-        bare.add(plain)?;
+        let one = journal_round(options, 1)?;
+        print_run("journal, one in flight", &one.times);
+        print_run("pwrite and fdatasync", &one.plain);
+        let many = journal_round(options, IN_FLIGHT)?;
+        print_run(&format!("journal, {IN_FLIGHT} in flight"), &many.times);
+        batches.add(one.times)?;
+        bare.add(one.plain)?;
         let dir = options.directory()?;
         let mut command = Command::new(&program);
         command.args([path_text(dir.path())?, &options.batches.to_string(), &options.batch.to_string()]);
@@ -43,61 +52,89 @@ pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Fa
         outcome.configure_once("redb", printed.get("version").cloned().unwrap_or_default());
         let redb_rate = per_second(number(&printed, "operations")?, number(&printed, "elapsed_ns")?);
         println!("  redb: p50 {} ns, p99 {} ns a batch", number(&printed, "p50_ns")?, number(&printed, "p99_ns")?);
-        println!("  events/s: journal {}, redb {}", Thousandths::whole(rate), Thousandths::whole(redb_rate));
-        ratios.push(Thousandths::ratio(rate, redb_rate));
-        ours.push(Thousandths::whole(rate));
+        let [one_rate, rate, their_rate] = [one.rate, many.rate, redb_rate].map(Thousandths::whole);
+        println!("  events/s: journal {rate}, with one in flight {one_rate}, redb {their_rate}");
+        ratios.push(Thousandths::ratio(many.rate, redb_rate));
+        ratios_one.push(Thousandths::ratio(one.rate, redb_rate));
+        ours.push(rate);
+        ours_one.push(one_rate);
         theirs.push(Thousandths::whole(redb_rate));
     }
     conclude(outcome, "journal_durable_events_per_s", ours);
+    conclude(outcome, "journal_durable_one_in_flight_events_per_s", ours_one);
     conclude(outcome, "redb_durable_events_per_s", theirs);
     conclude(outcome, "redb_ratio", ratios);
-    outcome.add_series("durable batches", "journal", batches);
+    conclude(outcome, "redb_one_in_flight_ratio", ratios_one);
+    outcome.add_series("durable batches", "journal, one in flight", batches);
     outcome.add_series("durable batches", "pwrite and fdatasync of a page", bare);
     Ok(())
 }
 
 type Times = crate::timing::RoundTrips;
 
-/// Events a second, what each batch took, and what a bare write and sync takes.
-fn journal_round(options: &Options) -> Result<(u64, Times, Times), Failure> {
+/// What a round of the journal gave.
+struct Round {
+    /// Events a second.
+    rate: u64,
+    /// What each batch took, from its first append until it was durable.
+    times: Times,
+    /// What a bare write and sync takes.
+    plain: Times,
+}
+
+fn journal_round(options: &Options, in_flight: usize) -> Result<Round, Failure> {
     let dir = options.directory()?;
     let opening = journal::Options::default();
     host::apart(
         || journal::open(&opening, Segments::Hot, SyncPolicy::default(), dir.path()),
         |mut open| {
             let (mut times, mut plain) = (round_trips(), round_trips());
-            for _ in 0..WARM_UP {
-                append_and_wait(&mut open, options.batch, &mut round_trips())?;
-            }
+            append_all(&mut open, options.batch, WARM_UP, in_flight, &mut round_trips())?;
             let started = Instant::now();
-            for _ in 0..options.batches {
-                append_and_wait(&mut open, options.batch, &mut times)?;
-            }
+            append_all(&mut open, options.batch, options.batches, in_flight, &mut times)?;
             let elapsed = between(started, Instant::now());
             let mut file = PlainFile::create(dir.path(), PAGE_BYTES)?;
             for _ in 0..options.batches {
                 file.write_and_sync(&mut plain)?;
             }
             open.closer.seal(open.writer);
-            Ok((per_second(options.batches.saturating_mul(options.batch), elapsed), times, plain))
+            Ok(Round { rate: per_second(options.batches.saturating_mul(options.batch), elapsed), times, plain })
         },
     )
 }
 
-/// A group, as the core appends one, from its first append until the watermark has reached its last.
-fn append_and_wait(open: &mut Open, entries: u64, times: &mut Times) -> Result<(), Failure> {
-    let entries = usize::try_from(entries)?;
+/// So many groups, with at most `in_flight` that are not durable, until all of them are.
+fn append_all(open: &mut Open, entries: u64, batches: u64, in_flight: usize, times: &mut Times) -> Result<(), Failure> {
+    let mut waiting = VecDeque::with_capacity(in_flight);
+    for _ in 0..batches {
+        if waiting.len() >= in_flight {
+            wait_for(open, waiting.pop_front(), times)?;
+        }
+        let before = Instant::now();
+        waiting.push_back((before, append(open, usize::try_from(entries)?)));
+    }
+    while let Some(first) = waiting.pop_front() {
+        wait_for(open, Some(first), times)?;
+    }
+    Ok(())
+}
+
+/// A group, as the core appends one: its last number.
+fn append(open: &mut Open, entries: usize) -> u64 {
     let stored = stored_bytes(HEADER_BYTES.saturating_add(ENTRY_BYTES)).saturating_mul(entries);
-    let before = Instant::now();
     while !open.writer.can_append(stored, entries, Space::Normal) {
         std::thread::yield_now();
     }
     open.writer.begin(1);
-    let mut last_seq = 0;
     for _ in 0..entries {
-        last_seq = open.writer.append(64, 1, ENTRY_BYTES, |out| out.fill(7));
+        open.writer.append(64, 1, ENTRY_BYTES, |out| out.fill(7));
     }
-    open.writer.commit();
+    open.writer.commit()
+}
+
+/// Until the watermark has reached the last of a group that was begun `before`.
+fn wait_for(open: &Open, group: Option<(Instant, u64)>, times: &mut Times) -> Result<(), Failure> {
+    let Some((before, last_seq)) = group else { return Ok(()) };
     while open.watermarks.synced() < last_seq {
         std::hint::spin_loop();
         if before.elapsed() > SYNC_DEADLINE {

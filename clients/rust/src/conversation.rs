@@ -457,7 +457,8 @@ impl Conversation {
                     self.tell(Some(Event::Resynchronize));
                 }
             }
-            ClientAction::ReplayComplete { open_orders } => {
+            ClientAction::ReplayComplete { open_orders, last_id_counter } => {
+                self.store.go_on_above(0, last_id_counter);
                 self.settle_doubts(now, out)?;
                 self.subscribe_again(now, out)?;
                 if self.store.numbers.has_gap {

@@ -159,8 +159,9 @@ pub struct Store {
 impl Store {
     /// A store that forgets everything at the end of the process: for tools, and for those who only read.
     ///
-    /// Its ids start at the time at which it was made, as those of a new file, in units of 2⁻¹⁶ s: with at most 65,536
-    /// requests a second none is used twice, however soon one store follows the other.
+    /// Its ids start at the time at which it was made, as those of a new file, in units of 2⁻¹⁶ s, and above all that the
+    /// gateway knows of the session's orders: none that it has decided on is used twice, however soon one store follows
+    /// the other, and whatever the clock does.
     #[must_use]
     pub fn in_memory(utc_ns: u64) -> Self {
         let (seconds, rest_ns) = (utc_ns / NS_PER_S, utc_ns % NS_PER_S);

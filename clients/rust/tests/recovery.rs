@@ -146,6 +146,7 @@ for_both_clients! {
     an_order_in_doubt_is_abandoned_once_it_is_stale,
     an_epoch_change_asks_for_resynchronization_and_sends_nothing_old,
     reports_that_the_gateway_has_no_more_are_told_as_a_gap,
+    a_client_without_memory_gives_no_id_that_an_order_of_the_session_has_had,
     ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more,
     only_orders_that_the_gateway_has_to_know_use_a_client_epoch_up,
     a_new_session_epoch_begins_the_client_epochs_anew_for_good,
@@ -481,6 +482,21 @@ fn epochs_of_three<T: Trader>(trader: &mut T) -> Vec<u16> {
             id.epoch()
         })
         .collect()
+}
+
+/// However fast the ids of its earlier life have outrun the clock, and wherever that stands.
+fn a_client_without_memory_gives_no_id_that_an_order_of_the_session_has_had<T: Trader>() {
+    const FULL: u64 = (1 << ClOrdId::COUNTER_BITS) - 1;
+    const AHEAD: u64 = FULL / 8 * 7;
+    let gateway = Gateway::start(State { last_id_counter: AHEAD, ..State::default() });
+    let mut trader = T::log_on(gateway.options()).expect("logs on");
+    assert_eq!(trader.place(&order()).expect("sent"), ClOrdId::new(1, AHEAD + 1));
+    for (told, expected) in [(7, ClOrdId::new(1, AHEAD + 2)), (FULL, ClOrdId::new(2, 0)), (0, ClOrdId::new(2, 1))] {
+        gateway.state().last_id_counter = told;
+        gateway.disconnect();
+        trader.until(|event| matches!(event, Event::Ready { .. }));
+        assert_eq!(trader.place(&order()).expect("sent"), expected, "it never goes back");
+    }
 }
 
 fn ids_go_on_in_a_new_client_epoch_before_the_gateway_has_no_room_for_more<T: Trader>() {

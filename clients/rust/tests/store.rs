@@ -64,7 +64,7 @@ fn log_on(conversation: &mut Conversation, next_report_seq: u64, replayed: &[u64
                     let written = encode(&mut out, envelope, &ExecReport::default()).expect("room");
                     to_client.extend_from_slice(&out[..written]);
                 }
-                let written = server.replay_complete(NOW, 0, &mut out).expect("room");
+                let written = server.replay_complete(NOW, 0, 0, &mut out).expect("room");
                 to_client.extend_from_slice(&out[..written]);
             }
         }

@@ -93,7 +93,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(server.expected_seq() - before <= 1);
         assert!(step.written <= REPLY_BYTES_MAX);
         if frame.header.ack_seq % 2 == 1 && server.is_logged_on() {
-            server.replay_complete(now, 0, &mut out).expect("room");
+            server.replay_complete(now, 0, 0, &mut out).expect("room");
         }
         let before = client.position().next_expected_seq;
         client.handle_timeout(now, &mut out);

@@ -161,11 +161,12 @@ layouts! {
     }
 
     /// Ends the replay of a logon: what follows is live, and new orders pass.
-    ReplayComplete = 13, ToClient, Unsequenced, roles::ALL, block 24 {
+    ReplayComplete = 13, ToClient, Unsequenced, roles::ALL, block 32 {
         0 last_seq: U64, "seq", "The last report that has been sent; 0 if there is none.";
         8 replayed: U64, "frames", "How many were replayed.";
         16 open_orders: U32, "orders", "Open orders of the session.";
         20 reserved0: U32, "", "Must be 0.";
+        24 last_id_counter: U64, "number", "Greatest counter of the ClOrdIDs that orders of the session have had in its client epoch: a client goes on above it, so that one that has lost its memory gives none twice.";
     }
 
     /// Ends the session; the sender closes after it.

@@ -114,6 +114,8 @@ pub enum ClientAction {
     ReplayComplete {
         /// Open orders of the session.
         open_orders: u32,
+        /// Greatest counter of the ClOrdIDs that its orders have had in the client epoch.
+        last_id_counter: u64,
     },
     /// A frame of ours was refused by the session rules.
     Rejected(SessionReject),

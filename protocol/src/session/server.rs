@@ -260,13 +260,20 @@ impl ServerSession {
     ///
     /// # Errors
     /// `NoRoom`: call again when there is room.
-    pub fn replay_complete(&mut self, now: Now, open_orders: u32, out: &mut [u8]) -> Result<usize, NoRoom> {
+    pub fn replay_complete(
+        &mut self,
+        now: Now,
+        open_orders: u32,
+        last_id_counter: u64,
+        out: &mut [u8],
+    ) -> Result<usize, NoRoom> {
         let last_seq = self.next_seq.saturating_sub(1);
         let block = ReplayComplete {
             last_seq: U64::new(last_seq),
             replayed: U64::new(self.next_seq.saturating_sub(self.replay_from_seq)),
             open_orders: U32::new(open_orders),
             reserved0: U32::ZERO,
+            last_id_counter: U64::new(last_id_counter),
         };
         let written = self.write(now, &block, out)?;
         if self.phase == Phase::Replaying {

@@ -31,6 +31,8 @@ pub(super) struct Connection {
     incoming: Vec<u8>,
     taken: usize,
     outgoing: Vec<u8>,
+    /// What waits to be written may add risk.
+    adds_risk: bool,
 }
 
 impl Connection {
@@ -42,7 +44,7 @@ impl Connection {
             Some(path) => Stream::Unix(mio::net::UnixStream::connect(path)?.into()),
             None => Stream::Tcp(connect(address, &mut goes_on)?),
         };
-        Ok(Self { stream, incoming: Vec::new(), taken: 0, outgoing: Vec::new() })
+        Ok(Self { stream, incoming: Vec::new(), taken: 0, outgoing: Vec::new(), adds_risk: false })
     }
 
     /// True while another request may be queued.
@@ -55,6 +57,16 @@ impl Connection {
         if serde_json::to_writer(&mut self.outgoing, request).is_ok() {
             self.outgoing.push(b'\n');
         }
+    }
+
+    /// What was queued last adds risk.
+    pub(super) const fn note_risk(&mut self) {
+        self.adds_risk = true;
+    }
+
+    /// True when something waits to be written that may add risk.
+    pub(super) const fn adds_risk(&self) -> bool {
+        self.adds_risk
     }
 
     /// Writes and reads what goes without waiting; true when anything moved.
@@ -75,6 +87,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
+        self.adds_risk &= !self.outgoing.is_empty();
         if !may_read {
             return Ok(moved);
         }

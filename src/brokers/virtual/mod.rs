@@ -195,6 +195,11 @@ impl VirtualBroker {
             // No fact is dropped: while the ring is full, nothing is read.
             let may_read = self.hand_over();
             self.take_instructions(&mut connection);
+            if connection.adds_risk() && !self.link.replication.may_trade_now() {
+                // They waited in a socket that took nothing: with the connection they are dropped, and in doubt.
+                tracing::warn!("the trading lease ran out before orders could be written; the connection is dropped");
+                return was_ready;
+            }
             let Ok(moved) = connection.transfer(may_read) else { return was_ready };
             while let Some(line) = connection.next_line() {
                 match serde_json::from_slice::<Message>(&line) {
@@ -243,6 +248,9 @@ impl VirtualBroker {
         self.effects_out = self.effects_out.saturating_add(u64::from(matches!(purpose, Purpose::Effect(..))));
         self.next_req = self.next_req.saturating_add(1);
         connection.queue(&request);
+        if matches!(purpose, Purpose::Effect(_, EffectKind::Submit | EffectKind::Replace)) {
+            connection.note_risk();
+        }
     }
 
     /// Moves what waits to the loop; true when nothing waits any more.
@@ -296,6 +304,7 @@ impl VirtualBroker {
 
     /// Why an instruction must not leave any more, that the loop has let go.
     fn stops(&self, instruction: &Instruction) -> Option<Reason> {
+        let adds_risk = matches!(instruction, Instruction::Submit(_) | Instruction::Replace { .. });
         let is_killed = match instruction {
             Instruction::Submit(order) => self.link.is_killed_since(order.account_id, order.kill_epoch),
             Instruction::Replace { account_id, kill_epoch, .. } => self.link.is_killed_since(*account_id, *kill_epoch),
@@ -303,6 +312,8 @@ impl VirtualBroker {
         };
         if is_killed {
             Some(Reason::Killed)
+        } else if adds_risk && !self.link.replication.may_trade_now() {
+            Some(Reason::NoLease)
         } else {
             instruction.is_stale(crate::clock::utc_ns()).then_some(Reason::StaleRequest)
         }

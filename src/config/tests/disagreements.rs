@@ -1,6 +1,21 @@
 use super::*;
 
 #[test]
+fn a_postgresql_server_on_a_network_has_to_be_accepted_as_such() {
+    let with_host = |host: &str| format!("{TEXT}\n[projection.postgres]\nhost = \"{host}\"\n");
+    for here in ["127.0.0.1", "::1", "localhost", "/run/postgresql"] {
+        assert!(parse(&with_host(here)).is_ok(), "{here}");
+    }
+    for away in ["10.0.0.7", "db.example", "localhost.example"] {
+        let error = parse(&with_host(away)).expect_err(away);
+        assert_eq!(error.code, Code::Disagreement, "{away}");
+        let text = error.to_string();
+        assert!(text.contains("projection.postgres.host") && text.contains("rows can be read on their way"), "{text}");
+        assert!(parse(&format!("{}i_accept_plaintext_on_a_network = true\n", with_host(away))).is_ok(), "{away}");
+    }
+}
+
+#[test]
 fn a_listen_address_on_a_network_needs_the_flag() {
     let text = format!("{TEXT}[listen]\ntcp = \"0.0.0.0:7400\"\n");
     check_refused(

@@ -26,7 +26,7 @@ fn a_misspelled_section_names_the_nearest() {
         &with("[broker]", "[brokers]"),
         Code::UnknownKey,
         "gateway.toml:6: brokers: no such section, the nearest is broker; allowed: core, listen, session, journal, \
-         broker, instruments, accounts, sessions, cores, venue",
+         projection, broker, instruments, accounts, sessions, cores, ship, venue",
     );
 }
 

@@ -349,6 +349,7 @@ fn remember(
     }
     if let Some(session) = state.sessions.get_mut(session_id as usize) {
         session.ids = session.ids.saturating_add(1);
+        session.last_id_counter = session.last_id_counter.max(cl_ord_id.counter());
         let tail = session.ids_tail;
         session.ids_tail = place;
         match state.ids.get_mut(tail as usize) {
@@ -366,6 +367,7 @@ fn open_client_epoch(state: &mut State, session_id: u32, epoch: u16) {
         return;
     }
     session.client_epoch = epoch;
+    session.last_id_counter = 0;
     session.ids = 0;
     let (head, tail) = (session.ids_head, session.ids_tail);
     session.ids_head = NIL;

@@ -169,6 +169,39 @@ pub enum FactKind {
     NotFound,
 }
 
+impl FactKind {
+    /// Every kind: its code in events, its name.
+    pub const TABLE: &'static [(u8, &'static str)] = &[
+        (1, "Acknowledged"),
+        (2, "Rejected"),
+        (3, "Trade"),
+        (4, "Canceled"),
+        (5, "Expired"),
+        (6, "Replaced"),
+        (7, "CancelRejected"),
+        (8, "ReplaceRejected"),
+        (9, "FoundLive"),
+        (10, "NotFound"),
+    ];
+
+    /// The code that stands for it in an event.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Acknowledged => 1,
+            Self::Rejected { .. } => 2,
+            Self::Trade { .. } => 3,
+            Self::Canceled { .. } => 4,
+            Self::Expired => 5,
+            Self::Replaced { .. } => 6,
+            Self::CancelRejected { .. } => 7,
+            Self::ReplaceRejected { .. } => 8,
+            Self::FoundLive { .. } => 9,
+            Self::NotFound => 10,
+        }
+    }
+}
+
 /// What was to be done at the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EffectKind {

@@ -11,72 +11,6 @@ use rkyv::ser::allocator::SubAllocator;
 use rkyv::ser::writer::Buffer;
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// What every event says of its place: who asked, who is told, why.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
-#[repr(C)]
-pub struct Meta {
-    /// In-sequence number of the session's frame that this decision consumed; 0 when none was.
-    pub client_seq: u64,
-    /// Number of the report in the session's stream; 0 when the event is not reported.
-    pub report_seq: u64,
-    /// Number of the report among all reports of the core (the drop-copy stream); 0 when not reported.
-    pub report_no: u64,
-    /// Order id, request id or the like that chains all events of one cause.
-    pub correlation_id: u64,
-    /// UTC ns when the cause reached the gateway.
-    pub recv_time_ns: u64,
-    /// Session that is told, and whose frame was consumed; 0 when none.
-    pub session_id: u32,
-    /// Account concerned; 0 when none.
-    pub account_id: u32,
-}
-
-/// An order as it stands after the event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
-#[repr(C)]
-pub struct OrderImage {
-    /// Σ px × qty of all fills, money × 10⁻¹⁸.
-    pub cum_cost: i128,
-    /// FIX OrderID (37); 0 for an order that was rejected before it had one.
-    pub order_id: u64,
-    /// FIX ClOrdID (11) of the new order.
-    pub cl_ord_id: u64,
-    /// FIX Price (44) × 10⁻⁹; `Px::NONE` for a market order.
-    pub px: i64,
-    /// FIX OrderQty (38) × 10⁻⁹, total.
-    pub order_qty: i64,
-    /// FIX CumQty (14) × 10⁻⁹.
-    pub cum_qty: i64,
-    /// Valid-until of the newest request, UTC ns; 0 for none.
-    pub valid_until_ns: u64,
-    /// Version of the order, from 1, raised by each event of the order.
-    pub order_version: u32,
-    /// Owning session.
-    pub session_id: u32,
-    /// Instrument.
-    pub instrument_id: u32,
-    /// Account.
-    pub account_id: u32,
-    /// Strategy, free for the client.
-    pub strategy_id: u32,
-    /// The person or algorithm that decided, free for the client.
-    pub decision_maker: u32,
-    /// `Side`.
-    pub side: u8,
-    /// `OrdType`.
-    pub ord_type: u8,
-    /// `Tif`.
-    pub tif: u8,
-    /// `exec_flags`.
-    pub exec_flags: u8,
-    /// `OrdStatus`.
-    pub ord_status: u8,
-    /// `order_flags`: what is known and what is under way.
-    pub flags: u8,
-    /// Reserved, zero.
-    pub reserved: [u8; 2],
-}
-
 /// Bits of `OrderImage::flags`.
 pub mod order_flags {
     /// The broker has shown that it has the order.
@@ -87,18 +21,6 @@ pub mod order_flags {
     pub const REPLACE_PENDING: u8 = 4;
     /// The outcome of something that was sent is unknown.
     pub const DOUBT: u8 = 8;
-}
-
-/// What a broker said with a fact, so that it is applied once and found again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
-#[repr(C)]
-pub struct BrokerRef {
-    /// Cursor of the broker's event stream; 0 when the fact did not come by the stream.
-    pub broker_seq: u64,
-    /// The broker's own order number, or a hash of its text; 0 when unknown.
-    pub broker_order_id: u64,
-    /// Broker's time of the fact, UTC ns; 0 when unknown.
-    pub broker_time_ns: u64,
 }
 
 /// A value of a field as tools print it.
@@ -144,14 +66,32 @@ impl core::fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
+/// A field of an event as tools see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// The field that it is part of: `meta`, `order`, `broker`; empty for one of the event's own.
+    pub part: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: FieldValue<'a>,
+}
+
 trait Visit {
-    fn visit(&self, name: &'static str, f: &mut dyn FnMut(&'static str, FieldValue<'_>));
+    fn visit(&self, part: &'static str, name: &'static str, f: &mut dyn FnMut(&Field<'_>));
+
+    /// What is said of the field `name` of this part.
+    fn doc_of(&self, name: &str) -> &'static str;
 }
 macro_rules! visit_ints {
     ($($t:ty => $variant:ident as $wide:ty),*) => {$(
         impl Visit for $t {
-            fn visit(&self, name: &'static str, f: &mut dyn FnMut(&'static str, FieldValue<'_>)) {
-                f(name, FieldValue::$variant(<$wide>::from(*self)));
+            fn visit(&self, part: &'static str, name: &'static str, f: &mut dyn FnMut(&Field<'_>)) {
+                f(&Field { part, name, value: FieldValue::$variant(<$wide>::from(*self)) });
+            }
+
+            fn doc_of(&self, _: &str) -> &'static str {
+                ""
             }
         }
     )*};
@@ -159,44 +99,111 @@ macro_rules! visit_ints {
 visit_ints!(u8 => Short as u32, u16 => Short as u32, u32 => Short as u32, u64 => Unsigned as u64,
             i64 => Signed as i128, i128 => Signed as i128);
 impl<const N: usize> Visit for [u8; N] {
-    fn visit(&self, name: &'static str, f: &mut dyn FnMut(&'static str, FieldValue<'_>)) {
-        if !name.starts_with("reserved") {
-            f(name, FieldValue::Text(self));
-        }
+    fn visit(&self, part: &'static str, name: &'static str, f: &mut dyn FnMut(&Field<'_>)) {
+        f(&Field { part, name, value: FieldValue::Text(self) });
+    }
+
+    fn doc_of(&self, _: &str) -> &'static str {
+        ""
     }
 }
-macro_rules! visit_struct {
-    ($t:ident { $($field:ident),* }) => {
-        impl Visit for $t {
-            fn visit(&self, _: &'static str, f: &mut dyn FnMut(&'static str, FieldValue<'_>)) {
-                $(if !stringify!($field).starts_with("reserved") { self.$field.visit(stringify!($field), f); })*
+
+/// What several events hold, and in which order tools see it.
+macro_rules! parts {
+    ($($(#[doc = $doc:literal])* $name:ident {
+        $($(#[doc = $fdoc:literal])* $field:ident: $ty:ty,)*
+    } visited { $($visited:ident),* })*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+        #[repr(C)]
+        pub struct $name { $($(#[doc = $fdoc])* pub $field: $ty,)* }
+        impl Visit for $name {
+            fn visit(&self, _: &'static str, name: &'static str, f: &mut dyn FnMut(&Field<'_>)) {
+                $(self.$visited.visit(name, stringify!($visited), f);)*
+            }
+
+            fn doc_of(&self, name: &str) -> &'static str {
+                $(if name == stringify!($field) { return concat!($($fdoc),*); })*
+                ""
             }
         }
-    };
+    )*};
 }
-visit_struct!(Meta { session_id, account_id, client_seq, report_seq, report_no, correlation_id, recv_time_ns });
-visit_struct!(OrderImage {
-    order_id,
-    cl_ord_id,
-    px,
-    order_qty,
-    cum_qty,
-    cum_cost,
-    valid_until_ns,
-    order_version,
-    session_id,
-    instrument_id,
-    account_id,
-    strategy_id,
-    decision_maker,
-    side,
-    ord_type,
-    tif,
-    exec_flags,
-    ord_status,
-    flags
-});
-visit_struct!(BrokerRef { broker_seq, broker_order_id, broker_time_ns });
+
+parts! {
+    /// What every event says of its place: who asked, who is told, why.
+    Meta {
+        /// In-sequence number of the session's frame that this decision consumed; 0 when none was.
+        client_seq: u64,
+        /// Number of the report in the session's stream; 0 when the event is not reported.
+        report_seq: u64,
+        /// Number of the report among all reports of the core (the drop-copy stream); 0 when not reported.
+        report_no: u64,
+        /// Order id, request id or the like that chains all events of one cause.
+        correlation_id: u64,
+        /// UTC ns when the cause reached the gateway.
+        recv_time_ns: u64,
+        /// Session that is told, and whose frame was consumed; 0 when none.
+        session_id: u32,
+        /// Account concerned; 0 when none.
+        account_id: u32,
+    } visited { session_id, account_id, client_seq, report_seq, report_no, correlation_id, recv_time_ns }
+    /// An order as it stands after the event.
+    OrderImage {
+        /// Σ px × qty of all fills, money × 10⁻¹⁸.
+        cum_cost: i128,
+        /// FIX OrderID (37); 0 for an order that was rejected before it had one.
+        order_id: u64,
+        /// FIX ClOrdID (11) of the new order.
+        cl_ord_id: u64,
+        /// FIX Price (44) × 10⁻⁹; `Px::NONE` for a market order.
+        px: i64,
+        /// FIX OrderQty (38) × 10⁻⁹, total.
+        order_qty: i64,
+        /// FIX CumQty (14) × 10⁻⁹.
+        cum_qty: i64,
+        /// Valid-until of the newest request, UTC ns; 0 for none.
+        valid_until_ns: u64,
+        /// Version of the order, from 1, raised by each event of the order.
+        order_version: u32,
+        /// Owning session.
+        session_id: u32,
+        /// Instrument.
+        instrument_id: u32,
+        /// Account.
+        account_id: u32,
+        /// Strategy, free for the client.
+        strategy_id: u32,
+        /// The person or algorithm that decided, free for the client.
+        decision_maker: u32,
+        /// `Side`.
+        side: u8,
+        /// `OrdType`.
+        ord_type: u8,
+        /// `Tif`.
+        tif: u8,
+        /// `exec_flags`.
+        exec_flags: u8,
+        /// `OrdStatus`.
+        ord_status: u8,
+        /// `order_flags`: what is known and what is under way.
+        flags: u8,
+        /// Reserved, zero.
+        reserved: [u8; 2],
+    } visited {
+        order_id, cl_ord_id, px, order_qty, cum_qty, cum_cost, valid_until_ns, order_version, session_id, instrument_id,
+        account_id, strategy_id, decision_maker, side, ord_type, tif, exec_flags, ord_status, flags
+    }
+    /// What a broker said with a fact, so that it is applied once and found again.
+    BrokerRef {
+        /// Cursor of the broker's event stream; 0 when the fact did not come by the stream.
+        broker_seq: u64,
+        /// The broker's own order number, or a hash of its text; 0 when unknown.
+        broker_order_id: u64,
+        /// Broker's time of the fact, UTC ns; 0 when unknown.
+        broker_time_ns: u64,
+    } visited { broker_seq, broker_order_id, broker_time_ns }
+}
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])* $code:literal v $version:literal $name:ident [$bytes:literal] {
@@ -211,9 +218,18 @@ macro_rules! events {
             const _: () = assert!($bytes % 16 == 0, "events are multiples of 16 bytes, without hidden padding");
             const _: () = assert!($code >= 64, "types below 64 are the journal's own");
             impl Visit for $name {
-                fn visit(&self, _: &'static str, f: &mut dyn FnMut(&'static str, FieldValue<'_>)) {
-                    $(if !stringify!($field).starts_with("reserved") { self.$field.visit(stringify!($field), f); })*
+                fn visit(&self, _: &'static str, _: &'static str, f: &mut dyn FnMut(&Field<'_>)) {
+                    $(if !stringify!($field).starts_with("reserved") { self.$field.visit("", stringify!($field), f); })*
                 }
+
+                fn doc_of(&self, name: &str) -> &'static str {
+                    $(if name == stringify!($field) { return concat!($($fdoc),*); })*
+                    ""
+                }
+            }
+            impl $name {
+                /// Length of its archive.
+                pub const BYTES: usize = $bytes;
             }
             impl From<$name> for Event {
                 fn from(event: $name) -> Self { Self::$name(event) }
@@ -286,7 +302,31 @@ macro_rules! events {
 
             /// Calls `f` with every field's name and value, in a fixed order.
             pub fn visit_fields(&self, f: &mut dyn FnMut(&'static str, FieldValue<'_>)) {
-                match self { $(Self::$name(event) => event.visit("", f),)* }
+                self.visit_parts(&mut |field| f(field.name, field.value));
+            }
+
+            /// As `visit_fields`, with the part that each field belongs to; those of a part follow each other.
+            pub fn visit_parts(&self, f: &mut dyn FnMut(&Field<'_>)) {
+                match self { $(Self::$name(event) => event.visit("", "", f),)* }
+            }
+
+            /// What the declaration says of a field.
+            #[must_use]
+            pub fn doc_of(&self, part: &str, name: &str) -> &'static str {
+                match self {
+                    $(Self::$name(event) => {
+                        if part.is_empty() { return event.doc_of(name); }
+                        $(if part == stringify!($field) { return event.$field.doc_of(name); })*
+                        ""
+                    })*
+                }
+            }
+
+            /// One event of each type, in the order of `EVENTS`, with every field zero: for what is made of the
+            /// declaration.
+            #[must_use]
+            pub fn zeroed() -> Vec<Self> {
+                vec![$(Self::$name($name::default()),)*]
             }
         }
     };

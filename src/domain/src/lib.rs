@@ -29,5 +29,6 @@ pub use decide::{Decision, EVENTS_MAX, PLACES_PER_STEP, decide};
 pub use index::Index;
 pub use invariants::BrokenInvariant;
 pub use limits::Limits;
+pub use order::{Exposure, is_closed};
 pub use session::Session;
 pub use state::{Known, State};

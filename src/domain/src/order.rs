@@ -26,36 +26,40 @@ pub(crate) struct Order {
 
 /// What an order counts for in its account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Exposure {
-    pub(crate) notional: i128,
-    pub(crate) reserved: i128,
-    pub(crate) buy_qty: i128,
-    pub(crate) sell_qty: i128,
-    pub(crate) open: u32,
-    pub(crate) in_doubt: u32,
+pub struct Exposure {
+    /// What it is worth at worst, money × 10⁻¹⁸.
+    pub notional: i128,
+    /// What it may cost at worst, money × 10⁻¹⁸: of a buy only.
+    pub reserved: i128,
+    /// What it may still buy × 10⁻⁹.
+    pub buy_qty: i128,
+    /// What it may still sell × 10⁻⁹.
+    pub sell_qty: i128,
+    /// 1 while it is open.
+    pub open: u32,
+    /// 1 while it is open and in doubt.
+    pub in_doubt: u32,
 }
 
-impl Order {
-    pub(crate) fn is_open(&self) -> bool {
-        self.image.order_id != 0 && !is_closed(&self.image)
-    }
-
-    /// The worst case of what is live and what is under way.
-    pub(crate) fn exposure(&self) -> Exposure {
-        if !self.is_open() {
-            return Exposure::default();
+impl Exposure {
+    /// The worst case of what is live and what is under way: of an order that costs `worst_px` at worst, with the price
+    /// and quantity of its pending replace.
+    #[must_use]
+    pub fn of(image: &OrderImage, worst_px: i64, (new_px, new_qty): (i64, i64)) -> Self {
+        if image.order_id == 0 || is_closed(image) {
+            return Self::default();
         }
-        let has = |flag| self.image.flags & flag != 0;
+        let has = |flag| image.flags & flag != 0;
         let (px, qty) = if has(order_flags::REPLACE_PENDING) {
-            (self.worst_px.max(self.new_px), self.image.order_qty.max(self.new_qty))
+            (worst_px.max(new_px), image.order_qty.max(new_qty))
         } else {
-            (self.worst_px, self.image.order_qty)
+            (worst_px, image.order_qty)
         };
-        let leaves = qty.saturating_sub(self.image.cum_qty).max(0);
+        let leaves = qty.saturating_sub(image.cum_qty).max(0);
         let notional = Money::of(Px(px), Qty(leaves)).0;
-        let is_buy = self.image.side == Side::Buy.raw();
+        let is_buy = image.side == Side::Buy.raw();
         let leaves = i128::from(leaves);
-        Exposure {
+        Self {
             notional,
             reserved: if is_buy { notional } else { 0 },
             buy_qty: if is_buy { leaves } else { 0 },
@@ -66,7 +70,20 @@ impl Order {
     }
 }
 
-pub(crate) fn is_closed(image: &OrderImage) -> bool {
+impl Order {
+    pub(crate) fn is_open(&self) -> bool {
+        self.image.order_id != 0 && !is_closed(&self.image)
+    }
+
+    /// The worst case of what is live and what is under way.
+    pub(crate) fn exposure(&self) -> Exposure {
+        Exposure::of(&self.image, self.worst_px, (self.new_px, self.new_qty))
+    }
+}
+
+/// True when the order can trade no more.
+#[must_use]
+pub fn is_closed(image: &OrderImage) -> bool {
     OrdStatus::from_raw(image.ord_status).is_some_and(OrdStatus::is_closed)
 }
 

@@ -17,6 +17,8 @@ pub struct Session {
     pub cod_mode: u8,
     /// The client epoch that ClOrdIDs may use; lower ones are closed. 0 until the first order of a session epoch.
     pub client_epoch: u16,
+    /// Greatest counter of the ClOrdIDs that its orders have had in the client epoch.
+    pub last_id_counter: u64,
     /// Grace window, ms.
     pub cod_window_ms: u32,
     /// Connection that speaks for it; 0 for none.

@@ -287,7 +287,10 @@ const ELSEWHERE: &[(&str, &[R])] = &[
             R::ConnectionLost,
         ],
     ),
-    ("the gateway, before it decides", &[R::AccountForbidden, R::JournalFull, R::OutboxFull, R::DurabilityLag]),
+    (
+        "the gateway, before it decides",
+        &[R::AccountForbidden, R::JournalFull, R::OutboxFull, R::DurabilityLag, R::NoLease],
+    ),
     (
         "what the broker says, and what becomes of an effect",
         &[

@@ -61,7 +61,8 @@ fn an_answer_of_many_blocks_holds_every_report_once_whether_blocks_end_within_gr
             }
             writer.commit();
         }
-        let source = Source { dir: dir.path().to_owned(), durability: Durability::Journaled.raw() };
+        let replication = Arc::new(crate::replication::Replication::new(crate::clock::Clock::new().origin(), false));
+        let source = Source { dir: dir.path().to_owned(), durability: Durability::Journaled.raw(), replication };
         let link = Arc::new(ReplayLink::new(1, 1).expect("a link"));
         let mut replayer = Replayer::new(source, Arc::clone(&link), REPORTS).expect("a journal");
         replayer.follow().expect("readable");

@@ -14,7 +14,7 @@ impl Core {
     }
 
     /// An order that the broker has.
-    fn rest(&mut self, cl_ord_id: u64) -> OrderId {
+    pub(super) fn rest(&mut self, cl_ord_id: u64) -> OrderId {
         let order_id = self.place(cl_ord_id).expect("accepted");
         self.sync();
         assert!(matches!(self.turn()[..], [Instruction::Submit(_)]));
@@ -25,13 +25,13 @@ impl Core {
     }
 
     /// From here on nothing is synced.
-    fn stall(&mut self) {
+    pub(super) fn stall(&mut self) {
         let dir = tempfile::tempdir().expect("a directory");
         let opened = tradecore_journal::open(&Config::new(dir.path())).expect("a journal");
         self.gateway.watermarks = opened.into_parts().2;
     }
 
-    fn replace(&mut self, order_id: OrderId) {
+    pub(super) fn replace(&mut self, order_id: OrderId) {
         let (px, total_qty) = (Px(101 * ONE), Qty(ONE));
         let replace = ReplaceOrder { cl_ord_id: ClOrdId::new(1, 500), order_id, px, total_qty, ..Default::default() };
         self.request(&Command::ReplaceOrder(replace)).expect("taken");

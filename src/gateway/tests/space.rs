@@ -3,9 +3,9 @@
 use super::*;
 
 #[test]
-fn who_has_orders_may_log_on_from_the_whole_reserve_and_others_from_half_of_it() {
+fn who_has_orders_may_log_on_from_the_whole_reserve_and_others_from_a_quarter_of_it() {
     let mut core = Core::new();
-    assert_eq!(core.gateway.space_of_logon(SESSION.0, Role::Trade), Space::HalfReserve);
+    assert_eq!(core.gateway.space_of_logon(SESSION.0, Role::Trade), Space::FirstQuarter);
     assert_eq!(core.gateway.space_of_logon(SESSION.0, Role::Admin), Space::Reserve, "for the kill switch");
     core.sync();
     core.place(1).expect("accepted");
@@ -53,20 +53,20 @@ fn the_reserve_is_kept_for_what_takes_risk_away_and_for_what_has_happened() {
     for (command, event, expected) in [
         (place, some, (Space::Normal, Reason::JournalFull)),
         (cancel, canceled(live), (Space::Reserve, Reason::JournalFull)),
-        (cancel, canceled(canceling), (Space::HalfReserve, Reason::JournalFull)),
-        (Command::MassCancel(MassCancel::default()), some, (Space::HalfReserve, Reason::JournalFull)),
+        (cancel, canceled(canceling), (Space::FirstQuarter, Reason::JournalFull)),
+        (Command::MassCancel(MassCancel::default()), some, (Space::FirstQuarter, Reason::JournalFull)),
         (kill(true), some, (Space::Reserve, Reason::JournalFull)),
-        (kill(false), some, (Space::HalfReserve, Reason::JournalFull)),
+        (kill(false), some, (Space::FirstQuarter, Reason::JournalFull)),
         (cancel, reject, (Space::Normal, Reason::TooLate)),
         (log_on, some, (Space::Reserve, Reason::JournalFull)),
-        (end, some, (Space::HalfReserve, Reason::JournalFull)),
+        (end, some, (Space::FirstQuarter, Reason::JournalFull)),
         (Command::Step, some, (Space::Reserve, Reason::JournalFull)),
     ] {
         assert_eq!(is_of(&core.gateway.state, &command, event), expected, "{command:?}");
     }
     core.gateway.run(&kill(true)).expect("engaged");
     let again = is_of(&core.gateway.state, &kill(true), some);
-    assert_eq!(again, (Space::HalfReserve, Reason::JournalFull), "it is engaged already");
+    assert_eq!(again, (Space::FirstQuarter, Reason::JournalFull), "it is engaged already");
     core.request(&log_on).expect("logged on");
     let first = is_of(&core.gateway.state, &end, some);
     assert_eq!(first, (Space::Reserve, Reason::JournalFull), "its logon is journaled");
@@ -87,4 +87,17 @@ fn the_end_of_a_connection_whose_logon_was_not_journaled_arms_what_is_not_armed_
     assert_eq!(ended(&mut core, Reason::Logout), 0, "it is away, and its orders stay");
     assert_eq!(ended(&mut core, Reason::ConnectionLost), 1, "its orders are due in a while");
     assert_eq!(ended(&mut core, Reason::ConnectionLost), 0, "they are due already");
+}
+
+#[test]
+fn while_readers_keep_as_much_of_the_journal_as_they_may_new_orders_are_refused_and_cancels_pass() {
+    let mut core = Core::new();
+    let live = core.place(1).expect("accepted");
+    let watermarks = Arc::clone(&core.gateway.watermarks);
+    watermarks.set_backlogged(true);
+    assert_eq!(core.place(2), Err(Reason::JournalFull));
+    core.cancel(live).expect("taken");
+    core.request(&Command::EndSession { reason: Reason::ConnectionLost }).expect("what has happened");
+    watermarks.set_backlogged(false);
+    core.place(3).expect("accepted again");
 }

@@ -34,7 +34,7 @@ impl Conversation {
         self.replay_mode = ReplayMode::Replay;
         self.has_logged_on = true;
         (self.trouble, self.refusal) = (None, None);
-        self.store.enter_epoch(ack.client_epoch.get());
+        self.store.go_on_above(ack.client_epoch.get(), 0);
         self.ids_max = ack.ids_max.get().max(1);
         if let Some(link) = &mut self.link {
             link.is_logged_on = true;

@@ -126,7 +126,8 @@ pub(super) fn verdict(reason: Reason, standing: Standing) -> Verdict {
         | Reason::Overfill
         | Reason::WouldTake
         | Reason::OutboxFull
-        | Reason::DurabilityLag => {
+        | Reason::DurabilityLag
+        | Reason::NoLease => {
             if is_authentic || !has_logged_on { Verdict::End } else { Verdict::Retry }
         }
     }

@@ -20,12 +20,10 @@ impl Store {
         }
     }
 
-    /// Goes on in a client epoch that another client of the session has opened.
-    pub(crate) fn enter_epoch(&mut self, epoch: u16) {
+    /// Goes on where another client of the session, or one that has lost its memory, has come to.
+    pub(crate) fn go_on_above(&mut self, epoch: u16, counter: u64) {
         let last = ClOrdId(self.numbers.last_cl_ord_id);
-        if epoch > last.epoch() {
-            self.use_id(ClOrdId::new(epoch, last.0));
-        }
+        self.use_id(ClOrdId::new(epoch.max(last.epoch()), counter.max(last.counter())));
     }
 
     /// The gateway has no room for a further id of the epoch of this one: other clients of the session may have used it.

@@ -63,6 +63,7 @@ pub(crate) struct State {
     /// The oldest report that can be replayed.
     pub(crate) oldest_report_seq: u64,
     pub(crate) client_epoch: u16,
+    pub(crate) last_id_counter: u64,
     pub(crate) ids_max: u32,
     /// Instruments whose quotes were asked for, over all connections.
     pub(crate) subscribed: Vec<u32>,
@@ -113,6 +114,7 @@ impl Default for State {
             applied: vec![],
             oldest_report_seq: 1,
             client_epoch: 1,
+            last_id_counter: 0,
             ids_max: GATEWAY.ids_max,
             subscribed: vec![],
             refuse_every: 0,
@@ -210,7 +212,8 @@ impl Gateway {
 
     /// Breaks the connection that there is.
     pub(crate) fn disconnect(&self) {
-        if let Some(stream) = self.stream.lock().expect("alone").take() {
+        let stream = self.stream.lock().expect("alone").take();
+        if let Some(stream) = stream {
             drop(stream.shutdown(Shutdown::Both));
         }
     }
@@ -393,7 +396,7 @@ impl<'a> Connection<'a> {
         for seq in logged_on.replay_from_seq..logged_on.next_report_seq {
             self.report(seq, &state.reports[seq as usize - 1], frame_flags::REPLAY)?;
         }
-        let written = self.session.replay_complete(self.now(), 0, &mut out).expect("room");
+        let written = self.session.replay_complete(self.now(), 0, state.last_id_counter, &mut out).expect("room");
         self.send(&out[..written])
     }
 }

@@ -150,7 +150,8 @@ impl ClientSession {
         }
         if let Ok(block) = frame.read::<ReplayComplete>() {
             self.phase = Phase::Live;
-            return just(ClientAction::ReplayComplete { open_orders: block.open_orders.get() });
+            let (open_orders, last_id_counter) = (block.open_orders.get(), block.last_id_counter.get());
+            return just(ClientAction::ReplayComplete { open_orders, last_id_counter });
         }
         if let Ok(block) = frame.read::<SessionReject>() {
             return just(ClientAction::Rejected(*block));

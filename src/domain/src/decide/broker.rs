@@ -23,21 +23,6 @@ const fn broker_ref(fact: &BrokerFact) -> BrokerRef {
     }
 }
 
-const fn fact_code(kind: &FactKind) -> u8 {
-    match kind {
-        FactKind::Acknowledged => 1,
-        FactKind::Rejected { .. } => 2,
-        FactKind::Trade { .. } => 3,
-        FactKind::Canceled { .. } => 4,
-        FactKind::Expired => 5,
-        FactKind::Replaced { .. } => 6,
-        FactKind::CancelRejected { .. } => 7,
-        FactKind::ReplaceRejected { .. } => 8,
-        FactKind::FoundLive { .. } => 9,
-        FactKind::NotFound => 10,
-    }
-}
-
 /// Why the broker refused a change.
 const fn refusal_of(kind: &FactKind) -> Reason {
     match kind {
@@ -320,7 +305,7 @@ impl Deciding<'_> {
             broker_exec_id,
             last_px,
             last_qty,
-            fact: fact_code(&fact.kind),
+            fact: fact.kind.code(),
             ord_status: image.map_or(0, |image| image.ord_status),
             reason: reason.raw(),
             side: image.map_or(0, |image| image.side),

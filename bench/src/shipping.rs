@@ -1,0 +1,197 @@
+//! How fast a journal is shipped to Kafka, exactly once, against a bare producer of librdkafka that sends the same
+//! records with the same settings, in turn with it.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tradecore::config::Config;
+use tradecore::shipping::domains::{self, Domain, Stream};
+use tradecore::shipping::kafka::{Cluster, End, Shipper};
+use tradecore_domain::event::Event;
+use tradecore_journal::{Reader, Until};
+
+use crate::Failure;
+use crate::hiccup::Meter;
+use crate::outcome::Outcome;
+use crate::recovery::write;
+use crate::thousandths::Thousandths;
+use crate::timing::median;
+
+/// Events of a transaction, as the gateway has it by default.
+const BATCH_EVENTS: usize = 10_000;
+/// Bytes of a transaction.
+const BATCH_BYTES: usize = 4 << 20;
+const PARTITIONS: u32 = 8;
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The sample's: virtual, core 1.
+const STREAM: Stream = Stream { environment: 3, core: 1 };
+
+/// Ships a journal of so many orders, and sends it bare, in turn.
+pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
+    outcome.configure("orders", orders);
+    outcome.configure("runs", runs);
+    let dir = tempfile::tempdir()?;
+    let journal_dir = dir.path().join("data/journal");
+    std::fs::create_dir_all(&journal_dir)?;
+    let (events, _) = write(&journal_dir, orders)?;
+    let broker = Broker::get(dir.path())?;
+    println!(
+        "shipping of {events} events of {orders} orders to a real broker, and a bare producer with the same records"
+    );
+    let (mut shipped, mut with_json, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    let meter = Meter::start()?;
+    for run in 1..=runs {
+        let prefix = format!("bench{}-{run}.", std::process::id());
+        let rate = |elapsed: Duration| -> Result<u64, Failure> {
+            Ok(u64::try_from(u128::from(events) * 1_000_000_000 / elapsed.as_nanos().max(1))?)
+        };
+        let ours = rate(ship(dir.path(), &broker, &prefix, false, events)?)?;
+        let theirs = rate(send(&journal_dir, &broker, &prefix, events)?)?;
+        let json = rate(ship(dir.path(), &broker, &format!("json-{prefix}"), true, events)?)?;
+        println!("  run {run}: {ours} events/s shipped, {theirs} bare, {json} shipped with JSON");
+        shipped.push(ours);
+        bare.push(theirs);
+        with_json.push(json);
+    }
+    outcome.hiccups = meter.stop()?;
+    let (ours, theirs) = (median(shipped), median(bare));
+    outcome.add_value("ship_events_per_s", Thousandths::whole(ours));
+    outcome.add_value("ship_ratio", Thousandths(ours * 1000 / theirs.max(1)));
+    outcome.add_value("ship_json_events_per_s", Thousandths::whole(median(with_json)));
+    Ok(outcome)
+}
+
+/// The broker of who measures, or one of ours.
+struct Broker {
+    address: String,
+    ours: Option<PathBuf>,
+}
+
+impl Broker {
+    fn get(dir: &Path) -> Result<Self, Failure> {
+        if let Ok(address) = std::env::var("TRADECORE_TEST_KAFKA") {
+            return Ok(Self { address, ours: None });
+        }
+        let dir = dir.join("broker");
+        let path = dir.to_str().ok_or("a path that is no text")?;
+        let address = script(&["start", "19592", path])?;
+        Ok(Self { address: address.trim().to_owned(), ours: Some(dir) })
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(dir) = self.ours.as_ref().and_then(|dir| dir.to_str())
+            && let Err(error) = script(&["stop", dir])
+        {
+            eprintln!("the broker goes on: {error}");
+        }
+    }
+}
+
+fn script(words: &[&str]) -> Result<String, Failure> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kafka/broker");
+    let done = Command::new(script).args(words).output()?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        return Err(format!("{said}; a broker of your own is named by TRADECORE_TEST_KAFKA=host:port").into());
+    }
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Ships all of it, as a gateway does that is behind: how long from the first transaction to the last.
+fn ship(dir: &Path, broker: &Broker, prefix: &str, has_json: bool, events: u64) -> Result<Duration, Failure> {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/tradecore.toml");
+    let sample = std::fs::read_to_string(sample)?.replace("/var/lib/tradecore/virtual", "data");
+    let text = format!(
+        "{sample}\n[ship.kafka]\nbrokers = \"{}\"\ntopic_prefix = \"{prefix}\"\npartitions = {PARTITIONS}\n\
+         replication_factor = 1\nmin_insync_replicas = 1\ntransport = {has_json}\n",
+        broker.address
+    );
+    let config = Config::parse(&dir.join("gateway.toml"), &text, std::iter::empty())?;
+    let cluster = || Cluster::of(&config)?.ok_or_else(|| Failure::from("no section [ship.kafka]"));
+    let stop = AtomicBool::new(false);
+    // The topics are made before the time runs.
+    make_topics(cluster()?)?;
+    let started = Instant::now();
+    match Shipper::new(cluster()?).run(&stop, true)? {
+        End::Drained(seq) if seq == events => Ok(started.elapsed()),
+        end => Err(format!("not all was shipped: {end:?}").into()),
+    }
+}
+
+/// A shipper that is to stop makes its topics first.
+fn make_topics(cluster: Cluster) -> Result<(), Failure> {
+    Shipper::new(cluster).run(&AtomicBool::new(true), false)?;
+    Ok(())
+}
+
+/// Sends the same records from memory, in transactions of the same size.
+fn send(journal_dir: &Path, broker: &Broker, prefix: &str, events: u64) -> Result<Duration, Failure> {
+    let mut records = Vec::new();
+    let mut failure = None;
+    Reader::open_oldest(journal_dir, Until::Synced)?.for_each(|record| {
+        match Event::from_archive(record.kind, record.version, record.payload) {
+            Ok(event) => {
+                let key = domains::key(STREAM, &event);
+                let partition = domains::partition(key.as_bytes(), PARTITIONS);
+                records.push((Domain::of(&event), partition, key, record.seq, record.bytes.to_vec()));
+            }
+            Err(error) => failure = Some(error),
+        }
+    })?;
+    if let Some(error) = failure {
+        return Err(error.to_string().into());
+    }
+    let topics: Vec<String> =
+        Domain::ALL.iter().map(|domain| format!("{prefix}{}", domain.eventstore_topic())).collect();
+    let started = Instant::now();
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &broker.address).set("transactional.id", format!("{prefix}bare"));
+    client.set("acks", "all").set("enable.idempotence", "true").set("compression.type", "lz4").set("linger.ms", "1");
+    client.set("queue.buffering.max.messages", "100000").set("queue.buffering.max.kbytes", "1048576");
+    let producer: BaseProducer = client.create()?;
+    producer.init_transactions(TIMEOUT)?;
+    let (mut count, mut bytes, mut sent) = (0, 0, 0_u64);
+    producer.begin_transaction()?;
+    for (domain, partition, key, seq, value) in &records {
+        let seq = seq.to_string();
+        let header = |key, value| Header { key, value: Some(value) };
+        let headers = OwnedHeaders::new_with_capacity(5)
+            .insert(header("stream", "virtual-1"))
+            .insert(header("epoch", "1"))
+            .insert(header("seq", &seq))
+            .insert(header("prev_seq_same_partition", &seq))
+            .insert(header("crc", "00000000"));
+        let topic = topics.get(*domain as usize).ok_or("no topic")?;
+        let mut message = BaseRecord::to(topic).key(key).payload(value).headers(headers);
+        message = message.partition(i32::try_from(*partition)?);
+        while let Err((error, refused)) = producer.send(message) {
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            producer.poll(Duration::from_millis(1));
+            message = refused;
+        }
+        (count, bytes, sent) = (count + 1, bytes + value.len(), sent + 1);
+        if count >= BATCH_EVENTS || bytes >= BATCH_BYTES || sent == events {
+            while producer.in_flight_count() > 0 {
+                producer.poll(Duration::from_millis(1));
+            }
+            producer.commit_transaction(TIMEOUT)?;
+            if sent < events {
+                producer.begin_transaction()?;
+            }
+            (count, bytes) = (0, 0);
+        }
+    }
+    Ok(started.elapsed())
+}

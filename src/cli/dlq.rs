@@ -1,0 +1,197 @@
+//! `tradecore dlq`.
+
+use serde_json::{Value, json};
+use tradecore::exit::Exit;
+use tradecore::shipping::domains::Domain;
+use tradecore::shipping::kafka::{Cluster, DeadLetter, Letters, Outcome};
+
+use super::failure::Failure;
+use super::print;
+use super::ship::{Place, failed};
+
+/// A letter, as `dlq list` names it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LetterId {
+    domain: Domain,
+    offset: i64,
+}
+
+impl std::str::FromStr for LetterId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no dead letter: DOMAIN/NUMBER is wanted, such as order/17");
+        let (domain, offset) = text.split_once('/').ok_or_else(wrong)?;
+        let domain = Domain::from_name(domain).ok_or_else(wrong)?;
+        Ok(Self { domain, offset: offset.parse().ok().filter(|offset| *offset >= 0).ok_or_else(wrong)? })
+    }
+}
+
+#[derive(clap::Args)]
+pub(super) struct Act {
+    #[command(flatten)]
+    place: Place,
+    /// The letters, as `dlq list` names them: order/17.
+    #[arg(required = true, value_name = "LETTER")]
+    letters: Vec<LetterId>,
+    /// Who does it, which is written down; by default the user and the host.
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+/// Looks at events whose JSON the cluster refused, and sends them again or puts them aside.
+///
+/// The event store has these events all the same. What is done about a letter is written down behind it, with who and
+/// when, in one transaction with what was done.
+#[derive(clap::Subcommand)]
+#[command(after_help = "Example: tradecore dlq list --config gateway.toml")]
+pub(super) enum Dlq {
+    /// Lists the letters about which nothing was done.
+    #[command(after_help = "Example: tradecore dlq list --config gateway.toml --json")]
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Those of one domain.
+        #[arg(long, value_parser = domain)]
+        domain: Option<Domain>,
+        /// Those, too, about which something was done.
+        #[arg(long)]
+        all: bool,
+        /// Prints a JSON object a line; integers of 64 bits are strings.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows a letter: its event, why it was refused, what was done.
+    #[command(after_help = "Example: tradecore dlq show --config gateway.toml order/17")]
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// The letter, as `dlq list` names it.
+        #[arg(value_name = "LETTER")]
+        letter: LetterId,
+    },
+    /// Sends letters to their topics again, each once. Exit code 65 when a topic refuses one again.
+    #[command(after_help = "Example: tradecore dlq retry --config gateway.toml order/17 order/18")]
+    Retry(Act),
+    /// Puts letters aside: nothing is sent, and they are not listed any more.
+    #[command(after_help = "Example: tradecore dlq discard --config gateway.toml order/17 --by anna")]
+    Discard(Act),
+}
+
+/// A domain, as it is spelled.
+pub(super) fn domain(text: &str) -> Result<Domain, String> {
+    Domain::from_name(text).ok_or_else(|| {
+        let names: Vec<&str> = Domain::ALL.iter().map(|domain| domain.name()).collect();
+        format!("one of {} is wanted", names.join(", "))
+    })
+}
+
+impl Dlq {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::List { place, domain, all, json } => list(&place.cluster()?, domain, all, json),
+            Self::Show { place, letter } => {
+                let cluster = place.cluster()?;
+                let letter = Letters::new(&cluster).show(letter.domain, letter.offset).map_err(failed)?;
+                let data = serde_json::from_slice(&letter.value)
+                    .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&letter.value)));
+                let mut shown = to_json(&letter);
+                if let Some(object) = shown.as_object_mut() {
+                    object.insert("data".to_owned(), data);
+                }
+                print(&format!("{shown:#}")).map(drop)
+            }
+            Self::Retry(act) => act.retry(),
+            Self::Discard(act) => act.discard(),
+        }
+    }
+}
+
+impl Act {
+    fn retry(self) -> Result<(), Failure> {
+        let (cluster, by) = (self.place.cluster()?, who(self.by));
+        let mut refused = Vec::new();
+        for LetterId { domain, offset } in self.letters {
+            let (name, topic) = (domain.name(), domain.transport_topic());
+            match Letters::new(&cluster).retry(domain, offset, &by).map_err(failed)? {
+                Outcome::Taken => print(&format!("{name}/{offset}: {topic} has it"))?,
+                Outcome::Refused(reason) => {
+                    refused.push(format!("{name}/{offset}: {topic} refuses it again: {reason}"));
+                    true
+                }
+            };
+        }
+        if refused.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Rejected, refused.join("; "))) }
+    }
+
+    fn discard(self) -> Result<(), Failure> {
+        let (cluster, by) = (self.place.cluster()?, who(self.by));
+        for LetterId { domain, offset } in self.letters {
+            Letters::new(&cluster).discard(domain, offset, &by).map_err(failed)?;
+            print(&format!("{}/{offset}: put aside", domain.name()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Who acts: what they say, or the user and the host.
+fn who(by: Option<String>) -> String {
+    by.unwrap_or_else(|| {
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+        let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{user} on {}", host.trim())
+    })
+}
+
+fn list(cluster: &Cluster, domain: Option<Domain>, is_all: bool, json: bool) -> Result<(), Failure> {
+    let domains = domain.map_or_else(|| Domain::ALL.to_vec(), |domain| vec![domain]);
+    let (mut shown, mut left_out) = (0_u64, 0_u64);
+    for domain in domains {
+        let (letters, older) = Letters::new(cluster).list(domain).map_err(failed)?;
+        left_out = left_out.saturating_add(older);
+        for letter in letters.iter().filter(|letter| is_all || letter.decided.is_none()) {
+            shown = shown.saturating_add(1);
+            let line = if json { to_json(letter).to_string() } else { line(letter) };
+            if !print(&line)? {
+                return Ok(());
+            }
+        }
+    }
+    if json {
+        return Ok(());
+    }
+    if left_out > 0 {
+        print(&format!("and {left_out} older ones, which tools of the cluster show"))?;
+    } else if shown == 0 {
+        print("no dead letter")?;
+    }
+    Ok(())
+}
+
+fn line(letter: &DeadLetter) -> String {
+    let decided = letter.decided.as_ref();
+    let state = decided.map_or_else(String::new, |d| format!(", {} by {} at {}", d.act.name(), d.by, d.time));
+    let (seq, kind) = (letter.header("ce_seq"), letter.header("ce_type"));
+    let (time, retries, reason) = (letter.header("time"), letter.header("retry_count"), letter.header("reason"));
+    format!("{:<16} {time}  event {seq} {kind}, {retries} retries: {reason}{state}", letter.id())
+}
+
+fn to_json(letter: &DeadLetter) -> Value {
+    let headers: serde_json::Map<String, Value> =
+        letter.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let decided = letter.decided.as_ref();
+    json!({
+        "letter": letter.id(),
+        "domain": letter.domain.name(),
+        "seq": letter.header("ce_seq"),
+        "key": letter.key,
+        "reason": letter.header("reason"),
+        "time": letter.header("time"),
+        "retry_count": letter.header("retry_count"),
+        "state": decided.map_or("open", |decided| decided.act.name()),
+        "by": decided.map(|decided| decided.by.as_str()),
+        "decided_at": decided.map(|decided| decided.time.as_str()),
+        "headers": headers,
+    })
+}

@@ -1,0 +1,376 @@
+//! `tradecore projection`: the read model itself, with or without the gateway.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tradecore::config::ConfigError;
+use tradecore::exit::Exit;
+use tradecore::projections::ask::{Parked, parked};
+use tradecore::projections::monitor::{Report, report_of};
+use tradecore::projections::partial::{From, remake, tables_of};
+use tradecore::projections::removal::rules_and_days;
+use tradecore::projections::store::{Store, WriterLock};
+use tradecore::projections::{Compared, Source, open, rebuild, schema, server_source_of, source_of, verify};
+use tradecore::retention::{Needs, PROJECTION, PROJECTION_PG};
+use tradecore::shipping::domains::Domain;
+use tradecore_journal::{Reader, Until};
+
+use super::failure::Failure;
+use super::journal::stat::look;
+use super::journal::unreadable;
+use super::read_model::{Place, as_of};
+use super::report::{aligned, utc};
+use super::values::{time, whole};
+use super::{print, stop_at_signals, warn};
+
+/// Looks after the read model: the tables that follow the journal.
+#[derive(clap::Subcommand)]
+#[command(after_help = "Example: tradecore projection status --config gateway.toml")]
+pub(super) enum Projection {
+    /// How far the tables have come, how far behind the journal, and what is parked.
+    #[command(after_help = "Example: tradecore projection status --config gateway.toml --json")]
+    Status(Options),
+    /// Takes in what is durable in the journal, without the gateway.
+    ///
+    /// Rows are made anew when the journal was cut below them, or when older rules made them; that is told.
+    #[command(name = "catch-up", after_help = "Example: tradecore projection catch-up --config gateway.toml")]
+    CatchUp(Options),
+    /// Compares every table with a fold of the journal; exit code 96, and the first row that differs, when one does.
+    #[command(after_help = "Example: tradecore projection verify --config gateway.toml --json")]
+    Verify(Options),
+    /// Makes the tables anew beside the old, compares them by row hashes, and puts them in their place.
+    ///
+    /// Who reads sees the old rows until then. The gateway must not be writing them: stop it, or take `sqlite` out of
+    /// its configuration, first; exit code 95 when it is. With `--domain`, `--from` or `--since` the journal is folded all
+    /// the same, and only these rows are put in the place of the old, in one transaction.
+    #[command(after_help = "Example: tradecore projection rebuild --config gateway.toml\n\
+                            Example: tradecore projection rebuild --config gateway.toml --domain order --since 2026-11-21T10:00:00Z")]
+    Rebuild {
+        #[command(flatten)]
+        options: Options,
+        /// Only the tables of this domain; may be given several times. `docs/queries.md` tells which those are.
+        #[arg(long, value_name = "DOMAIN", value_parser = domain)]
+        domain: Vec<Domain>,
+        /// Only rows that events from this one on have made or changed.
+        #[arg(long, value_name = "SEQ", value_parser = whole::<u64>)]
+        from: Option<u64>,
+        /// Only rows that events at or after this time have made or changed, UTC.
+        #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "from")]
+        since: Option<u64>,
+    },
+}
+
+fn domain(text: &str) -> Result<Domain, String> {
+    let found = Domain::ALL.iter().find(|domain| domain.name() == text && !tables_of(&[**domain]).is_empty());
+    found.copied().ok_or_else(|| {
+        let with_tables = Domain::ALL.iter().filter(|domain| !tables_of(&[**domain]).is_empty());
+        let allowed: Vec<&str> = with_tables.map(|domain| domain.name()).collect();
+        format!("{text:?} is no domain with tables; allowed: {}", allowed.join(", "))
+    })
+}
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    place: Place,
+    /// Which tables, where both are configured; else those that are.
+    #[arg(long, value_enum)]
+    database: Option<Which>,
+    /// Prints one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A database of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// That of `projection.sqlite`, or `read-model.sqlite` in `data_dir`.
+    Sqlite,
+    /// That of `[projection.postgres]`.
+    Postgres,
+}
+
+impl Options {
+    fn source(&self) -> Result<Source, Failure> {
+        let config = self.place.config()?;
+        let is_postgres = self.database.map_or_else(
+            || config.projection.postgres.is_some() && config.projection.sqlite.is_none(),
+            |which| which == Which::Postgres,
+        );
+        if !is_postgres {
+            return Ok(source_of(&config));
+        }
+        // The rest of the configuration was read before.
+        let refused = |error: ConfigError| Failure::new(Exit::Credential, error.to_string());
+        server_source_of(&config).map_err(refused)?.ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                "the configuration has no section [projection.postgres]; docs/postgres.md has one",
+            )
+        })
+    }
+}
+
+impl Projection {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (Self::Status(options) | Self::CatchUp(options) | Self::Verify(options) | Self::Rebuild { options, .. }) =
+            &self;
+        let source = options.source()?;
+        if !tradecore_journal::has_journal(&source.journal_dir).map_err(unreadable)? {
+            let text = format!("no journal in {}", source.journal_dir.display());
+            return Err(Failure::new(Exit::Unavailable, text));
+        }
+        match &self {
+            Self::Status(options) => status(&source, options.json),
+            Self::CatchUp(options) => catch_up(&source, options.json),
+            Self::Verify(options) => check(&source, options.json),
+            Self::Rebuild { options, domain, from, since } => {
+                let is_all = domain.is_empty() && from.is_none() && since.is_none();
+                let tables = tables_of(if domain.is_empty() { Domain::ALL } else { domain });
+                let from = match (from, since) {
+                    (Some(seq), _) => From::Seq(*seq),
+                    (None, Some(ns)) => From::Time(*ns),
+                    (None, None) => From::Start,
+                };
+                make_anew(&source, (!is_all).then_some((&tables, from)), options.json)
+            }
+        }
+    }
+}
+
+/// What the journal holds behind an event and is durable: events, the last of them, its time.
+fn behind(source: &Source, seq: u64) -> Result<(u64, u64, u64), Failure> {
+    let opened = Reader::open(&source.journal_dir, seq.saturating_add(1), Until::Synced).map_err(unreadable)?;
+    let (mut reader, mut lag) = (opened, (0_u64, seq, 0));
+    while let Some(group) = reader.next_group().map_err(unreadable)? {
+        for record in group.records().filter(|record| record.seq > seq) {
+            lag = (lag.0.saturating_add(1), record.seq, record.ts_ns);
+        }
+    }
+    Ok(lag)
+}
+
+fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
+    let mut store = Store::open_to_read(source)?;
+    let at = store.position()?;
+    let parked = parked(&mut store)?;
+    let (name_of, bytes) = (source.name().display().to_string(), store.bytes()?);
+    let (rules, keep_days) = rules_and_days(at.fold_version);
+    let report = source.server.is_none().then(|| report_of(&source.path)).flatten();
+    let (lag_events, last_seq, last_ts_ns) = behind(source, at.seq)?;
+    let lag_ms = if at.seq == 0 { 0 } else { last_ts_ns.saturating_sub(at.ts_ns) / 1_000_000 };
+    let name = |one: &Parked| one.aggregate.map_or_else(|| "?".to_owned(), |aggregate| aggregate.to_string());
+    if is_json {
+        let parked = parked.iter().map(|one| {
+            let (first_seq, events) = (one.first_seq.to_string(), one.events.to_string());
+            json!({"aggregate": name(one), "first_seq": first_seq, "error": one.error, "events": events})
+        });
+        let text = json!({
+            "integrity": report.map(|report| json!({
+                "checked_seq": report.checked_seq.to_string(), "checked_ns": report.checked_ns.to_string(),
+                "rows": report.rows.to_string(), "found": report.found.to_string(), "is_stale": report.is_stale,
+                "last": report.last.map(|(what, ns)| json!({"what": what, "ts_ns": ns.to_string()})),
+            })),
+            "path": name_of, "bytes": bytes.to_string(), "schema": schema::number(),
+            "fold_version": rules, "keep_days": keep_days, "stream": at.stream, "epoch": at.epoch, "seq": at.seq.to_string(),
+            "ts_ns": at.ts_ns.to_string(), "journal_synced_seq": last_seq.to_string(),
+            "lag_events": lag_events.to_string(), "lag_ms": lag_ms.to_string(), "parked": parked.collect::<Vec<_>>(),
+        });
+        return print(&text.to_string()).map(drop);
+    }
+    let mut lines = vec![
+        format!(
+            "{name_of}, {} KiB, schema {}, rules {rules}, closed rows leave after {keep_days} days (0: never)",
+            bytes >> 10,
+            schema::number()
+        ),
+        format!("core {}, start epoch {}, {}", at.stream, at.epoch, as_of(&at)),
+        match lag_events {
+            0 => "nothing in the journal is durable and not in the tables".to_owned(),
+            events => format!("{events} events behind: event {last_seq} is durable, {lag_ms} ms later"),
+        },
+    ];
+    lines.extend(report.iter().map(integrity));
+    let look = look(&Needs::of_all(&source.journal_dir))?;
+    lines.extend(
+        look.holders
+            .iter()
+            .find(|holder| holder.name == if source.server.is_some() { PROJECTION_PG } else { PROJECTION })
+            .map(|holder| format!("the journal keeps {} segments for it, {} MiB", holder.segments, holder.bytes >> 20)),
+    );
+    if parked.is_empty() {
+        lines.push("nothing is parked".to_owned());
+    } else {
+        let mut rows = vec![["parked", "first_seq", "events", "error"].map(str::to_owned).to_vec()];
+        rows.extend(
+            parked
+                .iter()
+                .map(|one| vec![name(one), one.first_seq.to_string(), one.events.to_string(), one.error.clone()]),
+        );
+        lines.push(aligned(&rows));
+        lines.push("rows of these are marked is_stale; a release that can take them makes the tables anew".to_owned());
+    }
+    print(&lines.join("\n")).map(drop)
+}
+
+/// How the monitor stands, in words.
+fn integrity(report: &Report) -> String {
+    let Report { checked_seq, checked_ns, rows, found, is_stale, last } = report;
+    let state = match (is_stale, last) {
+        (true, Some((what, ns))) => format!("NOT what the journal says, and being made anew: {what}, {}", utc(*ns)),
+        (false, Some((what, ns))) => {
+            format!("as the journal says; made anew {found} times, last for {what}, {}", utc(*ns))
+        }
+        (_, None) => "as the journal says".to_owned(),
+    };
+    format!("compared up to event {checked_seq}, {}, {rows} rows: {state}", utc(*checked_ns))
+}
+
+/// A bar on a terminal, with the rate; else a line every few seconds.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    started: Instant,
+    next: Duration,
+    stop: Arc<AtomicBool>,
+}
+
+impl Progress {
+    pub(super) fn new(what: &'static str) -> Result<Self, Failure> {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let template = "{msg} {bar:30.green} {human_pos}/{human_len} events, {per_sec}, {eta} left";
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(0).with_style(style).with_message(what)
+        });
+        Ok(Self { bar, started: Instant::now(), next: Duration::from_secs(5), stop: stop_at_signals()? })
+    }
+
+    /// False when a signal wants an end.
+    pub(super) fn tell(&mut self, seq: u64, end_seq: u64) -> bool {
+        let since = self.started.elapsed();
+        if let Some(bar) = &self.bar {
+            bar.set_length(end_seq.max(seq));
+            bar.set_position(seq);
+        } else if since >= self.next {
+            self.next = since.saturating_add(Duration::from_secs(5));
+            warn(&format!("event {seq} of {end_seq}, {} events/s", self.rate(seq)));
+        }
+        !self.stop.load(Ordering::Acquire)
+    }
+
+    pub(super) fn rate(&self, events: u64) -> u64 {
+        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        events.saturating_mul(1000).checked_div(ms).unwrap_or(0)
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn catch_up(source: &Source, is_json: bool) -> Result<(), Failure> {
+    let _lock = WriterLock::take(&source.path)?;
+    let mut progress = Progress::new("catching up")?;
+    let mut projector = open(source, &mut |seq, end_seq| progress.tell(seq, end_seq))?;
+    let from_seq = projector.position().seq;
+    let (_, end_seq, _) = behind(source, from_seq)?;
+    while projector.step(u64::MAX)? > 0 {
+        if !progress.tell(projector.position().seq, end_seq) {
+            break;
+        }
+    }
+    progress.end();
+    let seq = projector.position().seq;
+    let events = seq.saturating_sub(from_seq);
+    let rate = progress.rate(events);
+    if is_json {
+        let text = json!({"seq": seq.to_string(), "events": events.to_string(), "events_per_s": rate.to_string()});
+        return print(&text.to_string()).map(drop);
+    }
+    print(&format!("{events} events taken in, {rate}/s; {}", as_of(projector.position()))).map(drop)
+}
+
+fn compared_json(all: &[Compared]) -> serde_json::Value {
+    let one = |table: &Compared| {
+        json!({
+            "table": table.table, "rows": table.there.0.to_string(), "hash": format!("{:016x}", table.there.1),
+            "folded_rows": table.folded.0.to_string(), "folded_hash": format!("{:016x}", table.folded.1),
+            "first_difference": table.first_difference,
+        })
+    };
+    all.iter().map(one).collect()
+}
+
+fn compared_text(all: &[Compared]) -> String {
+    let mut rows =
+        vec![["table", "rows", "hash", "of the fold", "hash", "first difference"].map(str::to_owned).to_vec()];
+    rows.extend(all.iter().map(|table| {
+        let (there, folded) = (table.there, table.folded);
+        let difference = table.first_difference.clone().unwrap_or_default();
+        let hash = |hash: u64| format!("{hash:016x}");
+        vec![
+            table.table.to_owned(),
+            there.0.to_string(),
+            hash(there.1),
+            folded.0.to_string(),
+            hash(folded.1),
+            difference,
+        ]
+    }));
+    aligned(&rows)
+}
+
+fn check(source: &Source, is_json: bool) -> Result<(), Failure> {
+    let mut progress = Progress::new("folding")?;
+    let (seq, all) = verify(source, &mut |seq, end_seq| progress.tell(seq, end_seq))?;
+    progress.end();
+    let differing: Vec<&str> =
+        all.iter().filter(|table| table.there != table.folded).map(|table| table.table).collect();
+    if is_json {
+        let text = json!({"ok": differing.is_empty(), "seq": seq.to_string(), "tables": compared_json(&all)});
+        print(&text.to_string())?;
+    } else {
+        print(&compared_text(&all))?;
+    }
+    if differing.is_empty() {
+        return if is_json {
+            Ok(())
+        } else {
+            print(&format!("ok: as a fold of the journal up to event {seq}")).map(drop)
+        };
+    }
+    let text = format!(
+        "{} as of event {seq}: not what a fold of the journal gives; run `tradecore projection rebuild`",
+        differing.join(", ")
+    );
+    Err(Failure::new(Exit::ProjectionDiffers, text))
+}
+
+/// All tables, or some: those of `only`, from where it says.
+fn make_anew(source: &Source, only: Option<(&Vec<&'static str>, From)>, is_json: bool) -> Result<(), Failure> {
+    let _lock = WriterLock::take(&source.path)?;
+    let mut progress = Progress::new("rebuilding")?;
+    let mut tell = |seq, end_seq| progress.tell(seq, end_seq);
+    let rebuilt = match only {
+        None => rebuild(source, &mut tell)?,
+        Some((tables, from)) => remake(source, tables, from, &mut tell)?,
+    };
+    progress.end();
+    let (seq, rate) = (rebuilt.seq, progress.rate(rebuilt.seq));
+    if is_json {
+        let differing = rebuilt.differing.as_deref().map(compared_json);
+        let text = json!({"seq": seq.to_string(), "events_per_s": rate.to_string(), "differing": differing});
+        return print(&text.to_string()).map(drop);
+    }
+    let compared = match rebuilt.differing.as_deref() {
+        None => "there were no rows to compare with".to_owned(),
+        Some([]) => "every row was as it is now".to_owned(),
+        Some(differing) => format!("these tables differed:\n{}", compared_text(differing)),
+    };
+    print(&format!("made anew up to event {seq}, {rate} events/s; {compared}")).map(drop)
+}

@@ -1,0 +1,246 @@
+//! `tradecore ship`.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Value, json};
+use tradecore::exit::Exit;
+use tradecore::retention::{Look, Needs};
+use tradecore::shipping::domains::Domain;
+use tradecore::shipping::kafka::{self, Cluster, End, Flaw, Proof, Replay, Replayed, Shipper, Trouble};
+use tradecore_journal::{Reader, Until};
+
+use super::failure::Failure;
+use super::print;
+use super::report::utc;
+
+#[derive(clap::Args)]
+pub(super) struct Place {
+    /// The configuration of the gateway, with a section [ship.kafka].
+    #[arg(long)]
+    config: PathBuf,
+}
+
+/// Looks at what is shipped to Kafka, and ships without a gateway.
+#[derive(clap::Subcommand)]
+#[command(after_help = "Example: tradecore ship status --config gateway.toml")]
+pub(super) enum Ship {
+    /// Shows how far the cluster has the journal: the lag in events, bytes and seconds, and whose shipper was last.
+    ///
+    /// `unshipped_*` is what shippers keep of the journal, in whole segments, and how much they may before new orders are
+    /// refused; `seconds_left` the time until then at the rate since the oldest event that waits.
+    #[command(after_help = "Example: tradecore ship status --config gateway.toml --json")]
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// Prints one JSON object; integers of 64 bits are strings.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads the topics back and proves that they hold each event exactly once, in order per partition, byte-equal.
+    /// Exit code 86, and each gap, repetition and difference, when they do not.
+    ///
+    /// It compares all that is shipped with all that the journal has; safe while a gateway ships.
+    #[command(after_help = "Example: tradecore ship verify --config gateway.toml --json")]
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// Prints one JSON object; integers of 64 bits are strings.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sends the JSON of events again, from what the journal has and up to what is shipped: for a reader that has lost it.
+    ///
+    /// A repetition has the same ce_id, and a header replayed. Nothing else is touched; safe while a gateway ships.
+    #[command(after_help = "Example: tradecore ship replay --config gateway.toml --from 1042 --topic orders-again")]
+    Replay {
+        #[command(flatten)]
+        place: Place,
+        /// The first event.
+        #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
+        from: u64,
+        /// The last event; by default the last that is shipped.
+        #[arg(long, value_name = "SEQ")]
+        to: Option<u64>,
+        /// Events of this domain only.
+        #[arg(long, value_parser = super::dlq::domain)]
+        domain: Option<Domain>,
+        /// Another topic than those of JSON; it must be there, and be none that the gateway needs.
+        #[arg(long)]
+        topic: Option<String>,
+    },
+    /// Ships the journal from this process: for a gateway that is down, until SIGTERM.
+    ///
+    /// It fences whoever else ships the same journal: a gateway that runs goes on trading, and ships again after its
+    /// next start.
+    #[command(after_help = "Example: tradecore ship run --config gateway.toml --drain")]
+    Run {
+        #[command(flatten)]
+        place: Place,
+        /// Ends when all is shipped.
+        #[arg(long)]
+        drain: bool,
+        /// Ends with this process, its parent.
+        #[arg(long, hide = true, value_name = "PID")]
+        die_with_parent: Option<i32>,
+    },
+}
+
+impl Ship {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Status { place, json } => {
+                let needs = Needs::of(&super::config::load(&place.config)?);
+                status(&place.cluster()?, &super::journal::stat::look(&needs)?, json)
+            }
+            Self::Verify { place, json } => verify(&place.cluster()?, json),
+            Self::Replay { place, from, to, domain, topic } => {
+                let stop = super::stop_at_signals()?;
+                let what = Replay { from_seq: from, to_seq: to, domain, topic };
+                let Replayed { events, to_seq } = kafka::replay(&place.cluster()?, &what, &stop).map_err(failed)?;
+                print(&format!("sent {events} events again, {from} to {to_seq}")).map(drop)
+            }
+            Self::Run { place, drain, die_with_parent } => {
+                super::die_with_parent(die_with_parent)?;
+                ship(place.cluster()?, drain)
+            }
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn cluster(&self) -> Result<Cluster, Failure> {
+        let config = super::config::load(&self.config)?;
+        let refused = |problem: String| Failure::new(Exit::Config, problem);
+        let cluster = Cluster::of(&config).map_err(|error| Failure::new(Exit::Credential, error.to_string()))?;
+        let cluster = cluster.ok_or_else(|| refused(format!("{}: no section [ship.kafka]", self.config.display())))?;
+        let dir = tradecore::daemon::journal_dir(&config);
+        if !tradecore_journal::has_journal(&dir).map_err(super::journal::unreadable)? {
+            return Err(Failure::new(Exit::Unavailable, format!("no journal in {}", dir.display())));
+        }
+        Ok(cluster)
+    }
+}
+
+pub(super) fn failed(trouble: Trouble) -> Failure {
+    let exit = match &trouble {
+        Trouble::Doubt(_) => Exit::Unavailable,
+        Trouble::Superseded(_) => Exit::Superseded,
+        Trouble::Refused(_) | Trouble::Diverged(_) => Exit::Rejected,
+        Trouble::Journal(error) => Exit::from(error),
+        Trouble::Unknown { .. } => Exit::JournalTooNew,
+        Trouble::Stopped => Exit::Interrupted,
+        _ => Exit::Internal,
+    };
+    Failure::new(exit, trouble.to_string())
+}
+
+fn ship(cluster: Cluster, is_drain: bool) -> Result<(), Failure> {
+    let stop = super::stop_at_signals()?;
+    match Shipper::new(cluster).run(&stop, is_drain).map_err(failed)? {
+        End::Drained(seq) => print(&format!("shipped up to event {seq}")).map(drop),
+        End::Stopped if is_drain => Err(Failure::new(Exit::Interrupted, "stopped before all was shipped")),
+        End::Stopped => Ok(()),
+    }
+}
+
+fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
+    let progress = kafka::progress(cluster).map_err(failed)?;
+    let shipped_seq = progress.as_ref().map_or(0, |progress| progress.seq);
+    let dir = cluster.journal_dir();
+    let opened = match shipped_seq {
+        0 => Reader::open_oldest(dir, Until::Synced),
+        seq => Reader::open(dir, seq.saturating_add(1), Until::Synced),
+    };
+    let mut reader = opened.map_err(super::journal::unreadable)?;
+    let (mut synced_seq, mut bytes, mut oldest_ns) = (shipped_seq, 0_u64, None);
+    let events = reader.for_each(|record| {
+        synced_seq = record.seq;
+        bytes = bytes.saturating_add(record.bytes.len() as u64);
+        oldest_ns.get_or_insert(record.ts_ns);
+    });
+    let events = events.map_err(super::journal::unreadable)?;
+    let seconds = oldest_ns.map_or(0, |ns| tradecore::clock::utc_ns().saturating_sub(ns) / 1_000_000_000);
+    let (term, owner) = progress.map_or((0, "nobody yet".to_owned()), |progress| (progress.term, progress.owner));
+    let rows: Vec<(&str, Value)> = vec![
+        ("stream", cluster.stream().to_string().into()),
+        ("brokers", cluster.brokers().into()),
+        ("shipped_seq", shipped_seq.to_string().into()),
+        ("synced_seq", synced_seq.to_string().into()),
+        ("lag_events", events.to_string().into()),
+        ("lag_bytes", bytes.to_string().into()),
+        ("lag_seconds", seconds.to_string().into()),
+        ("oldest_unshipped", oldest_ns.map_or(Value::Null, |ns| utc(ns).into())),
+        ("unshipped_bytes", look.unshipped_bytes.to_string().into()),
+        ("unshipped_max", look.unshipped_max_bytes.to_string().into()),
+        ("unshipped_percent", look.percent().to_string().into()),
+        ("seconds_left", look.seconds_left.map_or(Value::Null, |left| left.to_string().into())),
+        ("term", term.to_string().into()),
+        ("shipper", owner.into()),
+    ];
+    if json {
+        return print(&Value::from_iter(rows).to_string()).map(drop);
+    }
+    let rows = rows.iter().filter(|(_, value)| !value.is_null());
+    let lines: Vec<String> =
+        rows.map(|(name, value)| format!("{name:<17} {}", value.as_str().unwrap_or_default())).collect();
+    print(&lines.join("\n")).map(drop)
+}
+
+fn verify(cluster: &Cluster, json: bool) -> Result<(), Failure> {
+    // Ctrl-C ends it as any other command: there is nothing to undo.
+    let proof = kafka::prove(cluster, &AtomicBool::new(false)).map_err(failed)?;
+    let Proof { first_seq, last_seq, events, partitions, .. } = &proof;
+    if json {
+        print(&proof_json(&proof).to_string())?;
+    }
+    if proof.flaws_count > 0 {
+        let mut told: Vec<String> = proof.flaws.iter().map(flaw_text).collect();
+        let more = proof.flaws_count.saturating_sub(told.len() as u64);
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
+        let problem = format!("the topics and the journal differ, up to event {last_seq}:\n  {}", told.join("\n  "));
+        return Err(Failure::new(Exit::ProofFailed, problem));
+    }
+    if json {
+        return Ok(());
+    }
+    print(&format!(
+        "ok: {events} events, {first_seq} to {last_seq}, each once, in order and byte-equal, in {partitions} partitions"
+    ))
+    .map(drop)
+}
+
+fn flaw_text(flaw: &Flaw) -> String {
+    match flaw {
+        Flaw::Missing { from, to } if from == to => format!("event {from} is missing"),
+        Flaw::Missing { from, to } => format!("events {from} to {to} are missing"),
+        Flaw::Extra { seq, place } => format!("event {seq} is there again, or out of order: {place}"),
+        Flaw::Differs { seq, place, what } => format!("event {seq}: {what} differs: {place}"),
+    }
+}
+
+fn proof_json(proof: &Proof) -> Value {
+    let flaws: Vec<Value> = proof
+        .flaws
+        .iter()
+        .map(|flaw| {
+            let (name, from, to) = match flaw {
+                Flaw::Missing { from, to } => ("missing", from, to),
+                Flaw::Extra { seq, .. } => ("extra", seq, seq),
+                Flaw::Differs { seq, .. } => ("differs", seq, seq),
+            };
+            json!({"flaw": name, "from": from.to_string(), "to": to.to_string(), "text": flaw_text(flaw)})
+        })
+        .collect();
+    json!({
+        "ok": proof.flaws_count == 0,
+        "first_seq": proof.first_seq.to_string(),
+        "last_seq": proof.last_seq.to_string(),
+        "events": proof.events.to_string(),
+        "partitions": proof.partitions,
+        "flaws_count": proof.flaws_count.to_string(),
+        "flaws": flaws,
+    })
+}

@@ -1,0 +1,31 @@
+//! The keys of `[projection.postgres]`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::allowed::Allowed;
+use super::declare::{Key, Section, Shape, empty_is_none, section, to_value};
+
+section! {
+    /// A PostgreSQL server that the same tables are kept on, by a side thread of the gateway of its own: `docs/postgres.md`
+    /// tells how it is set up.
+    ProjectionPostgres "projection.postgres" Shape::OptionalTable => {
+        /// Host, or the directory of a unix socket.
+        host: String = ["127.0.0.1".to_owned()] in Allowed::Text(1, 255);
+        /// Port that the server listens at.
+        port: u16 = [5432] in Allowed::Integer(1, 65_535);
+        /// Database; the gateway does not make it.
+        database: String = ["tradecore".to_owned()] in Allowed::Text(1, 63);
+        /// User, who owns the tables.
+        user: String = ["tradecore".to_owned()] in Allowed::Text(1, 63);
+        /// File of the password, which its owner alone may read, or a credential of the service manager, as those of
+        /// keys of sessions; empty: none is sent.
+        #[serde(default, deserialize_with = "empty_is_none::deserialize")]
+        password_file: Option<PathBuf> = [None] in Allowed::PathOrNone;
+        /// Schema of the tables, in which nothing else may be; made if missing, where the user may do that.
+        schema: String = ["tradecore".to_owned()] in Allowed::Text(1, 63);
+        /// Allows a host that is not this one: the password is safe there, rows can be read on their way.
+        i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
+    }
+}

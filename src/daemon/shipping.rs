@@ -1,0 +1,87 @@
+//! The side threads that ship the journal, where the configuration says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tradecore_journal::Watermarks;
+use tradecore_protocol::fields::Environment;
+
+use super::{DaemonError, Side, Stop, journal_dir};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::replication::Replication;
+use crate::retention::{self, Gate, Needs};
+use crate::shipping::domains::Stream;
+use crate::shipping::files::Files;
+
+/// What the cluster has confirmed, to begin with: nothing.
+pub(super) fn replication(config: &Config, clock: &Clock) -> Arc<Replication> {
+    let is_leased = config.kafka().is_some_and(|kafka| kafka.lease_ms > 0);
+    Arc::new(Replication::new(clock.origin(), is_leased))
+}
+
+/// Starts them. Whatever becomes of them, trading goes on: what is not shipped waits in the journal. But with a trading
+/// lease, of two that ship the same stream the older one stops.
+pub(super) fn start(
+    config: &Config,
+    side: &mut Side,
+    replication: &Arc<Replication>,
+    watermarks: &Arc<Watermarks>,
+    stop: &Stop,
+) -> Result<(), DaemonError> {
+    keep(config, side, watermarks)?;
+    if let Some(files) = config.ship.as_ref().and_then(|ship| ship.files.as_ref()) {
+        let environment = Environment::from(config.core.environment).raw();
+        let files = Files {
+            journal_dir: journal_dir(config),
+            dir: config.beside(&files.dir),
+            file_bytes_max: files.file_mib.saturating_mul(1 << 20),
+            stream: Stream { environment, core: config.core.id },
+        };
+        let asked = stop_of(side);
+        side.spawn("ship-files", move || files.run(&asked))?;
+    }
+    // A build without Kafka has refused such a configuration (`Config::check_host`).
+    #[cfg(feature = "kafka")]
+    if let Some(cluster) = crate::shipping::kafka::Cluster::of(config)? {
+        let (asked, stop, replication) = (stop_of(side), stop.clone(), Arc::clone(replication));
+        side.spawn("ship-kafka", move || {
+            let shipper = crate::shipping::kafka::Shipper::new(cluster).confirming(Arc::clone(&replication));
+            match shipper.run(&asked, false) {
+                Err(error) if replication.taken_over().is_some() => {
+                    tracing::error!(%error, "another host has taken over; new orders are refused, and the gateway stops");
+                    stop.ask();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "shipping to Kafka has stopped, until the next start; without a lease trading goes on");
+                }
+                Ok(_) => {}
+            }
+        })?;
+    }
+    #[cfg(not(feature = "kafka"))]
+    let _ = (replication, stop);
+    Ok(())
+}
+
+/// Before any reader starts, the journal knows of it; then what they keep is looked after, where there are any.
+fn keep(config: &Config, side: &mut Side, watermarks: &Arc<Watermarks>) -> std::io::Result<()> {
+    let needs = Needs::of(config);
+    if let Err(error) = retention::prepare(&needs) {
+        tracing::error!(%error, "readers of the journal could not be written down: segments must not be removed now");
+    }
+    if needs.readers.is_empty() {
+        return Ok(());
+    }
+    let asked = stop_of(side);
+    let gate = Gate::new(needs, Arc::clone(watermarks));
+    side.spawn("retention", move || gate.run(&asked))
+}
+
+/// What tells a further thread to end.
+pub(super) fn stop_of(side: &mut Side) -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    side.stop.push(Box::new(move || stop.store(true, Ordering::Release)));
+    asked
+}

@@ -1,0 +1,140 @@
+//! Questions to the tables: which rows, the newest of them, as of one position.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::aggregate::Aggregate;
+use super::cell::Cell;
+use super::declare::Table;
+use super::error::ProjectionError;
+use super::rights::Rights;
+use super::store::{Store, cells_of, load, position};
+use super::tables::{InstrumentRow, PositionOfProjectionRow};
+
+/// Which rows of a table.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The table.
+    pub table: Table,
+    /// What holds for each row: column, comparison, value.
+    pub conditions: Vec<(&'static str, Comparison, u64)>,
+    /// Rows at most: those with the greatest keys.
+    pub limit: u32,
+}
+
+/// How a column is compared with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// It is the same.
+    Is,
+    /// It is as great, or greater.
+    AtLeast,
+    /// It is as great, or less.
+    AtMost,
+}
+
+impl Comparison {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Is => "=",
+            Self::AtLeast => ">=",
+            Self::AtMost => "<=",
+        }
+    }
+}
+
+/// The answer: rows by their key, and as of when.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// How far the tables had come.
+    pub position: PositionOfProjectionRow,
+    /// The rows, the least key first.
+    pub rows: Vec<Vec<Cell>>,
+    /// There are more, with lesser keys.
+    pub is_cut: bool,
+}
+
+impl Question {
+    /// Asks for the rows that somebody may see. Rows and position are of one moment.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub fn ask(&self, rights: &Rights, connection: &Connection, path: &Path) -> Result<Answer, ProjectionError> {
+        let sqlite = |source| ProjectionError::Sqlite { path: path.to_owned(), source };
+        let moment = connection.unchecked_transaction().map_err(sqlite)?;
+        let position = position(&moment, path)?;
+        let columns = self.table.cell_names();
+        // Numbers stand in the text itself: an index of some rows is used only where they can be seen to be meant.
+        let conditions: Vec<String> = self
+            .conditions
+            .iter()
+            .map(|(column, comparison, value)| format!("{column} {} {}", comparison.sql(), *value as i64))
+            .chain(rights.filter(&self.table))
+            .collect();
+        let only = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+        let newest: Vec<String> = self.table.key.iter().map(|column| format!("{column} DESC")).collect();
+        let sql = format!(
+            "SELECT {} FROM {} {only} ORDER BY {} LIMIT {}",
+            columns.join(", "),
+            self.table.name,
+            newest.join(", "),
+            u64::from(self.limit).saturating_add(1)
+        );
+        let mut statement = moment.prepare(&sql).map_err(sqlite)?;
+        let mut found = statement.query([]).map_err(sqlite)?;
+        let mut rows = Vec::new();
+        while let Some(row) = found.next().map_err(sqlite)? {
+            rows.push(cells_of(row, columns.len()).map_err(sqlite)?);
+        }
+        let is_cut = rows.len() > self.limit as usize;
+        rows.truncate(self.limit as usize);
+        rows.reverse();
+        Ok(Answer { position, rows, is_cut })
+    }
+}
+
+/// Every instrument: its number and its symbol.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn symbols(connection: &Connection, path: &Path) -> Result<Vec<(u32, String)>, ProjectionError> {
+    let mut symbols = Vec::new();
+    load(connection, path, "", |row: InstrumentRow| symbols.push((row.instrument_id, row.symbol)))?;
+    Ok(symbols)
+}
+
+/// What is parked of an aggregate.
+#[derive(Clone, Debug)]
+pub struct Parked {
+    /// What it is; `None` for a kind of a newer release.
+    pub aggregate: Option<Aggregate>,
+    /// The first of its events that could not be taken.
+    pub first_seq: u64,
+    /// Why.
+    pub error: String,
+    /// It, and those behind it.
+    pub events: u64,
+}
+
+/// What is parked, the oldest first; at most a thousand aggregates.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn parked(store: &mut Store) -> Result<Vec<Parked>, ProjectionError> {
+    let rows = store.ask(
+        "SELECT one.aggregate, one.aggregate_id, one.seq, one.error, many.events FROM parked_records AS one \
+         JOIN (SELECT aggregate, aggregate_id, min(seq) AS seq, count(*) AS events FROM parked_records \
+         GROUP BY aggregate, aggregate_id ORDER BY min(seq) LIMIT 1000) AS many \
+         ON (one.seq, one.aggregate, one.aggregate_id) = (many.seq, many.aggregate, many.aggregate_id) \
+         ORDER BY one.seq",
+    )?;
+    let rows = rows.into_iter().filter_map(|row| match row.as_slice() {
+        [Cell::Int(code), Cell::Int(id), Cell::Int(seq), Cell::Text(error), Cell::Int(events)] => {
+            let aggregate = u16::try_from(*code).ok().and_then(|code| Aggregate::from_code(code, *id as u64));
+            Some(Parked { aggregate, first_seq: *seq as u64, error: error.clone(), events: *events as u64 })
+        }
+        _ => None,
+    });
+    Ok(rows.collect())
+}

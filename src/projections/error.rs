@@ -1,0 +1,193 @@
+//! Why a projection cannot go on.
+
+use std::path::PathBuf;
+
+use tradecore_journal::ReadError;
+
+use super::server::Trouble;
+use crate::exit::Exit;
+
+/// Why a projection cannot go on, or a database cannot be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProjectionError {
+    /// There is none.
+    #[error(
+        "{}: no read model is there: set projection.sqlite or [projection.postgres] and start the gateway, or run \
+         `tradecore projection catch-up`",
+        path.display()
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Another process projects into it.
+    #[error(
+        "{}: process {pid} writes this read model; one writer is allowed: it goes on, and nothing was changed here",
+        path.display()
+    )]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// Who holds the lock.
+        pid: String,
+    },
+    /// Another writer has moved the position meanwhile.
+    #[error(
+        "{}: the position is no longer {expected}: another writer has moved it to {found}; this one stops, and its \
+         transaction was taken back", path.display()
+    )]
+    Moved {
+        /// The database.
+        path: PathBuf,
+        /// Where this writer stood.
+        expected: u64,
+        /// What the database says.
+        found: u64,
+    },
+    /// Its files are no longer those that were opened.
+    #[error(
+        "{}: removed, or replaced by another file, while it was written: the read model is made anew from the journal, \
+         and what is found there is put aside, with `.replaced` behind its name", path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is a database of something else.
+    #[error(
+        "{}: tables of another program are there; give projection.sqlite a path, or projection.postgres a schema of its \
+         own", path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer release has made it.
+    #[error(
+        "{}: its schema is number {found}, and this release knows up to {known}: start a newer one, or run \
+         `tradecore projection rebuild` with this one", path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its number.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// An older schema or older rules have made it.
+    #[error("{}: {why}; run `tradecore projection rebuild`", path.display())]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// It is of another core or environment.
+    #[error("{}: holds the rows of {found}, and the configuration is of {ours}: give each its own", path.display())]
+    OtherStream {
+        /// The file.
+        path: PathBuf,
+        /// Whose rows they are.
+        found: String,
+        /// Who asks.
+        ours: String,
+    },
+    /// SQLite refused.
+    #[error("{}: {source}", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+    /// A PostgreSQL server cannot be reached, or refused.
+    #[error("{}: {}: {text}; {}", path.display(), trouble.words().0, trouble.words().1)]
+    Postgres {
+        /// What it is called.
+        path: PathBuf,
+        /// What it means.
+        trouble: Trouble,
+        /// What it said.
+        text: String,
+    },
+    /// A row is not as this release writes it.
+    #[error("{}: {source}; run `tradecore projection rebuild`", path.display())]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// Which.
+        source: super::cell::BadRow,
+    },
+    /// The system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// More aggregates are parked than are kept track of.
+    #[error("{}: events of more than {max} aggregates are parked: see `tradecore projection status`", path.display())]
+    TooManyParked {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        max: usize,
+    },
+    /// More orders are open than the monitor holds.
+    #[error("{}: more than {max} orders are open: too many to compare the tables with the journal beside them", path.display())]
+    TooManyOrders {
+        /// The database.
+        path: PathBuf,
+        /// The bound.
+        max: usize,
+    },
+    /// It was asked to stop.
+    #[error("stopped before it was done; what it was making is gone, and the read model is as it was")]
+    Stopped,
+}
+
+impl ProjectionError {
+    /// True for what may pass by itself: a full disk, a reader that holds a lock.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        use rusqlite::ErrorCode as C;
+        match self {
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(C::DiskFull | C::DatabaseBusy | C::DatabaseLocked | C::SystemIoFailure | C::CannotOpen)
+            ),
+            Self::Postgres { trouble, .. } => trouble.may_pass(),
+            Self::Io { .. } | Self::Locked { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<&ProjectionError> for Exit {
+    fn from(error: &ProjectionError) -> Self {
+        use ProjectionError as E;
+        match error {
+            E::Missing { .. } => Self::Unavailable,
+            E::Locked { .. } | E::Moved { .. } => Self::ProjectionLocked,
+            E::Foreign { .. } | E::OtherStream { .. } => Self::Config,
+            E::Replaced { .. }
+            | E::Newer { .. }
+            | E::Outdated { .. }
+            | E::BadRow { .. }
+            | E::TooManyParked { .. }
+            | E::TooManyOrders { .. } => Self::ProjectionUnusable,
+            E::Postgres { trouble: Trouble::Unauthorized | Trouble::NoRights, .. } => Self::Credential,
+            E::Postgres { .. } => Self::Unavailable,
+            E::Sqlite { .. } | E::Io { .. } => Self::Io,
+            E::Journal(ReadError::Gone { .. }) => Self::JournalShortened,
+            E::Journal(error) => Self::from(error),
+            E::Stopped => Self::Interrupted,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The schema: its numbered migrations, and the DDL of both databases from the one declaration.
+
+use super::declare::Dialect;
+use super::tables::TABLES;
+
+/// Marks a database of ours: "TRDC".
+pub const APPLICATION_ID: i32 = 0x5452_4443;
+
+/// A change of the schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What it changed.
+    pub what: &'static str,
+    /// Fingerprint of the DDL that it led to, so that no change goes without a number.
+    pub ddl_crc: u64,
+}
+
+/// Every migration. None moves rows: all of them come from the journal, so a database of an older number is made anew
+/// from there, beside the old one, which answers until then.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { number: 1, what: "orders, positions, accounts, sessions and the log", ddl_crc: 0x406c4c8f71f45fa9 }];
+
+/// The number of this release.
+#[must_use]
+pub fn number() -> u32 {
+    MIGRATIONS.last().map_or(0, |migration| migration.number)
+}
+
+/// Makes every table and index.
+#[must_use]
+pub fn ddl(dialect: Dialect) -> String {
+    TABLES.iter().map(|table| table.ddl(dialect)).collect()
+}
+
+/// Every view: its name, and what makes it. They hold no rows, and are made anew where a release says more in them.
+#[must_use]
+pub fn views(dialect: Dialect) -> Vec<(String, String)> {
+    TABLES.iter().map(|table| (format!("{}_view", table.name), table.view_ddl(dialect))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_table_has_a_migration_of_its_own() {
+        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, ddl(Dialect::Sqlite).as_bytes());
+        let last = MIGRATIONS.last().expect("one");
+        assert_eq!(last.ddl_crc, crc, "the DDL differs: add a migration with the next number and {crc:#x}");
+        for (nth, migration) in (1..).zip(MIGRATIONS) {
+            assert_eq!((migration.number, migration.what.is_empty()), (nth, false));
+        }
+    }
+
+    #[test]
+    fn both_databases_have_the_same_columns() {
+        let columns = |dialect| {
+            let ddl = ddl(dialect);
+            ddl.lines()
+                .filter(|line| line.starts_with("  ") && !line.contains("PRIMARY KEY"))
+                .map(|line| line.split_whitespace().next().unwrap_or_default().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let [sqlite, postgres] = [Dialect::Sqlite, Dialect::Postgres].map(columns);
+        assert!(sqlite.len() > 150 && sqlite == postgres);
+        let views: String = views(Dialect::Postgres).into_iter().map(|(_, view)| view).collect();
+        let postgres = ddl(Dialect::Postgres) + &views;
+        assert!(!postgres.contains("INTEGER") && !postgres.contains("BLOB") && !postgres.contains("printf"));
+    }
+}

@@ -1,0 +1,124 @@
+//! What the cluster has confirmed, as the core must know it: how far it has the journal, and until when this core may
+//! trade.
+//!
+//! Written by the thread that ships, read by the loop and by the adapter: a load each, no lock, nothing waits.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::utils::CachePadded;
+
+/// No lease is needed: the core may always trade.
+const ALWAYS: u64 = u64::MAX;
+
+/// What the cluster has confirmed.
+#[derive(Debug)]
+pub struct Replication {
+    /// Where the loop's monotonic time starts.
+    origin: Instant,
+    replicated_seq: CachePadded<AtomicU64>,
+    /// ns of that time.
+    leased_until_ns: CachePadded<AtomicU64>,
+    taken_over: OnceLock<String>,
+}
+
+impl Replication {
+    /// Nothing is confirmed. With `is_leased` the core may not trade until it is.
+    #[must_use]
+    pub fn new(origin: Instant, is_leased: bool) -> Self {
+        Self {
+            origin,
+            replicated_seq: CachePadded::new(AtomicU64::new(0)),
+            leased_until_ns: CachePadded::new(AtomicU64::new(if is_leased { 0 } else { ALWAYS })),
+            taken_over: OnceLock::new(),
+        }
+    }
+
+    /// Last event that survives the loss of the host.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.replicated_seq.load(Ordering::Acquire)
+    }
+
+    /// The cluster has all up to this event.
+    pub fn set_seq(&self, seq: u64) {
+        self.replicated_seq.store(seq, Ordering::Release);
+    }
+
+    /// True when new orders may leave at this time of the loop's, ns.
+    #[must_use]
+    pub fn may_trade(&self, mono_ns: u64) -> bool {
+        mono_ns < self.leased_until_ns.load(Ordering::Acquire)
+    }
+
+    /// The same, now: for who writes to a broker, at the last moment before it does.
+    #[must_use]
+    pub fn may_trade_now(&self) -> bool {
+        match self.leased_until_ns.load(Ordering::Acquire) {
+            ALWAYS => true,
+            until_ns => u64::try_from(self.origin.elapsed().as_nanos()).is_ok_and(|now_ns| now_ns < until_ns),
+        }
+    }
+
+    /// The cluster has confirmed a commit that was begun at `begun_at`: nobody else can trade for `lease` from then on.
+    pub fn renew(&self, begun_at: Instant, lease: Duration) {
+        if self.taken_over.get().is_none() {
+            let lease_ns = u64::try_from(lease.as_nanos()).unwrap_or(0);
+            self.leased_until_ns.store(self.ns_at(begun_at).saturating_add(lease_ns), Ordering::Release);
+        }
+    }
+
+    /// Another has taken over, or will: nothing new leaves from here on, whatever was confirmed before.
+    pub fn end(&self, why: String) {
+        // The first reason counts.
+        drop(self.taken_over.set(why));
+        self.leased_until_ns.store(0, Ordering::Release);
+    }
+
+    /// Why this core must stop, when another has taken over.
+    #[must_use]
+    pub fn taken_over(&self) -> Option<&str> {
+        self.taken_over.get().map(String::as_str)
+    }
+
+    fn ns_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(ALWAYS)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(1);
+    const LEASE_NS: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_lease_lasts_from_the_beginning_of_the_commit_that_renewed_it_and_not_a_moment_longer() {
+        let origin = Instant::now();
+        let replication = Replication::new(origin, true);
+        assert!(!replication.may_trade(0), "nothing is confirmed yet");
+        replication.renew(origin + Duration::from_millis(300), LEASE);
+        assert!(replication.may_trade(0) && replication.may_trade(300_000_000 + LEASE_NS - 1));
+        assert!(!replication.may_trade(300_000_000 + LEASE_NS));
+        // As long ago as a paused process would find it.
+        replication.renew(origin, Duration::ZERO);
+        assert!(!replication.may_trade_now());
+    }
+
+    #[test]
+    fn who_was_superseded_gets_no_lease_any_more_and_who_needs_none_always_trades() {
+        let origin = Instant::now();
+        let replication = Replication::new(origin, true);
+        replication.renew(origin, LEASE);
+        replication.end("host b".to_owned());
+        replication.renew(Instant::now(), LEASE);
+        replication.end("host c".to_owned());
+        assert!(!replication.may_trade(0));
+        assert_eq!(replication.taken_over(), Some("host b"));
+        let free = Replication::new(origin, false);
+        assert!(free.may_trade(u64::MAX - 1) && free.may_trade_now());
+    }
+}

@@ -1,0 +1,101 @@
+//! Where a session begins: behind what the cluster has, in the journal that it came from.
+
+use std::collections::BTreeMap;
+
+use tradecore_journal::record::crc32c;
+use tradecore_journal::{ReadError, Reader, Until};
+
+use super::cluster::Cluster;
+use super::progress::{Progress, Slot, Tail};
+use super::trouble::Trouble;
+
+/// What a shipper is, over all of its sessions.
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// Host and process.
+    pub(super) owner: String,
+    /// Its term; `None` before its first session has claimed one.
+    pub(super) term: Option<u64>,
+}
+
+impl Identity {
+    /// Of this process.
+    pub(super) fn here() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self { owner: format!("host {}, process {}", host.trim(), std::process::id()), term: None }
+    }
+}
+
+pub(super) fn superseded(owner: &str) -> Trouble {
+    Trouble::Superseded(format!("another shipper of this stream has taken over: {owner}"))
+}
+
+/// That what the cluster has is of this journal, and of a shipper that may be followed.
+pub(super) fn check_progress(cluster: &Cluster, progress: &Progress, identity: &Identity) -> Result<(), Trouble> {
+    if identity.term.is_some_and(|term| progress.term > term) {
+        return Err(superseded(&progress.owner));
+    }
+    if progress.partitions != cluster.kafka.partitions {
+        let Progress { partitions, .. } = progress;
+        return Err(Trouble::Refused(format!(
+            "events were shipped to {partitions} partitions; set ship.kafka.partitions to {partitions}, or use another \
+             ship.kafka.topic_prefix"
+        )));
+    }
+    Ok(())
+}
+
+/// Last event up to which the cluster lacks none: before the end of a slot that was lost, else what progress says.
+pub(super) fn last_seq(progress: &Progress, tails: &BTreeMap<Slot, Tail>) -> u64 {
+    let lost = progress.tails.iter().filter_map(|(slot, known)| match tails.get(slot) {
+        Some(tail) if tail.seq >= known.seq => None,
+        Some(tail) => Some(tail.seq),
+        None => Some(0),
+    });
+    lost.chain([progress.seq]).min().unwrap_or(0)
+}
+
+/// A reader behind what the cluster has, in the journal that it came from.
+pub(super) fn reader(cluster: &Cluster, progress: &Progress, last_seq: u64) -> Result<Reader, Trouble> {
+    let dir = &cluster.journal_dir;
+    if progress.seq == 0 {
+        // What was removed before the first start of a shipper is not asked for.
+        return Ok(Reader::open_oldest(dir, Until::Synced)?);
+    }
+    check_last(cluster, progress)?;
+    match Reader::open(dir, last_seq.saturating_add(1), Until::Synced) {
+        Err(ReadError::Gone { .. }) => Err(Trouble::Refused(format!(
+            "the cluster needs events from {} on, and the journal no longer has them",
+            last_seq.saturating_add(1)
+        ))),
+        reader => Ok(reader?),
+    }
+}
+
+/// The last record that was shipped is in the journal, byte for byte: else it is the journal of another life.
+pub(super) fn check_last(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
+    let (seq, stream) = (progress.seq, cluster.stream);
+    if seq == 0 {
+        return Ok(());
+    }
+    let problem = match known(cluster, seq) {
+        // It was shipped and is gone: nothing is left to compare with.
+        Err(Trouble::Journal(ReadError::Gone { .. })) => return Ok(()),
+        Err(trouble) => return Err(trouble),
+        Ok(Some((_, crc))) if crc == progress.crc => return Ok(()),
+        Ok(Some(_)) => format!("event {seq} of the journal differs from what the cluster has"),
+        Ok(None) => format!("the cluster has events up to {seq}, and the journal ends before"),
+    };
+    Err(Trouble::Diverged(format!(
+        "{problem}: it is not the journal that stream {stream} was shipped from; give that back, or set another core.id \
+         or ship.kafka.topic_prefix"
+    )))
+}
+
+/// Epoch and checksum of a record of the journal; `None` when it ends before.
+pub(super) fn known(cluster: &Cluster, seq: u64) -> Result<Option<(u32, u32)>, Trouble> {
+    let mut reader = Reader::open(&cluster.journal_dir, seq, Until::Synced)?;
+    let Some(group) = reader.next_group()? else { return Ok(None) };
+    let record = group.records().find(|record| record.seq == seq);
+    Ok(record.map(|record| (record.epoch, crc32c(record.bytes, &[]))))
+}

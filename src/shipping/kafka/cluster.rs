@@ -1,0 +1,262 @@
+//! How the cluster is spoken to: clients, their settings, names of topics.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::admin::AdminClient;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, ProducerContext};
+use tradecore_protocol::fields::Environment;
+
+use super::about::{About, is_refused_for_good};
+use crate::config::{Config, ConfigError, ShipKafka};
+use crate::shipping::alerts::Kind;
+use crate::shipping::domains::{Domain, Stream};
+
+/// Where the last record of each stream says how far it is shipped.
+const PROGRESS_TOPIC: &str = "tradecore.progress";
+/// Signs of life.
+const HEALTH_TOPIC: &str = "system.health";
+
+/// A cluster, and the stream that is shipped to it.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(super) kafka: ShipKafka,
+    secrets: Secrets,
+    pub(super) stream: Stream,
+    pub(super) journal_dir: PathBuf,
+}
+
+/// Values that no log may show.
+struct Secrets(Vec<(String, String)>);
+
+impl core::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Cluster {
+    /// The cluster of a configuration; `None` when it has none.
+    ///
+    /// # Errors
+    /// When a secret cannot be read.
+    pub fn of(config: &Config) -> Result<Option<Self>, ConfigError> {
+        let Some(kafka) = config.kafka() else { return Ok(None) };
+        let environment = Environment::from(config.core.environment).raw();
+        Ok(Some(Self {
+            kafka: kafka.clone(),
+            secrets: Secrets(config.kafka_secrets()?),
+            stream: Stream { environment, core: config.core.id },
+            journal_dir: crate::daemon::journal_dir(config),
+        }))
+    }
+
+    /// Its brokers, as they are configured.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.kafka.brokers
+    }
+
+    /// The stream: environment and core.
+    #[must_use]
+    pub const fn stream(&self) -> Stream {
+        self.stream
+    }
+
+    /// The journal that is shipped.
+    #[must_use]
+    pub fn journal_dir(&self) -> &Path {
+        &self.journal_dir
+    }
+
+    pub(super) fn topic(&self, domain: Domain) -> String {
+        format!("{}{}", self.kafka.topic_prefix, domain.eventstore_topic())
+    }
+
+    pub(super) fn transport_topic(&self, domain: Domain) -> String {
+        format!("{}{}", self.kafka.topic_prefix, domain.transport_topic())
+    }
+
+    /// Where its JSON goes that the sink refuses.
+    pub(super) fn letter_topic(&self, domain: Domain) -> String {
+        format!("{}.dlq", self.transport_topic(domain))
+    }
+
+    pub(super) fn alert_topic(&self, kind: Kind) -> String {
+        format!("{}{}", self.kafka.topic_prefix, kind.topic())
+    }
+
+    pub(super) fn health_topic(&self) -> String {
+        format!("{}{HEALTH_TOPIC}", self.kafka.topic_prefix)
+    }
+
+    pub(super) fn progress_topic(&self) -> String {
+        format!("{}{PROGRESS_TOPIC}", self.kafka.topic_prefix)
+    }
+
+    /// Fences: of all producers with this id, the one that came last may write.
+    pub(super) fn transactional_id(&self) -> String {
+        format!("{}tradecore-{}-ship", self.kafka.topic_prefix, self.stream)
+    }
+
+    /// Time for a transaction or an answer.
+    pub(super) const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.kafka.timeout_ms)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        for (name, value) in self.kafka.settings.iter().filter_map(|setting| setting.split_once('=')) {
+            client.set(name, value);
+        }
+        for (name, value) in &self.secrets.0 {
+            client.set(name, value);
+        }
+        client.set("bootstrap.servers", &self.kafka.brokers);
+        client.set("client.id", format!("tradecore-{}", self.stream));
+        // A cluster that comes back is found at once, and one that is away is not asked without end.
+        client.set("reconnect.backoff.ms", "50");
+        client.set("reconnect.backoff.max.ms", "1000");
+        client.set_log_level(RDKafkaLogLevel::Warning);
+        client
+    }
+
+    /// As transactional id the shipper's, or another.
+    pub(super) fn producer(&self, id: &str, context: Context) -> KafkaResult<BaseProducer<Context>> {
+        let kafka = &self.kafka;
+        let mut client = self.client();
+        client.set("transactional.id", id);
+        client.set("enable.idempotence", "true");
+        client.set("acks", "all");
+        // What is not there by then is in doubt, and the transaction with it.
+        client.set("transaction.timeout.ms", kafka.timeout_ms.saturating_mul(2).to_string());
+        client.set("message.timeout.ms", kafka.timeout_ms.to_string());
+        // A batch is bounded before it is handed over; this holds it, its progress, and the last decision's rest.
+        let messages = kafka.batch_events_max.saturating_add(1_024).saturating_mul(2);
+        let kbytes = (kafka.batch_bytes_max >> 10).saturating_mul(2).saturating_add(1_024);
+        client.set("queue.buffering.max.messages", messages.to_string());
+        client.set("queue.buffering.max.kbytes", kbytes.to_string());
+        let mut client = with_default(client, "compression.type", "lz4");
+        // The shipper lingers; what it hands over goes at once, in requests as large as they get.
+        client.set("linger.ms", "1");
+        client.create_with_context(context)
+    }
+
+    /// `is_committed`: sees what is committed, and no more; else all.
+    pub(super) fn consumer(&self, is_committed: bool) -> KafkaResult<BaseConsumer<Context>> {
+        let mut client = self.client();
+        client.set("isolation.level", if is_committed { "read_committed" } else { "read_uncommitted" });
+        client.set("enable.auto.commit", "false");
+        client.set("enable.auto.offset.store", "false");
+        client.set("enable.partition.eof", "true");
+        client.set("auto.offset.reset", "error");
+        // Asked for by the client before it may assign partitions to itself; nothing is ever committed under it.
+        client.set("group.id", self.transactional_id());
+        client.set("queued.max.messages.kbytes", "4096");
+        client.set("fetch.message.max.bytes", "1048576");
+        client.set("fetch.wait.max.ms", "50");
+        client.create_with_context(Context::default())
+    }
+
+    pub(super) fn admin(&self) -> KafkaResult<AdminClient<Context>> {
+        use rdkafka::config::FromClientConfigAndContext as _;
+        AdminClient::from_config_and_context(&self.client(), Context::default())
+    }
+}
+
+fn with_default(mut client: ClientConfig, name: &str, value: &str) -> ClientConfig {
+    if client.get(name).is_none() {
+        client.set(name, value);
+    }
+    client
+}
+
+/// What a client has to say: kept, since the shipper says what matters of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Context {
+    reports: Arc<Mutex<Reports>>,
+}
+
+/// What became of the messages of a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Offset of the last that arrived, by slot.
+    pub(super) offsets: Vec<Option<i64>>,
+    /// JSON, dead letters, alerts and signs of life that the sink refuses for good.
+    pub(super) refused: Vec<(About, KafkaError)>,
+    /// The first that did not, of all others.
+    pub(super) failure: Option<(About, KafkaError)>,
+    /// What the client said last of its connections.
+    pub(super) said: String,
+}
+
+impl Reports {
+    pub(super) const fn has_failure(&self) -> bool {
+        self.failure.is_some() || !self.refused.is_empty()
+    }
+
+    /// True when what failed says why, and not only that it was given up with others.
+    pub(super) fn has_cause(&self) -> bool {
+        use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+        let is_given_up = |error: &KafkaError| matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue));
+        !self.refused.is_empty() || self.failure.as_ref().is_some_and(|(_, error)| !is_given_up(error))
+    }
+}
+
+impl Context {
+    pub(super) fn with_slots(count: usize) -> Self {
+        let reports = Reports { offsets: vec![None; count], ..Reports::default() };
+        Self { reports: Arc::new(Mutex::new(reports)) }
+    }
+
+    pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+        reason.clone_into(&mut self.reports().said);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    /// An `About`.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, about: usize) {
+        let mut reports = self.reports();
+        match (result, About::from_word(about)) {
+            (Ok(message), About::Event(slot)) => {
+                if let Some(offset) = reports.offsets.get_mut(slot) {
+                    *offset = Some(message.offset().max(offset.unwrap_or(0)));
+                }
+            }
+            (Ok(_), About::Json(_) | About::Letter(_) | About::Note | About::Other) => {}
+            (Err((error, _)), about @ (About::Json(_) | About::Letter(_) | About::Note))
+                if is_refused_for_good(error) =>
+            {
+                reports.refused.push((about, error.clone()));
+            }
+            (Err((error, _)), about) => {
+                // What was refused is the cause of what was only given up.
+                if reports.failure.is_none() || is_refused_for_good(error) {
+                    reports.failure = Some((about, error.clone()));
+                }
+            }
+        }
+    }
+}

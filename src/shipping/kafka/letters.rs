@@ -1,0 +1,272 @@
+//! Dead letters: read, sent again, put aside. What was done about one stands behind it, in the same topic.
+//!
+//! Each act is a transaction of a producer that fences every other that acts: so of two who act on one letter at once,
+//! the second sees what the first has done.
+
+use std::collections::BTreeMap;
+
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use serde_json::json;
+
+use super::about::About;
+use super::cluster::Cluster;
+use super::desk::Desk;
+use super::tail::Looker;
+use super::transport::{Letter, letter_headers};
+use super::trouble::Trouble;
+use crate::shipping::domains::Domain;
+use crate::shipping::json::Utc;
+
+/// Letters of a domain that are held at once, the newest.
+const LETTERS_MAX: usize = 10_000;
+/// Headers that a letter adds to its event's.
+const OWN: &[&str] = &["original_topic", "original_partition", "reason", "time", "retry_count"];
+
+/// What can be done about a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It was sent to its topic again, which took it.
+    Retried,
+    /// It was sent to its topic again, which refused it: a new letter tells of that.
+    RefusedAgain,
+    /// It was put aside.
+    Discarded,
+}
+
+impl Act {
+    const ALL: [Self; 3] = [Self::Retried, Self::RefusedAgain, Self::Discarded];
+
+    /// As records and commands spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retried => "retried",
+            Self::RefusedAgain => "refused-again",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// What was done about a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// What.
+    pub act: Act,
+    /// By whom.
+    pub by: String,
+    /// When, RFC 3339.
+    pub time: String,
+}
+
+/// An event as JSON that its topic refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Domain of its event.
+    pub domain: Domain,
+    /// Its offset among the dead letters of the domain.
+    pub offset: i64,
+    /// What the event is and was refused for: its headers, by name.
+    pub headers: Vec<(String, String)>,
+    /// Key of the event.
+    pub key: String,
+    /// Its JSON; empty in a list.
+    pub value: Vec<u8>,
+    /// What was done about it; `None`: nothing yet.
+    pub decided: Option<Decided>,
+}
+
+impl DeadLetter {
+    /// Its name for commands, `order/17`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.domain.name(), self.offset)
+    }
+
+    /// A header, by name; empty when there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// What became of a letter that was sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its topic took it.
+    Taken,
+    /// Its topic refused it again, for this reason.
+    Refused(String),
+}
+
+/// The dead letters of a stream.
+#[derive(Debug)]
+pub struct Letters<'a> {
+    cluster: &'a Cluster,
+}
+
+impl<'a> Letters<'a> {
+    /// Those of the cluster's stream.
+    #[must_use]
+    pub const fn new(cluster: &'a Cluster) -> Self {
+        Self { cluster }
+    }
+
+    /// The letters of a domain in order, the newest if there are very many, with what was done about them; and how many
+    /// older ones were left out.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub fn list(&self, domain: Domain) -> Result<(Vec<DeadLetter>, u64), Trouble> {
+        let (letters, left_out) = self.read(domain, None)?;
+        Ok((letters.into_values().collect(), left_out))
+    }
+
+    /// All letters without their values, or one with it.
+    fn read(&self, domain: Domain, wanted: Option<i64>) -> Result<(BTreeMap<i64, DeadLetter>, u64), Trouble> {
+        let topic = self.cluster.letter_topic(domain);
+        let looker = Looker::new(self.cluster)?;
+        let (mut letters, mut left_out) = (BTreeMap::new(), 0_u64);
+        if !looker.has_topic(&topic)? {
+            return Ok((letters, left_out));
+        }
+        let source = format!("/tradecore/{}", self.cluster.stream);
+        looker.read_all(&topic, 0, &mut |message| {
+            let headers = headers_of(message);
+            let of = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+            if of("ce_source") != Some(&source) {
+                return;
+            }
+            if let Some(act) = of("act").and_then(|name| Act::ALL.into_iter().find(|act| act.name() == name)) {
+                let offset = of("letter").and_then(|text| text.parse::<i64>().ok());
+                if let Some(letter) = offset.and_then(|offset| letters.get_mut(&offset)) {
+                    let text = |name| of(name).unwrap_or_default().to_owned();
+                    let letter: &mut DeadLetter = letter;
+                    letter.decided = Some(Decided { act, by: text("by"), time: text("time") });
+                }
+                return;
+            }
+            let offset = message.offset();
+            if wanted.is_some_and(|wanted| wanted != offset) {
+                return;
+            }
+            let value = wanted.and(message.payload()).unwrap_or_default().to_vec();
+            let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+            letters.insert(offset, DeadLetter { domain, offset, headers, key, value, decided: None });
+            if letters.len() > LETTERS_MAX {
+                letters.pop_first();
+                left_out = left_out.saturating_add(1);
+            }
+        })?;
+        Ok((letters, left_out))
+    }
+
+    /// One letter with its value.
+    ///
+    /// # Errors
+    /// `Refused` when there is none.
+    pub fn show(&self, domain: Domain, offset: i64) -> Result<DeadLetter, Trouble> {
+        self.read(domain, Some(offset))?.0.remove(&offset).ok_or_else(|| {
+            let id = format!("{}/{offset}", domain.name());
+            Trouble::Refused(format!(
+                "no dead letter {id} of stream {}; tradecore dlq list shows them",
+                self.cluster.stream
+            ))
+        })
+    }
+
+    /// Sends a letter to its topic again.
+    ///
+    /// # Errors
+    /// `Refused` when there is none, or something was done about it already.
+    pub fn retry(&self, domain: Domain, offset: i64, by: &str) -> Result<Outcome, Trouble> {
+        let desk = Desk::open(self.cluster, "dlq")?;
+        let letter = self.open_letter(domain, offset)?;
+        let topic = self.cluster.transport_topic(domain);
+        let partition = letter.header("original_partition").parse().unwrap_or(0);
+        desk.begin()?;
+        let of_event = letter.headers.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
+        let event = of_event
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let refused =
+            desk.send(record(&topic, partition, About::Json(0), &letter.key, &letter.value, event.clone()))?;
+        let Some(error) = refused else {
+            self.write_down(&desk, &letter, Act::Retried, by)?;
+            return Ok(Outcome::Taken);
+        };
+        // Nothing of that transaction counts: another one tells of it.
+        desk.give_up()?;
+        desk.begin()?;
+        let reason = error.to_string();
+        let retry_count = letter.header("retry_count").parse::<u32>().unwrap_or(0).saturating_add(1);
+        let time_ns = crate::clock::utc_ns();
+        let headers =
+            letter_headers(event, &Letter { topic: &topic, partition, reason: &reason, time_ns, retry_count });
+        let letters = self.cluster.letter_topic(domain);
+        if let Some(error) = desk.send(record(&letters, 0, About::Letter(0), &letter.key, &letter.value, headers))? {
+            return Err(Trouble::Refused(format!("topic {letters} refuses a dead letter: {error}")));
+        }
+        self.write_down(&desk, &letter, Act::RefusedAgain, by)?;
+        Ok(Outcome::Refused(reason))
+    }
+
+    /// Puts a letter aside: it stays where it is until it is too old, and is not open any more.
+    ///
+    /// # Errors
+    /// As `retry`.
+    pub fn discard(&self, domain: Domain, offset: i64, by: &str) -> Result<(), Trouble> {
+        let desk = Desk::open(self.cluster, "dlq")?;
+        let letter = self.open_letter(domain, offset)?;
+        desk.begin()?;
+        self.write_down(&desk, &letter, Act::Discarded, by)
+    }
+
+    fn open_letter(&self, domain: Domain, offset: i64) -> Result<DeadLetter, Trouble> {
+        let letter = self.show(domain, offset)?;
+        match &letter.decided {
+            None => Ok(letter),
+            Some(Decided { act, by, time }) => {
+                Err(Trouble::Refused(format!("dead letter {} was {} by {by} at {time}", letter.id(), act.name())))
+            }
+        }
+    }
+
+    /// Writes down what was done, and ends the transaction.
+    fn write_down(&self, desk: &Desk<'_>, letter: &DeadLetter, act: Act, by: &str) -> Result<(), Trouble> {
+        let topic = self.cluster.letter_topic(letter.domain);
+        let time = Utc(crate::clock::utc_ns()).to_string();
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "ce_source", value: Some(letter.header("ce_source")) })
+            .insert(Header { key: "act", value: Some(act.name()) })
+            .insert(Header { key: "letter", value: Some(&letter.offset.to_string()) })
+            .insert(Header { key: "by", value: Some(by) })
+            .insert(Header { key: "time", value: Some(&time) });
+        let (stream, id) = (self.cluster.stream.to_string(), letter.id());
+        let value: String = json!({
+            "stream": stream, "act": act.name(), "letter": id, "seq": letter.header("ce_seq"), "by": by, "time": time,
+        })
+        .to_string();
+        if let Some(error) = desk.send(record(&topic, 0, About::Letter(0), &letter.key, value.as_bytes(), headers))? {
+            return Err(Trouble::Refused(format!("topic {topic} refuses what was done: {error}")));
+        }
+        desk.commit()
+    }
+}
+
+fn headers_of(message: &BorrowedMessage<'_>) -> Vec<(String, String)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+    headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+}
+
+fn record<'r>(
+    topic: &'r str,
+    partition: i32,
+    about: About,
+    key: &'r str,
+    value: &'r [u8],
+    headers: OwnedHeaders,
+) -> BaseRecord<'r, [u8], [u8], usize> {
+    let record = BaseRecord::with_opaque_to(topic, about.word()).key(key.as_bytes());
+    record.payload(value).partition(partition).headers(headers)
+}

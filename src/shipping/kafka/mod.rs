@@ -1,0 +1,52 @@
+//! The journal to a Kafka-compatible cluster, exactly once. `docs/kafka.md` is the contract with those who read there.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `cluster.rs` | how the cluster is spoken to: clients, their settings, names of topics |
+//! | `topics.rs` | topics: made where they are missing, refused where they are unsafe |
+//! | `progress.rs` | the record that says how far a stream is shipped |
+//! | `tail.rs` | what the cluster has, read back |
+//! | `transport.rs` | events as JSON, and what becomes of those that the cluster refuses |
+//! | `letters.rs` | dead letters: read, sent again, put aside |
+//! | `replay.rs` | JSON that is sent again |
+//! | `desk.rs` | the producer of somebody who acts by hand |
+//! | `about.rs` | what a message is about, as the report of its delivery names it |
+//! | `beginning.rs` | where a session begins, in the journal that the cluster's events came from |
+//! | `session.rs` | one life of a producer: from the fence to the first doubt |
+//! | `signs.rs` | signs of life, and alerts of the process |
+//! | `shipper.rs` | one session after the other; waits in between |
+//! | `trouble.rs` | what can go wrong, and what follows |
+//! | `lease.rs` | who may trade: the lease that a commit renews |
+//! | `proof.rs` | that the topics hold each event exactly once, in order |
+//! | `restore.rs` | the journal made anew from the topics |
+//!
+//! Nothing that was sent is ever sent again by hand: at the first doubt the producer is dropped, a new one fences it,
+//! and what the cluster has is read before anything else is sent.
+
+mod about;
+mod beginning;
+mod cluster;
+mod desk;
+mod lease;
+mod letters;
+mod progress;
+mod proof;
+mod replay;
+mod restore;
+mod session;
+mod shipper;
+mod signs;
+mod tail;
+mod topics;
+mod transport;
+mod trouble;
+
+pub use cluster::Cluster;
+pub use letters::{Act, DeadLetter, Decided, Letters, Outcome};
+pub use progress::Progress;
+pub use proof::{Flaw, Proof, prove};
+pub use replay::{Replay, Replayed, replay};
+pub use restore::{RestoreTrouble, Restored, restore};
+pub use shipper::{End, Shipper};
+pub use tail::progress;
+pub use trouble::Trouble;

@@ -1,0 +1,499 @@
+//! One life of a producer: from the fence to the first doubt.
+//!
+//! Order matters at the start: `init_transactions` fences every older producer and ends what it has left open; only
+//! then is what the cluster has read back, for only then can nobody add to it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use tradecore_domain::event::Event;
+use tradecore_journal::record::crc32c;
+use tradecore_journal::{Reader, Record};
+
+use super::about::{About, is_refused_for_good};
+use super::beginning::{Identity, check_last, check_progress, known, last_seq, reader, superseded};
+use super::cluster::{Cluster, Context};
+use super::lease::Leasing;
+use super::progress::{Progress, Slot, Tail};
+use super::tail::Looker;
+use super::transport::{self, Letter, Transport, Way};
+use super::trouble::Trouble;
+use super::{tail, topics};
+use crate::shipping::alerts::{self, Alert, Kind};
+use crate::shipping::domains::{self, Domain};
+use crate::shipping::json::Place;
+
+/// Time that the client listens for reports before it looks whether all have come.
+const REPORTS_WAIT: Duration = Duration::from_millis(1);
+/// Time in which the reports come that tell why a transaction has ended.
+const REPORT_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// A producer that may write, and what it knows to be in the cluster.
+pub(super) struct Session<'a> {
+    cluster: &'a Cluster,
+    /// Of each domain.
+    topics: Vec<String>,
+    producer: BaseProducer<Context>,
+    context: Context,
+    /// What the next transaction says, when it is committed.
+    progress: Progress,
+    /// What the last one said.
+    committed: Progress,
+    /// A transaction is open.
+    is_open: bool,
+    /// It holds JSON that was sent alone: the less is in it, the less is made anew if that is refused.
+    is_careful: bool,
+    /// A topic of alerts or signs of life has refused one.
+    is_mute: bool,
+    events: u32,
+    bytes: usize,
+    /// Journal time of the first event in the open transaction.
+    oldest_ns: Option<u64>,
+    /// The stream's name.
+    stream: String,
+}
+
+impl<'a> Session<'a> {
+    /// Claims, looks, and finds where the journal goes on.
+    pub(super) fn open(
+        cluster: &'a Cluster,
+        identity: &mut Identity,
+        leasing: &mut Leasing,
+    ) -> Result<(Self, Reader), Trouble> {
+        topics::check(cluster)?;
+        // With what is under way left out: it may be that of a predecessor, which ends when that is fenced.
+        if let Some(progress) = tail::progress(cluster)? {
+            // Before it fences anybody: who was superseded, or has another journal, must leave the rightful one alone.
+            check_progress(cluster, &progress, identity)?;
+            check_last(cluster, &progress)?;
+        }
+        let (mut this, looker) = Self::claim(cluster, identity, leasing)?;
+        let tails = looker.tails(Some(&this.progress))?;
+        let last_seq = last_seq(&this.progress, &tails);
+        let reader = reader(cluster, &this.progress, last_seq)?;
+        if last_seq < this.progress.seq {
+            // What is lost is sent again from here on; a crash on the way must not forget that.
+            let known = if last_seq == 0 { None } else { known(cluster, last_seq)? };
+            let text = format!(
+                "the cluster has lost events that it had acknowledged, behind event {last_seq}; they are sent again"
+            );
+            alerts::raise(Kind::ShippingLoss, last_seq, text);
+            this.progress.seq = last_seq;
+            (this.progress.epoch, this.progress.crc) = known.unwrap_or_default();
+        }
+        this.progress.tails = tails;
+        leasing.found(this.progress.seq);
+        Ok((this, reader))
+    }
+
+    /// Fences every other shipper of the stream, and claims the next term: nobody can add to what there is.
+    pub(super) fn claim(
+        cluster: &'a Cluster,
+        identity: &mut Identity,
+        leasing: &mut Leasing,
+    ) -> Result<(Self, Looker<'a>), Trouble> {
+        let slots = Domain::ALL.len().saturating_mul(cluster.kafka.partitions as usize);
+        let context = Context::with_slots(slots);
+        let refused = |error| Trouble::Refused(format!("a setting of librdkafka: {error}"));
+        let producer = cluster.producer(&cluster.transactional_id(), context.clone()).map_err(refused)?;
+        producer.init_transactions(cluster.timeout()).map_err(tail::failed("fencing older shippers"))?;
+        let looker = Looker::new(cluster)?;
+        let progress = looker.progress()?.unwrap_or_else(|| Progress::new(cluster.kafka.partitions));
+        check_progress(cluster, &progress, identity)?;
+        let topics = Domain::ALL.iter().map(|domain| cluster.topic(*domain)).collect();
+        let stream = cluster.stream.to_string();
+        let committed = progress.clone();
+        let (is_open, is_careful, is_mute, events, bytes, oldest_ns) = (false, false, false, 0, 0, None);
+        let mut this = Self {
+            cluster,
+            topics,
+            producer,
+            context,
+            progress,
+            committed,
+            is_open,
+            is_careful,
+            is_mute,
+            events,
+            bytes,
+            oldest_ns,
+            stream,
+        };
+        if identity.term != Some(this.progress.term) {
+            // At once, so that whoever wakes up and believes that it is still its turn sees it.
+            this.progress.term = this.progress.term.saturating_add(1);
+            this.progress.owner.clone_from(&identity.owner);
+            // Those of this term may be as long as those of any before it, until these have run out.
+            this.progress.lease_ms = this.progress.lease_ms.max(leasing.lease_ms());
+            this.begin()?;
+            this.end()?;
+            identity.term = Some(this.progress.term);
+            leasing.claimed(Instant::now(), this.progress.lease_ms);
+        }
+        Ok((this, looker))
+    }
+
+    /// Last event that the cluster has.
+    pub(super) const fn shipped_seq(&self) -> u64 {
+        self.progress.seq
+    }
+
+    /// Last event up to which all was shipped before the open transaction.
+    pub(super) const fn committed_seq(&self) -> u64 {
+        if self.is_open { self.committed.seq } else { self.progress.seq }
+    }
+
+    /// Journal time of the oldest event that is under way.
+    pub(super) const fn oldest_ns(&self) -> Option<u64> {
+        self.oldest_ns
+    }
+
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.is_careful
+            || self.events >= self.cluster.kafka.batch_events_max
+            || self.bytes >= self.cluster.kafka.batch_bytes_max
+    }
+
+    pub(super) fn begin(&mut self) -> Result<(), Trouble> {
+        self.producer.begin_transaction().map_err(|error| self.explained("beginning a transaction", &error))?;
+        (self.is_open, self.is_careful, self.events, self.bytes, self.oldest_ns) = (true, false, 0, 0, None);
+        self.committed.clone_from(&self.progress);
+        Ok(())
+    }
+
+    /// Adds a record to the transaction, and its event as JSON, unless the cluster has it.
+    pub(super) fn send(
+        &mut self,
+        record: &Record<'_>,
+        transport: &mut Transport,
+        stop: &AtomicBool,
+    ) -> Result<(), Trouble> {
+        let event = Event::from_archive(record.kind, record.version, record.payload)
+            .map_err(|error| Trouble::Unknown { seq: record.seq, text: error.to_string() })?;
+        let domain = Domain::of(&event);
+        let key = domains::key(self.cluster.stream, &event);
+        let slot = (domain, domains::partition(key.as_bytes(), self.cluster.kafka.partitions));
+        let tail = self.progress.tails.get(&slot).copied();
+        let crc = crc32c(record.bytes, &[]);
+        if record.seq > self.progress.seq {
+            (self.progress.seq, self.progress.epoch, self.progress.crc) = (record.seq, record.epoch, crc);
+        }
+        if tail.is_some_and(|tail| tail.seq >= record.seq) {
+            return Ok(());
+        }
+        let prev_seq = tail.map_or(0, |tail| tail.seq);
+        let topic = self.topics.get(domain as usize).map(String::as_str).unwrap_or_default();
+        let index = index_of(slot, self.cluster.kafka.partitions);
+        let partition = i32::try_from(slot.1).unwrap_or(i32::MAX);
+        let message = BaseRecord::with_opaque_to(topic, About::Event(index).word())
+            .key(key.as_bytes())
+            .payload(record.bytes)
+            .partition(partition)
+            .headers(tail::headers(&self.stream, record, prev_seq, crc));
+        self.hand_over(message, stop)?;
+        let behind = tail.map_or(0, |tail| tail.offset.saturating_add(1));
+        self.progress.tails.insert(slot, Tail { seq: record.seq, offset: behind });
+        self.oldest_ns.get_or_insert(record.ts_ns);
+        self.events = self.events.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(record.bytes.len()).saturating_add(key.len());
+        if let Some(alert) = Alert::of(&event, record.seq, record.ts_ns) {
+            self.send_alert(&alert, stop)?;
+        }
+        self.send_json(record, &event, &key, slot, transport, stop)
+    }
+
+    /// Adds an alert to the transaction.
+    pub(super) fn send_alert(&mut self, alert: &Alert, stop: &AtomicBool) -> Result<(), Trouble> {
+        self.send_note(&self.cluster.alert_topic(alert.kind), &alert.to_json(self.cluster.stream), stop)
+    }
+
+    /// Adds a sign of life to the transaction.
+    pub(super) fn send_life(&mut self, value: &str, stop: &AtomicBool) -> Result<(), Trouble> {
+        self.send_note(&self.cluster.health_topic(), value, stop)
+    }
+
+    /// What nobody needs to go on: a topic that refuses one gets none in this session.
+    fn send_note(&mut self, topic: &str, value: &str, stop: &AtomicBool) -> Result<(), Trouble> {
+        if self.is_mute {
+            return Ok(());
+        }
+        let note = BaseRecord::with_opaque_to(topic, About::Note.word())
+            .key(self.stream.as_bytes())
+            .payload(value.as_bytes())
+            .partition(0);
+        match self.hand_over(note, stop) {
+            Err(Trouble::Unsent(error)) => {
+                self.fall_silent(&error);
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    fn fall_silent(&mut self, error: &KafkaError) {
+        self.is_mute = true;
+        tracing::error!(%error, "a topic refuses alerts or signs of life: they are in the log only, until the next session");
+    }
+
+    /// Adds an event as JSON: to its topic, or to the dead letters if that does not take it.
+    fn send_json(
+        &mut self,
+        record: &Record<'_>,
+        event: &Event,
+        key: &str,
+        (domain, partition): Slot,
+        transport: &mut Transport,
+        stop: &AtomicBool,
+    ) -> Result<(), Trouble> {
+        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+        let place = Place { stream: self.cluster.stream, epoch: record.epoch, seq: record.seq, ts_ns: record.ts_ns };
+        let Some(mut way) = transport.way(record.seq) else { return Ok(()) };
+        transport.write(event);
+        self.bytes = self.bytes.saturating_add(transport.value().len());
+        if way == Way::Alone || way == Way::Together {
+            let is_alone = way == Way::Alone;
+            if is_alone {
+                self.be_careful()?;
+            }
+            let message = BaseRecord::with_opaque_to(transport.topic(domain), About::Json(record.seq).word())
+                .key(key.as_bytes())
+                .payload(transport.value().as_bytes())
+                .partition(partition)
+                .headers(transport::headers(&place, event));
+            match self.hand_over(message, stop) {
+                // The client itself does not take it: nothing of it is in the transaction.
+                Err(Trouble::Unsent(error)) => {
+                    transport.refuse_alone(record.seq, &error);
+                    way = Way::Letter(error.to_string());
+                }
+                Ok(()) if is_alone => self.wait_for_reports(self.cluster.timeout())?,
+                sent => sent?,
+            }
+        }
+        if let Way::Letter(reason) = way {
+            self.be_careful()?;
+            let letter = Letter {
+                topic: transport.topic(domain),
+                partition,
+                reason: &reason,
+                time_ns: crate::clock::utc_ns(),
+                retry_count: 0,
+            };
+            let message = BaseRecord::with_opaque_to(transport.letter_topic(domain), About::Letter(record.seq).word())
+                .key(key.as_bytes())
+                .payload(transport.value().as_bytes())
+                .partition(0)
+                .headers(transport::letter_headers(transport::headers(&place, event), &letter));
+            match self.hand_over(message, stop) {
+                Err(Trouble::Unsent(error)) => transport.refuse(About::Letter(record.seq), &error),
+                sent => {
+                    sent?;
+                    self.wait_for_reports(self.cluster.timeout())?;
+                    let text = format!("{} refuses event {}: {reason}", transport.topic(domain), record.seq);
+                    let alert = Alert { kind: Kind::DeadLetter, seq: record.seq, time_ns: letter.time_ns, text };
+                    self.send_alert(&alert, stop)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is sent next shall be in no request with another.
+    fn be_careful(&mut self) -> Result<(), Trouble> {
+        self.is_careful = true;
+        self.wait_for_reports(self.cluster.timeout())
+    }
+
+    /// Gives a message to the client, whose queue has a bound: what it has sent makes room.
+    fn hand_over(&self, mut message: BaseRecord<'_, [u8], [u8], usize>, stop: &AtomicBool) -> Result<(), Trouble> {
+        while let Err((error, refused)) = self.producer.send(message) {
+            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                // A transaction that a report has ended takes nothing more: the report, which follows, says why.
+                let since = Instant::now();
+                while !self.context.reports().has_failure() && since.elapsed() < REPORT_WAIT_MAX {
+                    self.producer.poll(REPORTS_WAIT);
+                }
+                self.failure()?;
+                let is_unsent = is_refused_for_good(&error);
+                return Err(if is_unsent {
+                    Trouble::Unsent(error)
+                } else {
+                    self.explained("sending an event", &error)
+                });
+            }
+            if stop.load(Ordering::Acquire) {
+                return Err(Trouble::Stopped);
+            }
+            self.producer.poll(Duration::from_millis(1));
+            self.failure()?;
+            message = refused;
+        }
+        Ok(())
+    }
+
+    /// Gives up the transaction, of which JSON was refused: nothing of it counts. A reader of what it was made of.
+    pub(super) fn give_up(&mut self, transport: &mut Transport) -> Result<Reader, Trouble> {
+        // Then what is under way is told of, and the client waits for nobody who would listen.
+        self.producer.purge(PurgeConfig::default().queue());
+        let (since, timeout) = (Instant::now(), self.cluster.timeout());
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(REPORTS_WAIT);
+            if since.elapsed() > timeout {
+                return Err(Trouble::Doubt("giving up a transaction: the cluster does not answer".to_owned()));
+            }
+        }
+        self.producer.abort_transaction(timeout).map_err(|error| self.explained("giving up a transaction", &error))?;
+        let mut reports = self.context.reports();
+        let refused = std::mem::take(&mut reports.refused);
+        reports.failure = None;
+        // Of what does not count.
+        reports.offsets.fill(None);
+        drop(reports);
+        for (about, error) in refused {
+            if about == About::Note {
+                self.fall_silent(&error);
+            }
+            transport.refuse(about, &error);
+        }
+        self.is_open = false;
+        self.progress.clone_from(&self.committed);
+        reader(self.cluster, &self.progress, self.progress.seq)
+    }
+
+    /// Ends the transaction, as `end` does; what was sent of JSON counts with it.
+    pub(super) fn commit(&mut self, transport: &mut Transport) -> Result<(), Trouble> {
+        self.end()?;
+        transport.commit(self.progress.seq);
+        Ok(())
+    }
+
+    /// Ends the transaction, with how far it has come: all of it counts, or nothing.
+    fn end(&mut self) -> Result<(), Trouble> {
+        let value = self.progress.to_json(&self.stream);
+        let topic = self.cluster.progress_topic();
+        let record = BaseRecord::with_opaque_to(&topic, About::Other.word())
+            .key(self.stream.as_bytes())
+            .payload(value.as_bytes())
+            .partition(0);
+        self.hand_over(record, &AtomicBool::new(false))?;
+        let timeout = self.cluster.timeout();
+        self.wait_for_reports(timeout)?;
+        self.producer.commit_transaction(timeout).map_err(|error| self.explained("committing", &error))?;
+        self.is_open = false;
+        let reports = self.context.reports();
+        for (slot, tail) in &mut self.progress.tails {
+            let offset = reports.offsets.get(index_of(*slot, self.cluster.kafka.partitions)).copied().flatten();
+            tail.offset = offset.unwrap_or(tail.offset);
+        }
+        Ok(())
+    }
+
+    /// As `commit`, and says so to the core.
+    pub(super) fn confirm(&mut self, leasing: &mut Leasing, transport: &mut Transport) -> Result<(), Trouble> {
+        // Before anything of the commit: the lease must not outlast what it proves.
+        let begun_at = Instant::now();
+        if leasing.is_asked_for() && !leasing.is_waiting(begun_at) {
+            self.progress.lease_ms = leasing.lease_ms();
+        }
+        self.commit(transport)?;
+        leasing.committed(begun_at, self.progress.seq);
+        Ok(())
+    }
+
+    /// That the cluster still has what it has acknowledged.
+    pub(super) fn audit(&self) -> Result<(), Trouble> {
+        let found = Looker::new(self.cluster)?.look()?;
+        let (term, seq) = found.progress.as_ref().map_or((0, 0), |progress| (progress.term, progress.seq));
+        if term > self.progress.term {
+            return Err(superseded(found.progress.as_ref().map_or("", |progress| &progress.owner)));
+        }
+        let seqs = |tails: &BTreeMap<Slot, Tail>| tails.iter().map(|(slot, tail)| (*slot, tail.seq)).collect();
+        let (known, found): (Vec<_>, Vec<_>) = (seqs(&self.progress.tails), seqs(&found.tails));
+        if seq != self.progress.seq || known != found {
+            let text = "the audit has found that the cluster does not have what it has acknowledged";
+            alerts::raise(Kind::ShippingLoss, self.progress.seq.min(seq), text.to_owned());
+            return Err(Trouble::Doubt(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Until the cluster has said of each message what became of it. The client's own `flush` looks ten times a second.
+    fn wait_for_reports(&self, timeout: Duration) -> Result<(), Trouble> {
+        let since = Instant::now();
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(REPORTS_WAIT);
+            self.failure()?;
+            if since.elapsed() > timeout {
+                let error = KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut);
+                return Err(self.explained("sending a transaction", &error));
+            }
+        }
+        self.failure()
+    }
+
+    /// What became of messages that were sent; a lost one stops everything behind it.
+    fn failure(&self) -> Result<(), Trouble> {
+        if !self.context.reports().has_failure() {
+            return Ok(());
+        }
+        // The first report need not be of the cause: the client gives up what waits as well.
+        let since = Instant::now();
+        while self.producer.in_flight_count() > 0 && since.elapsed() < self.cause_wait() {
+            self.producer.poll(REPORTS_WAIT);
+        }
+        let mut reports = self.context.reports();
+        let (failure, is_refused) = (reports.failure.take(), !reports.refused.is_empty());
+        drop(reports);
+        match failure {
+            Some((About::Event(index), error)) if is_refused_for_good(&error) => {
+                let domain = index.checked_div(self.cluster.kafka.partitions as usize).unwrap_or(0);
+                let topic = self.topics.get(domain).map(String::as_str).unwrap_or_default();
+                Err(event_refused(topic, &error))
+            }
+            // After a refusal of JSON the client refuses the rest of the transaction.
+            Some(_) | None if is_refused => Err(Trouble::Refusal),
+            Some((_, error)) => Err(self.explained("sending an event", &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// How long the cause of a failure is waited for: where all that is known was only given up, it must still come.
+    fn cause_wait(&self) -> Duration {
+        if self.context.reports().has_cause() { REPORT_WAIT_MAX } else { self.cluster.timeout() }
+    }
+
+    /// With what the client has said of its connections.
+    fn explained(&self, doing: &str, error: &KafkaError) -> Trouble {
+        // Of what was on its way when it was fenced the client tells only that it was purged.
+        let fatal = self.producer.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
+        let said = self.context.reports().said.clone();
+        match Trouble::of(doing, fatal.as_ref().unwrap_or(error)) {
+            Trouble::Doubt(text) if !said.is_empty() => Trouble::Doubt(format!("{text}; {said}")),
+            trouble => trouble,
+        }
+    }
+}
+
+/// The event store must have every event: nothing goes on without it.
+fn event_refused(topic: &str, error: &KafkaError) -> Trouble {
+    Trouble::Refused(format!(
+        "topic {topic} refuses an event for good: {error}; nothing is shipped before it takes it: set max.message.bytes of \
+         the topic to 1048588 or more, and take away what checks its records"
+    ))
+}
+
+/// Place of a slot in a list of all.
+fn index_of((domain, partition): Slot, partitions: u32) -> usize {
+    (domain as usize).saturating_mul(partitions as usize).saturating_add(partition as usize)
+}

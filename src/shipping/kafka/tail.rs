@@ -1,0 +1,281 @@
+//! What the cluster has of a stream, read back: the truth that a shipper goes on from.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use tradecore_journal::Record;
+
+use super::cluster::{Cluster, Context};
+use super::progress::{Progress, Slot, Tail};
+use super::trouble::Trouble;
+use crate::shipping::domains::Domain;
+
+/// Records that are read backwards at first; sixteen times as many, as long as nothing is found.
+const WINDOW: i64 = 64;
+
+/// What the cluster has of a stream.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The last progress; `None`: nothing was ever shipped.
+    pub(super) progress: Option<Progress>,
+    /// The last record in each slot that has one.
+    pub(super) tails: BTreeMap<Slot, Tail>,
+}
+
+/// A consumer that sees what is committed, and one that sees how far the rest goes.
+pub(super) struct Looker<'a> {
+    cluster: &'a Cluster,
+    pub(super) committed: BaseConsumer<Context>,
+    uncommitted: BaseConsumer<Context>,
+    /// How long what is under way is waited for; then what is before it must do.
+    patience: Option<Duration>,
+}
+
+/// How far a stream is shipped, as the cluster says; `None`: nothing was.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub fn progress(cluster: &Cluster) -> Result<Option<Progress>, Trouble> {
+    // A transaction ends a moment after its commit was answered; a shipper that stands still may have one open.
+    Looker { patience: Some(Duration::from_millis(500)), ..Looker::new(cluster)? }.progress()
+}
+
+pub(super) fn failed(doing: &'static str) -> impl Fn(KafkaError) -> Trouble {
+    move |error| Trouble::of(doing, &error)
+}
+
+impl<'a> Looker<'a> {
+    pub(super) fn new(cluster: &'a Cluster) -> Result<Self, Trouble> {
+        let failed = |error| Trouble::Refused(format!("a setting of librdkafka: {error}"));
+        let committed = cluster.consumer(true).map_err(failed)?;
+        let uncommitted = cluster.consumer(false).map_err(failed)?;
+        Ok(Self { cluster, committed, uncommitted, patience: None })
+    }
+
+    /// All that counts of the stream; to be asked by who has fenced every other writer of it.
+    pub(super) fn look(&self) -> Result<Found, Trouble> {
+        let progress = self.progress()?;
+        let tails = self.tails(progress.as_ref())?;
+        Ok(Found { progress, tails })
+    }
+
+    /// The last event in each slot, from where progress says that it is.
+    pub(super) fn tails(&self, progress: Option<&Progress>) -> Result<BTreeMap<Slot, Tail>, Trouble> {
+        let mut tails = BTreeMap::new();
+        for domain in Domain::ALL {
+            self.look_at(*domain, progress, &mut tails)?;
+        }
+        Ok(tails)
+    }
+
+    /// First offset, and the one behind the last record that is decided. A record that is there is waited for: what
+    /// other cores have under way hides it, for as long as a transaction may take.
+    pub(super) fn bounds(&self, topic: &str, partition: i32) -> Result<(i64, i64), Trouble> {
+        let timeout = self.cluster.timeout();
+        let ask = failed("asking for the end of a partition");
+        let (_, end) = self.uncommitted.fetch_watermarks(topic, partition, timeout).map_err(&ask)?;
+        let since = Instant::now();
+        loop {
+            let (first, stable) = self.committed.fetch_watermarks(topic, partition, timeout).map_err(&ask)?;
+            if stable >= end || self.patience.is_some_and(|patience| since.elapsed() > patience) {
+                return Ok((first, stable));
+            }
+            if since.elapsed() > timeout.saturating_mul(3) {
+                return Err(Trouble::Doubt(format!("{topic}/{partition}: a transaction of another core does not end")));
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    pub(super) fn progress(&self) -> Result<Option<Progress>, Trouble> {
+        let (topic, stream) = (self.cluster.progress_topic(), self.cluster.stream.to_string());
+        let (first, end) = self.bounds(&topic, 0)?;
+        let mut window = WINDOW;
+        loop {
+            let from = end.saturating_sub(window).max(first);
+            let (mut found, mut foreign) = (None, None);
+            self.read(&topic, &[(0, from)], &mut |message| {
+                if message.key() != Some(stream.as_bytes()) {
+                    return;
+                }
+                // A tombstone says that it is forgotten: then the topics alone tell what they have.
+                found = message.payload().map(|json| Progress::from_json(json, &stream));
+                foreign = found.as_ref().is_some_and(Option::is_none).then(|| message.offset());
+            })?;
+            if let Some(offset) = foreign {
+                let problem = "is not what this release writes; start a newer one, or use another topic_prefix";
+                return Err(Trouble::Refused(format!("topic {topic}: the record at offset {offset} {problem}")));
+            }
+            if found.is_some() || from == first {
+                return Ok(found.flatten());
+            }
+            window = window.saturating_mul(16);
+        }
+    }
+
+    /// Whether there is such a topic.
+    pub(super) fn has_topic(&self, topic: &str) -> Result<bool, Trouble> {
+        // Of all topics: to ask for one by name can make it.
+        let metadata =
+            self.committed.fetch_metadata(None, self.cluster.timeout()).map_err(failed("looking for a topic"))?;
+        Ok(metadata.topics().iter().any(|known| known.name() == topic))
+    }
+
+    /// Hands every committed record of a partition to `each`.
+    pub(super) fn read_all(
+        &self,
+        topic: &str,
+        partition: i32,
+        each: &mut dyn FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Trouble> {
+        let (first, end) = self.bounds(topic, partition)?;
+        if first < end { self.read(topic, &[(partition, first)], each) } else { Ok(()) }
+    }
+
+    fn look_at(
+        &self,
+        domain: Domain,
+        progress: Option<&Progress>,
+        tails: &mut BTreeMap<Slot, Tail>,
+    ) -> Result<(), Trouble> {
+        let topic = self.cluster.topic(domain);
+        let known = |partition: u32| progress.and_then(|progress| progress.tails.get(&(domain, partition)));
+        // From where progress says that the last record is; what is not known is read from the start.
+        let (mut starts, mut ends) = (Vec::new(), BTreeMap::new());
+        for partition in 0..self.cluster.kafka.partitions {
+            let number = i32::try_from(partition).unwrap_or(i32::MAX);
+            let (first, end) = self.bounds(&topic, number)?;
+            let from = known(partition).map_or(first, |tail| tail.offset.max(first));
+            if from < end {
+                starts.push((number, from));
+            }
+            if let Some(tail) = known(partition).filter(|tail| tail.offset < first) {
+                // It was removed as too old, as it was to be.
+                tails.insert((domain, partition), *tail);
+            }
+            ends.insert(partition, first);
+        }
+        self.read_tails(domain, &topic, &starts, tails)?;
+        let is_lost = |partition: &u32| match (known(*partition), tails.get(&(domain, *partition))) {
+            (Some(known), found) => found.is_none_or(|found| found.seq < known.seq),
+            (None, _) => false,
+        };
+        let lost: Vec<u32> = ends.keys().copied().filter(is_lost).collect();
+        for partition in lost {
+            tracing::warn!(topic, partition, "the cluster has lost the end of a partition; all of it is read");
+            tails.remove(&(domain, partition));
+            let first = ends.get(&partition).copied().unwrap_or(0);
+            let number = i32::try_from(partition).unwrap_or(i32::MAX);
+            if self.bounds(&topic, number)?.1 > first {
+                self.read_tails(domain, &topic, &[(number, first)], tails)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_tails(
+        &self,
+        domain: Domain,
+        topic: &str,
+        starts: &[(i32, i64)],
+        tails: &mut BTreeMap<Slot, Tail>,
+    ) -> Result<(), Trouble> {
+        let stream = self.cluster.stream.to_string();
+        let mut foreign = None;
+        self.read(topic, starts, &mut |message| {
+            let Some(headers) = EventHeaders::of(message) else {
+                foreign.get_or_insert((message.partition(), message.offset()));
+                return;
+            };
+            if headers.stream == stream.as_bytes() {
+                let slot = (domain, u32::try_from(message.partition()).unwrap_or(0));
+                tails.insert(slot, Tail { seq: headers.seq, offset: message.offset() });
+            }
+        })?;
+        foreign.map_or(Ok(()), |(partition, offset)| Err(is_foreign(topic, partition, offset)))
+    }
+
+    /// Hands every committed record from `starts` to the end to `each`.
+    fn read(
+        &self,
+        topic: &str,
+        starts: &[(i32, i64)],
+        each: &mut dyn FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Trouble> {
+        if starts.is_empty() {
+            return Ok(());
+        }
+        let failed = failed("reading back what is shipped");
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        for (partition, from) in starts {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*from)).map_err(&failed)?;
+        }
+        self.committed.assign(&list).map_err(&failed)?;
+        let mut open: Vec<i32> = starts.iter().map(|(partition, _)| *partition).collect();
+        let mut heard_at = Instant::now();
+        while !open.is_empty() {
+            match self.committed.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    heard_at = Instant::now();
+                    each(&message);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|known| *known != partition),
+                Some(Err(error)) => return Err(failed(error)),
+                None if heard_at.elapsed() > self.cluster.timeout() => {
+                    return Err(Trouble::Doubt(format!("topic {topic} cannot be read: the cluster does not answer")));
+                }
+                None => {}
+            }
+        }
+        self.committed.unassign().map_err(&failed)
+    }
+}
+
+/// A record that this gateway would never write.
+pub(super) fn is_foreign(topic: &str, partition: i32, offset: i64) -> Trouble {
+    Trouble::Refused(format!(
+        "topic {topic}, partition {partition}: the record at offset {offset} is no event of a gateway; the topic is \
+         written by somebody else: use another ship.kafka.topic_prefix"
+    ))
+}
+
+/// What the headers of an event say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EventHeaders<'a> {
+    pub(super) stream: &'a [u8],
+    pub(super) epoch: u32,
+    pub(super) seq: u64,
+    pub(super) prev_seq: u64,
+    pub(super) crc: u32,
+}
+
+impl<'a> EventHeaders<'a> {
+    pub(super) fn of(message: &'a BorrowedMessage<'_>) -> Option<Self> {
+        let headers = message.headers()?;
+        let value = |name: &str| headers.iter().find(|header| header.key == name)?.value;
+        let text = |name: &str| value(name).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        Some(Self {
+            stream: value("stream")?,
+            epoch: text("epoch")?.parse().ok()?,
+            seq: text("seq")?.parse().ok()?,
+            prev_seq: text("prev_seq_same_partition")?.parse().ok()?,
+            crc: u32::from_str_radix(text("crc")?, 16).ok()?,
+        })
+    }
+}
+
+/// What `EventHeaders` reads.
+pub(super) fn headers(stream: &str, record: &Record<'_>, prev_seq: u64, crc: u32) -> OwnedHeaders {
+    let (epoch, seq, prev_seq) = (record.epoch.to_string(), record.seq.to_string(), prev_seq.to_string());
+    OwnedHeaders::new_with_capacity(5)
+        .insert(Header { key: "stream", value: Some(stream) })
+        .insert(Header { key: "epoch", value: Some(&epoch) })
+        .insert(Header { key: "seq", value: Some(&seq) })
+        .insert(Header { key: "prev_seq_same_partition", value: Some(&prev_seq) })
+        .insert(Header { key: "crc", value: Some(&format!("{crc:08x}")) })
+}

@@ -1,0 +1,173 @@
+//! Events as JSON, in the transaction that ships their records: CloudEvents in the binary mode of their binding to
+//! Kafka, attributes as headers and the event's data as the value.
+//!
+//! What a sink refuses for good stops nothing: the transaction is given up, and made anew with that event in
+//! `<topic>.dlq`. The client hands over many records at once and is refused all of them for one, so those are *suspects*
+//! first, which are sent alone, and only what is refused alone is a dead letter.
+
+use core::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use tradecore_domain::event::Event;
+
+use super::about::About;
+use super::cluster::Cluster;
+use crate::shipping::domains::Domain;
+use crate::shipping::json::{self, Place, Utc};
+
+/// The JSON of a stream, over all sessions of its shipper.
+#[derive(Debug)]
+pub(super) struct Transport {
+    is_on: bool,
+    /// Of each domain.
+    topics: Vec<String>,
+    letter_topics: Vec<String>,
+    /// Events that were refused together with others; in no transaction that is committed.
+    suspects: BTreeSet<u64>,
+    /// Events that were refused alone.
+    refused: BTreeMap<u64, Refused>,
+    /// The value that is being made.
+    value: String,
+}
+
+/// An event whose JSON the sink does not take.
+#[derive(Clone, Debug)]
+struct Refused {
+    reason: String,
+    /// Nor as a dead letter.
+    is_letter_refused: bool,
+}
+
+/// Where the JSON of an event goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To its topic, with others.
+    Together,
+    /// To its topic, alone: one like it was refused.
+    Alone,
+    /// To the dead letters, for this reason.
+    Letter(String),
+    /// Nowhere: not even the dead letters take it.
+    Nowhere,
+}
+
+impl Transport {
+    pub(super) fn new(cluster: &Cluster) -> Self {
+        let named =
+            |name: fn(&Cluster, Domain) -> String| Domain::ALL.iter().map(|domain| name(cluster, *domain)).collect();
+        Self {
+            is_on: cluster.kafka.transport,
+            topics: named(Cluster::transport_topic),
+            letter_topics: named(Cluster::letter_topic),
+            suspects: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            value: String::new(),
+        }
+    }
+
+    pub(super) fn way(&self, seq: u64) -> Option<Way> {
+        if !self.is_on {
+            return None;
+        }
+        Some(match self.refused.get(&seq) {
+            Some(refused) if refused.is_letter_refused => Way::Nowhere,
+            Some(refused) => Way::Letter(refused.reason.clone()),
+            None if self.suspects.contains(&seq) => Way::Alone,
+            None => Way::Together,
+        })
+    }
+
+    pub(super) fn topic(&self, domain: Domain) -> &str {
+        self.topics.get(domain as usize).map(String::as_str).unwrap_or_default()
+    }
+
+    pub(super) fn letter_topic(&self, domain: Domain) -> &str {
+        self.letter_topics.get(domain as usize).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Makes the value of an event; it stands in `value` until the next is made.
+    pub(super) fn write(&mut self, event: &Event) {
+        self.value.clear();
+        json::write_data(&mut self.value, event);
+    }
+
+    pub(super) fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// The sink takes this message at no time.
+    pub(super) fn refuse(&mut self, about: About, error: &KafkaError) {
+        match about {
+            About::Json(seq) if self.suspects.contains(&seq) => self.refuse_alone(seq, error),
+            About::Json(seq) => {
+                self.suspects.insert(seq);
+            }
+            About::Letter(seq) => {
+                tracing::error!(seq, %error, "an event's JSON is refused, by the dead letters too; it is in the event store only");
+                let reason = error.to_string();
+                self.refused.insert(seq, Refused { reason, is_letter_refused: true });
+            }
+            About::Event(_) | About::Note | About::Other => {}
+        }
+    }
+
+    /// What was sent alone, or cannot be sent at all.
+    pub(super) fn refuse_alone(&mut self, seq: u64, error: &KafkaError) {
+        tracing::warn!(seq, %error, "the JSON of an event is refused; it becomes a dead letter");
+        self.refused.insert(seq, Refused { reason: error.to_string(), is_letter_refused: false });
+    }
+
+    /// All up to this event is committed.
+    pub(super) fn commit(&mut self, seq: u64) {
+        if self.suspects.is_empty() && self.refused.is_empty() {
+            return;
+        }
+        let next = seq.saturating_add(1);
+        self.suspects = self.suspects.split_off(&next);
+        self.refused = self.refused.split_off(&next);
+    }
+}
+
+/// The attributes of an event as headers: `content-type`, and `ce_…` for the others.
+pub(super) fn headers(place: &Place, event: &Event) -> OwnedHeaders {
+    // The twelve, and those of a dead letter.
+    let mut headers = Some(OwnedHeaders::new_with_capacity(18));
+    let (mut name_text, mut value_text) = (String::new(), String::new());
+    json::attributes(place, event, |name, value| {
+        name_text.clear();
+        value_text.clear();
+        match name {
+            "datacontenttype" => name_text.push_str("content-type"),
+            name => {
+                name_text.push_str("ce_");
+                name_text.push_str(name);
+            }
+        }
+        // A `String` takes everything.
+        value_text.write_fmt(value).unwrap_or_default();
+        headers = headers.take().map(|taken| taken.insert(Header { key: &name_text, value: Some(&value_text) }));
+    });
+    headers.unwrap_or_default()
+}
+
+/// What a dead letter says beside its event: `docs/kafka.md`.
+pub(super) fn letter_headers(headers: OwnedHeaders, letter: &Letter<'_>) -> OwnedHeaders {
+    headers
+        .insert(Header { key: "original_topic", value: Some(letter.topic) })
+        .insert(Header { key: "original_partition", value: Some(&letter.partition.to_string()) })
+        .insert(Header { key: "reason", value: Some(letter.reason) })
+        .insert(Header { key: "time", value: Some(&Utc(letter.time_ns).to_string()) })
+        .insert(Header { key: "retry_count", value: Some(&letter.retry_count.to_string()) })
+}
+
+/// Why a record is a dead letter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Letter<'a> {
+    pub(super) topic: &'a str,
+    pub(super) partition: i32,
+    pub(super) reason: &'a str,
+    pub(super) time_ns: u64,
+    pub(super) retry_count: u32,
+}

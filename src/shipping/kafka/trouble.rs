@@ -1,0 +1,78 @@
+//! What can go wrong between the journal and the cluster, and what follows.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tradecore_journal::ReadError;
+
+/// Why a session of the shipper ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// What became of the last transaction is not known, or the cluster cannot be reached: a new session reads what
+    /// is there.
+    #[error("{0}")]
+    Doubt(String),
+    /// Another shipper of the same stream has claimed a later term: this one stops for good. To be fenced alone is a
+    /// doubt: it may have been one that was superseded itself and did not know.
+    #[error("{0}")]
+    Superseded(String),
+    /// The cluster holds what must not be added to, or is set up so that events would be lost: nothing is sent until
+    /// that has changed.
+    #[error("{0}")]
+    Refused(String),
+    /// The journal is not the one that the cluster has: that of another life, or of a host that was superseded.
+    #[error("{0}")]
+    Diverged(String),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// A record that this release does not know.
+    #[error("event {seq}: {text}")]
+    Unknown {
+        /// Its number.
+        seq: u64,
+        /// What is wrong.
+        text: String,
+    },
+    /// JSON of this transaction is refused for good: it is given up, and made anew without that.
+    #[error("a record of JSON is refused for good")]
+    Refusal,
+    /// The client does not take a message, which is nowhere then.
+    #[error("the client does not take a message: {0}")]
+    Unsent(KafkaError),
+    /// It was asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Trouble {
+    /// A failure of the client, with what was being done.
+    pub(super) fn of(doing: &str, error: &KafkaError) -> Self {
+        let code = match error {
+            KafkaError::Transaction(error) => Some(error.code()),
+            error => error.rdkafka_error_code(),
+        };
+        Self::Doubt(match code.and_then(advice) {
+            Some(advice) => format!("{doing}: {error}; {advice}"),
+            None => format!("{doing}: {error}"),
+        })
+    }
+}
+
+/// The next step, where there is one.
+const fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode as C;
+    match code {
+        C::TopicAuthorizationFailed => Some("allow the gateway's user WRITE, READ and DESCRIBE of the topics"),
+        C::TransactionalIdAuthorizationFailed => {
+            Some("allow the gateway's user WRITE and DESCRIBE of the transactional id")
+        }
+        C::ClusterAuthorizationFailed => Some("allow the gateway's user IDEMPOTENT_WRITE of the cluster"),
+        C::SaslAuthenticationFailed | C::Authentication => Some("check sasl.username and the secret of sasl.password"),
+        C::UnsupportedVersion | C::UnsupportedFeature => Some("a cluster with transactions is needed"),
+        C::KafkaStorageError => Some("the broker's disk has failed or is full"),
+        C::NotEnoughReplicas | C::NotEnoughReplicasAfterAppend => Some("too few copies of the topic are in sync"),
+        C::Fenced | C::ProducerFenced | C::InvalidProducerEpoch => Some("another shipper of this stream has begun"),
+        C::UnknownTopicOrPartition | C::UnknownTopic | C::UnknownPartition => Some("a topic is missing"),
+        _ => None,
+    }
+}

@@ -1,0 +1,139 @@
+//! Alerts and signs of life.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::AdminOptions;
+use rdkafka::message::Message;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::host::{DEADLINE, Host, wait_for};
+use super::{pass, wait_until};
+
+fn objects(host: &Host, topic: &str) -> Vec<Value> {
+    let records = host.records(topic, 1);
+    let object = |bytes: Option<&[u8]>| serde_json::from_slice(bytes.expect("a value")).expect("an object");
+    records.iter().map(|record| object(record.payload())).collect()
+}
+
+#[test]
+fn each_event_that_somebody_must_know_is_an_alert_once_though_the_shipper_is_killed() {
+    let host = Host::new("batch_events_max = 50\nlinger_ms = 1\ntimeout_ms = 10000");
+    let mut journal = host.journal();
+    let mut before = "0".to_owned();
+    for _ in 0..4 {
+        journal.append(250);
+        let shipper = host.shipper();
+        // Some is shipped, and some under way.
+        let since = Instant::now();
+        while host.status("shipped_seq") == before {
+            assert!(since.elapsed() < DEADLINE, "nothing is shipped behind {before}");
+        }
+        journal.append(250);
+        pass(Duration::from_millis(20));
+        shipper.kill();
+        before = host.status("shipped_seq");
+    }
+    host.succeed(&["ship", "run", "--drain"]);
+    let dir = host.journal_dir();
+    let export = ["journal", "export", "--out", "-", "--dir", dir.to_str().expect("text")];
+    let lines = std::process::Command::new(env!("CARGO_BIN_EXE_tradecore")).args(export).output().expect("run").stdout;
+    let mut wanted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for line in String::from_utf8(lines).expect("text").lines() {
+        let line: Value = serde_json::from_str(line).expect("an object");
+        let topic = match line["type"].as_str().expect("text") {
+            "tradecore.OrderInDoubt.v1" => "alerts.order-in-doubt",
+            "tradecore.BrokerContradicted.v1" => "alerts.broker-contradiction",
+            "tradecore.KillSwitchChanged.v1" if line["data"]["engaged"] == true => "alerts.kill-switch",
+            "tradecore.TradingStateChanged.v1" if line["data"]["state"] != "OPEN" => "alerts.trading-state",
+            _ => continue,
+        };
+        wanted.entry(topic).or_default().push(line["seq"].as_str().expect("text").to_owned());
+    }
+    assert_eq!(wanted.len(), 4, "{:?}", wanted.keys());
+    for (topic, seqs) in wanted {
+        let alerts = objects(&host, topic);
+        let found: Vec<&str> = alerts.iter().map(|alert| alert["seq"].as_str().expect("text")).collect();
+        assert!(seqs.len() > 5, "{topic}: {seqs:?}");
+        assert_eq!(found, seqs, "{topic}");
+        assert!(alerts.iter().all(|alert| format!("alerts.{}", alert["kind"].as_str().expect("text")) == topic));
+    }
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn a_sign_of_life_tells_how_far_shipping_is_though_nothing_happens() {
+    let host = Host::new("health_s = 1\ntimeout_ms = 10000");
+    host.write(50);
+    let shipper = host.shipper();
+    let since = Instant::now();
+    let life = loop {
+        let life = objects(&host, "system.health");
+        if life.iter().filter(|life| life["shipped_seq"] == "50").count() >= 2 {
+            break life;
+        }
+        assert!(since.elapsed() < DEADLINE, "{life:?}");
+    };
+    let last = life.last().expect("one");
+    for (name, value) in
+        [("stream", "virtual-1"), ("synced_seq", "50"), ("lag_events", "0"), ("term", "1"), ("lag_ms", "0")]
+    {
+        assert_eq!(last[name], value, "{last}");
+    }
+    shipper.signal(Signal::TERM);
+    assert_eq!(shipper.end().0, Some(0));
+    assert_eq!(host.assert_exactly_once(), 50);
+}
+
+#[test]
+fn what_the_cluster_lost_is_noticed_by_the_audit_told_and_sent_again() {
+    let host = Host::new("audit_s = 1\ntimeout_ms = 10000");
+    host.write(300);
+    let mut shipper = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    let topic = format!("{}eventstore.order-events", host.prefix);
+    let deleted = wait_for(host.broker.admin().delete_topics(&[&topic], &AdminOptions::new())).expect("an answer");
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    shipper.wait_for("the cluster has lost events that it had acknowledged");
+    let since = Instant::now();
+    while objects(&host, "alerts.shipping-loss").is_empty() {
+        assert!(since.elapsed() < DEADLINE, "it is not told");
+    }
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.assert_exactly_once(), 300);
+    shipper.signal(Signal::TERM);
+    let (code, said) = shipper.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn that_the_cluster_was_away_is_told_once_it_is_back() {
+    let host = Host::new("timeout_ms = 1000\nbackoff_min_ms = 10");
+    let mut journal = host.journal();
+    journal.append(100);
+    let mut shipper = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    // Only a broker of ours can be killed.
+    if !host.broker.kill() {
+        println!("NOT killed: the broker is not ours (TRADECORE_TEST_KAFKA_DIR)");
+        return;
+    }
+    journal.append(100);
+    shipper.wait_for("Kafka is away");
+    host.broker.restart();
+    shipper.wait_for("Kafka is back");
+    wait_until(&host, "lag_events", "0");
+    let since = Instant::now();
+    let alerts = loop {
+        let alerts = objects(&host, "alerts.cluster-away");
+        if !alerts.is_empty() {
+            break alerts;
+        }
+        assert!(since.elapsed() < DEADLINE, "it is not told");
+    };
+    assert_eq!((alerts.len(), &alerts[0]["seq"], &alerts[0]["severity"]), (1, &"100".into(), &"critical".into()));
+    assert_eq!(host.assert_exactly_once(), 200);
+    drop(shipper);
+    journal.closer.seal(journal.writer);
+}

@@ -1,0 +1,470 @@
+//! A host whose journal is shipped, and what an independent reader finds in the topics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
+use tradecore_domain::event::{EVENT_BYTES_MAX, EVENTS};
+use tradecore_journal::{Closer, Reader, Space, Until, Writer};
+
+pub const PARTITIONS: i32 = 2;
+/// Generous: a broker that was killed comes back within seconds, on a busy machine within many.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+/// What commands log, where nothing else is asked for.
+pub const LOG: &str = "info,librdkafka=off";
+const DOMAINS: [&str; 10] = [
+    "user-account",
+    "broker-connection",
+    "broker-account",
+    "virtual-broker",
+    "strategy",
+    "order",
+    "position",
+    "portfolio",
+    "automation",
+    "system",
+];
+
+/// The broker of these tests: one at a time has it, since some of them kill it.
+pub struct Broker {
+    pub address: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Broker {
+    pub fn get() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let address = std::env::var("TRADECORE_TEST_KAFKA").expect(
+            "TRADECORE_TEST_KAFKA=host:port; start a broker with `tests/kafka/broker start 19392 DIR` and say \
+             TRADECORE_TEST_KAFKA_DIR=DIR, so that it can be killed",
+        );
+        Self { address, _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("a client")
+    }
+
+    /// Makes a topic with settings of the broker.
+    pub fn make(&self, topic: &str, partitions: i32) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let made = wait_for(self.admin().create_topics(&[new], &AdminOptions::new())).expect("an answer");
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+    }
+
+    /// Gives a topic these settings, and the defaults of the broker beside.
+    pub fn set(&self, topic: &str, settings: &[(&str, &str)]) {
+        let admin = self.admin();
+        let resource = ResourceSpecifier::Topic(topic);
+        let change = settings.iter().fold(AlterConfig::new(resource), |change, (name, value)| change.set(name, value));
+        let changed = wait_for(admin.alter_configs(&[change], &AdminOptions::new())).expect("an answer");
+        assert!(changed.iter().all(Result::is_ok), "{changed:?}");
+    }
+
+    /// Kills it and starts it again; false for one that is not ours to kill.
+    pub fn kill_and_restart(&self) -> bool {
+        self.kill() && self.restart()
+    }
+
+    /// As a crash does; false for one that is not ours to kill.
+    pub fn kill(&self) -> bool {
+        Self::script(|dir| vec!["kill".to_owned(), dir])
+    }
+
+    pub fn restart(&self) -> bool {
+        let port = self.address.rsplit(':').next().expect("host:port").to_owned();
+        Self::script(|dir| vec!["start".to_owned(), port, dir])
+    }
+
+    fn script(words: impl FnOnce(String) -> Vec<String>) -> bool {
+        let Ok(dir) = std::env::var("TRADECORE_TEST_KAFKA_DIR") else { return false };
+        let words = words(dir);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker");
+        let done = Command::new(script).args(&words).output().expect("run");
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        true
+    }
+
+    /// The address behind which a broker of ours asks who one is.
+    pub fn door(&self) -> Option<String> {
+        std::env::var("TRADECORE_TEST_KAFKA_DIR").ok()?;
+        let (host, port) = self.address.rsplit_once(':')?;
+        Some(format!("{host}:{}", port.parse::<u16>().ok()? + 2))
+    }
+
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.address);
+        // The end of a partition is told when a fetch comes back.
+        client.set("fetch.wait.max.ms", "10");
+        client
+    }
+}
+
+/// Waits for an answer of the broker; the request has a time limit of its own.
+pub fn wait_for<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// A directory with a configuration and a journal, and topics of its own.
+pub struct Host {
+    pub dir: tempfile::TempDir,
+    pub prefix: String,
+    pub broker: Broker,
+    /// What its commands log.
+    pub log: &'static str,
+}
+
+impl Host {
+    pub fn new(settings: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (dir, broker) = (tempfile::tempdir().expect("a directory"), Broker::get());
+        let prefix = format!("test{}-{}.", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let sample = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/tradecore.toml"));
+        let sample = sample.expect("the sample").replace("/var/lib/tradecore/virtual", "data");
+        let address = &broker.address;
+        let kafka = format!(
+            "[ship.kafka]\nbrokers = \"{address}\"\ntopic_prefix = \"{prefix}\"\npartitions = {PARTITIONS}\n\
+             replication_factor = 1\nmin_insync_replicas = 1\nbackoff_max_ms = 1000\n{settings}\n"
+        );
+        let host = Self { dir, prefix, broker, log: LOG };
+        std::fs::write(host.config(), format!("{sample}\n{kafka}")).expect("written");
+        host
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("gateway.toml")
+    }
+
+    pub fn journal_dir(&self) -> PathBuf {
+        self.dir.path().join("data/journal")
+    }
+
+    /// The journal, open for writing.
+    pub fn journal(&self) -> Journal {
+        let mut config = tradecore_journal::Config::new(self.journal_dir());
+        // As the sample has it: `virtual` is 3 in the fields of the protocol.
+        config.environment = tradecore_protocol::fields::Environment::Virtual.raw();
+        let (writer, _, watermarks, closer) = tradecore_journal::open(&config).expect("open").into_parts();
+        Journal { writer, closer, watermarks }
+    }
+
+    /// Writes so many events and closes the journal.
+    pub fn write(&self, events: u64) {
+        let mut journal = self.journal();
+        journal.append(events);
+        journal.closer.seal(journal.writer);
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        Self::command_at(&self.config(), self.log, words)
+    }
+
+    /// Of another configuration.
+    pub fn command_at(config: &Path, log: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tradecore"));
+        command.args(words).arg("--config").arg(config).env("RUST_LOG", log);
+        command
+    }
+
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("run")
+    }
+
+    /// Runs a command that must succeed; what it prints.
+    pub fn succeed(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {:?}: {text}", output.status.code());
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    pub fn start(&self, words: &[&str]) -> Process {
+        Self::start_at(&self.config(), words)
+    }
+
+    pub fn start_at(config: &Path, words: &[&str]) -> Process {
+        let mut command = Self::command_at(config, LOG, words);
+        let parent = std::process::id().to_string();
+        command.args(["--die-with-parent", &parent]).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("started");
+        let (send, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        Process { child, lines, said: String::new() }
+    }
+
+    pub fn shipper(&self) -> Process {
+        let mut shipper = self.start(&["ship", "run"]);
+        shipper.wait_for("shipping to Kafka stream");
+        shipper
+    }
+
+    pub fn status(&self, key: &str) -> String {
+        let status: serde_json::Value =
+            serde_json::from_str(&self.succeed(&["ship", "status", "--json"])).expect("an object");
+        status[key].as_str().unwrap_or_else(|| panic!("{key} in {status}")).to_owned()
+    }
+
+    /// `ship verify` and a reader that shares no line with it find each event once: how many.
+    pub fn assert_exactly_once(&self) -> u64 {
+        let proof: serde_json::Value =
+            serde_json::from_str(&self.succeed(&["ship", "verify", "--json"])).expect("an object");
+        let events = self.read_back();
+        assert_eq!(proof["events"], events.to_string(), "{proof}");
+        events
+    }
+
+    /// The topics that were made for it, without its prefix.
+    pub fn topics(&self) -> Vec<String> {
+        let metadata = self.broker.admin().inner().fetch_metadata(None, DEADLINE).expect("metadata");
+        let names = metadata.topics().iter().filter_map(|topic| topic.name().strip_prefix(&self.prefix));
+        names.map(str::to_owned).collect()
+    }
+
+    /// Every committed record of a topic.
+    pub fn records(&self, topic: &str, partitions: i32) -> Vec<OwnedMessage> {
+        let mut found = Vec::new();
+        self.read(&[(topic.to_owned(), partitions)], |_, message| found.push(message.detach()));
+        found
+    }
+
+    /// Hands every committed record of some topics to `each`, with the topic's name as it was given; each partition in
+    /// its order.
+    fn read(&self, topics: &[(String, i32)], mut each: impl FnMut(&str, &BorrowedMessage<'_>)) {
+        let consumer: BaseConsumer = self
+            .broker
+            .client()
+            .set("isolation.level", "read_committed")
+            .set("group.id", "test")
+            .set("enable.partition.eof", "true")
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for (topic, partitions) in topics {
+            for partition in 0..*partitions {
+                let topic = format!("{}{topic}", self.prefix);
+                list.add_partition_offset(&topic, partition, Offset::Beginning).expect("added");
+            }
+        }
+        consumer.assign(&list).expect("assigned");
+        let (mut open, since) = (list.count(), Instant::now());
+        while open > 0 {
+            assert!(since.elapsed() < DEADLINE, "{open} partitions of {topics:?} do not end");
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                // It comes back: another test has killed the broker.
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown))) => {}
+                Some(Err(error)) => panic!("{topics:?}: {error}"),
+                Some(Ok(message)) => each(message.topic().strip_prefix(&self.prefix).expect("of this host"), &message),
+            }
+        }
+    }
+
+    /// The JSON of each event of the journal is in its topic once, in order, or among the dead letters: those that are
+    /// in their topics, by number.
+    pub fn assert_json_once(&self) -> BTreeSet<u64> {
+        let dir = self.journal_dir();
+        let mut export = Command::new(env!("CARGO_BIN_EXE_tradecore"));
+        let export = export.args(["journal", "export", "--out", "-", "--dir"]).arg(dir).output().expect("run");
+        let mut lines: BTreeMap<u64, Value> = BTreeMap::new();
+        for line in String::from_utf8(export.stdout).expect("text").lines() {
+            let line: Value = serde_json::from_str(line).expect("an object");
+            lines.insert(line["seq"].as_str().expect("text").parse().expect("a number"), line);
+        }
+        let mut delivered = BTreeSet::new();
+        let topic_of = |domain: &str| format!("transport.{domain}-events");
+        let topics: Vec<(String, i32)> = DOMAINS
+            .iter()
+            .flat_map(|domain| [(topic_of(domain), PARTITIONS), (format!("{}.dlq", topic_of(domain)), 1)])
+            .collect();
+        let mut last = BTreeMap::new();
+        self.read(&topics, |topic, message| {
+            let message = message.detach();
+            let place = format!("{topic}/{} at {}", message.partition(), message.offset());
+            let seq: u64 = header(&message, "ce_seq").expect("a number").parse().expect("a number");
+            let mut line = lines.remove(&seq).unwrap_or_else(|| panic!("{place}: {seq} is there twice"));
+            let before = last.insert((topic.to_owned(), message.partition()), seq).unwrap_or(0);
+            assert!(before < seq, "{place}: {seq} behind {before}");
+            let value: Value = serde_json::from_slice(message.payload().expect("a value")).expect("JSON");
+            let data = line.as_object_mut().expect("an object").remove("data").expect("data");
+            assert_eq!(value, data, "{place}");
+            for (name, wanted) in line.as_object().expect("an object") {
+                let name = match name.as_str() {
+                    "datacontenttype" => "content-type".to_owned(),
+                    name => format!("ce_{name}"),
+                };
+                assert_eq!(header(&message, &name).as_deref(), wanted.as_str(), "{place}: {name}");
+            }
+            let is_letter = topic.ends_with(".dlq");
+            assert_eq!(topic.trim_end_matches(".dlq"), topic_of(line["domain"].as_str().expect("text")), "{place}");
+            assert_eq!(message.key(), line["partitionkey"].as_str().map(str::as_bytes), "{place}");
+            if !is_letter {
+                delivered.insert(seq);
+            }
+        });
+        assert!(lines.is_empty(), "without JSON: {:?}", lines.keys());
+        delivered
+    }
+
+    /// Every committed record of every topic against the journal.
+    fn read_back(&self) -> u64 {
+        let mut seen: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        let topics: Vec<(String, i32)> =
+            DOMAINS.iter().map(|domain| (format!("eventstore.{domain}-events"), PARTITIONS)).collect();
+        let mut last = BTreeMap::new();
+        self.read(&topics, |topic, message| {
+            let headers = message.headers().expect("headers").detach();
+            let of = |name: &str| {
+                let header = headers.iter().find(|header| header.key == name).expect("the header");
+                String::from_utf8(header.value.expect("a value").to_vec()).expect("text")
+            };
+            assert_eq!(of("stream"), "virtual-1");
+            let seq: u64 = of("seq").parse().expect("a number");
+            let place = format!("{topic}/{} at {}", message.partition(), message.offset());
+            let before = last.insert((topic.to_owned(), message.partition()), seq).unwrap_or(0_u64);
+            assert!(before < seq, "{place}: event {seq} behind event {before}");
+            assert_eq!(of("prev_seq_same_partition"), before.to_string(), "{place}");
+            let again = seen.insert(seq, message.payload().expect("bytes").to_vec());
+            assert!(again.is_none(), "{place}: event {seq} is there twice");
+        });
+        let mut reader = Reader::open(&self.journal_dir(), 1, Until::Synced).expect("a journal");
+        let mut count = 0;
+        reader
+            .for_each(|record| {
+                count += 1;
+                let shipped = seen.remove(&record.seq);
+                assert_eq!(shipped.as_deref(), Some(record.bytes), "event {}", record.seq);
+            })
+            .expect("readable");
+        assert!(seen.is_empty(), "events that the journal does not have: {:?}", seen.keys());
+        count
+    }
+}
+
+/// A header of a record, as text.
+pub fn header(message: &OwnedMessage, name: &str) -> Option<String> {
+    let headers = message.headers()?;
+    let header = headers.iter().find(|header| header.key == name)?;
+    Some(String::from_utf8(header.value?.to_vec()).expect("text"))
+}
+
+/// A journal, as a core writes it.
+pub struct Journal {
+    pub writer: Writer,
+    pub closer: Closer,
+    watermarks: std::sync::Arc<tradecore_journal::Watermarks>,
+}
+
+impl Journal {
+    /// Appends events of every type, of many orders, in groups of one to seven.
+    pub fn append(&mut self, events: u64) {
+        let last = self.writer.last_seq() + events;
+        while self.writer.last_seq() < last {
+            let records = (1 + self.writer.last_seq() % 7).min(last - self.writer.last_seq());
+            let since = Instant::now();
+            while !self.writer.can_append(7 * (EVENT_BYTES_MAX + 64), 7, Space::Normal) {
+                assert!(since.elapsed() < DEADLINE, "no segment is made");
+                std::thread::yield_now();
+            }
+            self.writer.begin(tradecore::clock::utc_ns());
+            for _ in 0..records {
+                let seq = self.writer.last_seq() + 1;
+                // Orders most of all, as in a real journal.
+                let index = if seq.is_multiple_of(4) { seq / 4 } else { 9 } as usize % EVENTS.len();
+                let (kind, version, _, len, _) = EVENTS[index];
+                self.writer.append(kind, version, len, |bytes| {
+                    bytes.chunks_mut(8).for_each(|word| word.copy_from_slice(&(seq % 997).to_le_bytes()[..word.len()]));
+                });
+            }
+            self.writer.commit();
+        }
+        let since = Instant::now();
+        while self.watermarks.synced() < last {
+            assert!(since.elapsed() < DEADLINE, "it is not synced");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// A command that runs; killed with its test.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    pub said: String,
+}
+
+impl Process {
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let since = Instant::now();
+        loop {
+            let left = DEADLINE.saturating_sub(since.elapsed());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.said += &format!("{line}\n");
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("{text:?} was not said, but: {}", self.said)
+                }
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process");
+        rustix::process::kill_process(pid, signal).expect("sent");
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+    }
+
+    /// Its exit code and all that it said.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let since = Instant::now();
+        loop {
+            // The end of its stderr is its end.
+            match self.lines.recv_timeout(DEADLINE.saturating_sub(since.elapsed())) {
+                Ok(line) => self.said += &format!("{line}\n"),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {}", self.said),
+            }
+        }
+        let code = self.child.wait().expect("ended").code();
+        (code, std::mem::take(&mut self.said))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

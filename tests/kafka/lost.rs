@@ -1,0 +1,315 @@
+//! A host is lost: its journal is made anew from the topics, and its gateway goes on elsewhere.
+
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rustix::process::Signal;
+use tradecore_client::protocol::fields::{Durability, OrdStatus, Tif};
+use tradecore_client::protocol::reason::Reason;
+use tradecore_domain::{Limits, State};
+use tradecore_journal::{Reader, Until};
+
+use super::desk::{Algo, Desk};
+use super::host::{DEADLINE, Host, LOG, PARTITIONS, Process};
+
+fn run_at(config: &Path, words: &[&str]) -> Output {
+    Host::command_at(config, LOG, words).output().expect("run")
+}
+
+fn check(output: &Output, code: i32, part: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(part), "{part:?} in {said}");
+}
+
+fn status_at(config: &Path, key: &str) -> String {
+    let output = run_at(config, &["ship", "status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+    status[key].as_str().unwrap_or_else(|| panic!("{key} in {status}")).to_owned()
+}
+
+/// Every record of a journal: epoch and bytes.
+fn records(journal_dir: &Path) -> Vec<(u32, Vec<u8>)> {
+    let mut records = Vec::new();
+    let mut reader = Reader::open(journal_dir, 1, Until::Synced).expect("a journal");
+    reader.for_each(|record| records.push((record.epoch, record.bytes.to_vec()))).expect("readable");
+    records
+}
+
+fn state_hash(journal_dir: &Path) -> u64 {
+    let mut state = State::new(Limits::default());
+    tradecore::recovery::replay(journal_dir, &mut state, &mut |_| ()).expect("replayed");
+    state.hash()
+}
+
+#[test]
+fn a_lost_host_is_rebuilt_from_the_topics_byte_for_byte_and_its_gateway_goes_on() {
+    let desk = Desk::new("timeout_ms = 15000");
+    // Two lives, so that there are two epochs and some segments; the last ends with all synced, so that all is shipped.
+    for (orders, signal) in [(40, Signal::KILL), (60, Signal::TERM)] {
+        let gateway = Desk::gateway(&desk.host.config());
+        let mut algo = Algo::at(&desk.host.dir.path().join("data"));
+        for _ in 0..orders {
+            algo.trade(Tif::Ioc);
+        }
+        gateway.signal(signal);
+        gateway.end();
+    }
+    desk.host.succeed(&["ship", "run", "--drain"]);
+    let (other, lost) = (desk.other_host(), desk.host.journal_dir());
+    let journal = desk.host.dir.path().join("other/journal");
+
+    // As one that was interrupted has left it: no start takes it for a journal, not even for an empty one.
+    std::fs::create_dir_all(&journal).expect("made");
+    std::fs::write(journal.join("restoring"), "").expect("written");
+    check(&run_at(&other, &["run"]), 94, "a restore of this journal was interrupted");
+    let restore = ["journal", "restore", "--from-kafka", "--take-over", "--json"];
+    let output = run_at(&other, &restore);
+    check(&output, 0, "");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+    let before = records(&lost);
+    assert!(before.len() > 200, "{} events", before.len());
+    assert_eq!(told["events"], before.len().to_string(), "{told}");
+    assert!(records(&journal) == before, "each record is as it was");
+    assert_eq!(state_hash(&journal), state_hash(&lost));
+    check(&run_at(&other, &restore), 64, "not empty");
+
+    let gateway = Desk::gateway(&other);
+    let mut algo = Algo::at(&desk.host.dir.path().join("other"));
+    algo.trade(Tif::Ioc);
+    let since = Instant::now();
+    while status_at(&other, "lag_events") != "0" {
+        assert!(since.elapsed() < DEADLINE, "it does not go on shipping");
+    }
+    gateway.signal(Signal::TERM);
+    let (code, said) = gateway.end();
+    assert_eq!(code, Some(0), "{said}");
+    check(&run_at(&other, &["ship", "run", "--drain"]), 0, "");
+    check(&run_at(&other, &["ship", "verify"]), 0, "");
+    let after = records(&journal);
+    let (epoch, last_epoch) = (before.last().expect("some").0, after.last().expect("some").0);
+    assert!(after.starts_with(&before) && last_epoch > epoch + 1, "epoch {last_epoch} after {epoch}");
+    let epochs = desk.epochs_at_venue();
+    assert!(epochs.ends_with(&[u64::from(last_epoch)]), "{epochs:?}");
+}
+
+#[test]
+fn topics_that_no_longer_hold_every_event_are_told_from_where_they_do() {
+    let host = Host::new("timeout_ms = 5000");
+    host.write(2_000);
+    host.succeed(&["ship", "run", "--drain"]);
+    let topic = format!("{}eventstore.order-events", host.prefix);
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset(&topic, PARTITIONS - 1, rdkafka::Offset::Offset(5)).expect("added");
+    let admin: AdminClient<DefaultClientContext> = host.broker.client().create().expect("a client");
+    drop(admin.delete_records(&list, &AdminOptions::new()));
+    let since = Instant::now();
+    while admin.inner().fetch_watermarks(&topic, PARTITIONS - 1, DEADLINE).expect("bounds").0 < 5 {
+        assert!(since.elapsed() < DEADLINE, "the records are not removed");
+    }
+    let drill = host.dir.path().join("drill");
+    let drill = drill.to_str().expect("text");
+    let words = ["journal", "restore", "--from-kafka", "--into", drill];
+    let output = host.run(&words);
+    check(&output, 89, "the topics hold every event only from ");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(", up to 2000: ") && said.contains(&topic), "{said}");
+    let config = std::fs::read_to_string(host.config()).expect("read");
+    std::fs::write(host.config(), config.replace(&host.prefix, "never-used.")).expect("written");
+    assert_eq!(host.run(&words).status.code(), Some(69), "topics of nobody");
+}
+
+#[test]
+fn a_drill_restores_all_that_is_shipped_and_leaves_the_shipper_alone() {
+    let host = Host::new("timeout_ms = 5000");
+    let mut journal = host.journal();
+    journal.append(5_000);
+    let shipper = host.shipper();
+    let since = Instant::now();
+    while host.status("lag_events") != "0" {
+        assert!(since.elapsed() < DEADLINE, "it is not shipped");
+    }
+    let drill = host.dir.path().join("drill");
+    host.succeed(&["journal", "restore", "--from-kafka", "--into", drill.to_str().expect("text")]);
+    assert!(records(&drill) == records(&host.journal_dir()), "each record is as it was");
+    journal.append(10);
+    let since = Instant::now();
+    while host.status("lag_events") != "0" {
+        assert!(since.elapsed() < DEADLINE, "the shipper goes on");
+    }
+    shipper.signal(Signal::TERM);
+    assert_eq!(shipper.end().0, Some(0));
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn at_no_time_do_two_hosts_of_one_core_send_new_orders() {
+    check_take_over(false);
+}
+
+#[test]
+fn a_paused_host_whose_lease_has_run_out_sends_none_of_the_orders_that_wait_for_it() {
+    check_take_over(true);
+}
+
+/// A host is paused with orders in its sockets, another takes over. `wakes_first`: before the other is at the venue,
+/// which would keep the first out by itself.
+fn check_take_over(wakes_first: bool) {
+    let desk = Desk::new("timeout_ms = 15000\nlease_ms = 2000");
+    let (data, other_data) = (desk.host.dir.path().join("data"), desk.host.dir.path().join("other"));
+    let first = Desk::gateway(&desk.host.config());
+    let mut algo = Algo::at(&data);
+    let (_, refused) = algo.trade(Tif::Ioc);
+    assert!(refused.contains(&Reason::NoLease), "it waits for leases that others may have: {refused:?}");
+    // Orders without a pause, more than it has read when it is paused: they wait in its socket.
+    let (stop, is_asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let sending = {
+        let (stop, is_asked) = (Arc::clone(&stop), Arc::clone(&is_asked));
+        std::thread::spawn(move || {
+            let mut sent = 0;
+            while !stop.load(Ordering::Acquire) && sent < 2_000 {
+                if algo.try_send(Tif::Ioc) {
+                    sent += 1;
+                }
+                // While it is paused nothing is answered: what is sent stays in its socket.
+                algo.drain(if is_asked.load(Ordering::Acquire) { Duration::ZERO } else { Duration::from_millis(1) });
+            }
+            sent
+        })
+    };
+    let since = Instant::now();
+    while desk.epochs_at_venue().len() < 50 {
+        assert!(since.elapsed() < DEADLINE, "it does not trade");
+    }
+    is_asked.store(true, Ordering::Release);
+    first.signal(Signal::STOP);
+
+    // Another host takes over, waits, and trades; then the first wakes up.
+    let other = desk.other_host();
+    check(&run_at(&other, &["journal", "restore", "--from-kafka", "--take-over"]), 0, "");
+    let end = |first: Process| {
+        let (code, said) = first.end();
+        assert_eq!(code, Some(93), "{said}");
+        assert!(said.contains("TakenOver"), "{said}");
+    };
+    let first = if wakes_first {
+        super::pass(Duration::from_millis(2_000));
+        let before = desk.epochs_at_venue().len();
+        first.signal(Signal::CONT);
+        end(first);
+        assert_eq!(desk.epochs_at_venue().len(), before, "it has sent what waited for it");
+        None
+    } else {
+        Some(first)
+    };
+    let second = Desk::gateway(&other);
+    let mut successor = Algo::at(&other_data);
+    let (_, refused) = successor.trade(Tif::Ioc);
+    assert!(refused.contains(&Reason::NoLease), "a successor waits: {refused:?}");
+    if let Some(first) = &first {
+        first.signal(Signal::CONT);
+    }
+    for _ in 0..20 {
+        successor.trade(Tif::Ioc);
+    }
+    first.into_iter().for_each(end);
+    stop.store(true, Ordering::Release);
+    assert!(sending.join().expect("ended") > 50);
+    for _ in 0..20 {
+        successor.trade(Tif::Ioc);
+    }
+
+    // And once more: a start of the old host, whose journal is not the stream's any more, takes nothing from anybody.
+    let (code, said) = Host::start_at(&desk.host.config(), &["run"]).end();
+    assert_eq!(code, Some(93), "{said}");
+    let (_, refused) = successor.trade(Tif::Ioc);
+    assert_eq!(refused, [], "the successor was not disturbed");
+    second.signal(Signal::TERM);
+    assert_eq!(second.end().0, Some(0));
+
+    let epochs = desk.epochs_at_venue();
+    let (old, new) = (epochs.first().expect("some"), epochs.last().expect("some"));
+    let turn = epochs.iter().position(|epoch| epoch != old).expect("two owners");
+    println!("{turn} orders of epoch {old}, then {} of epoch {new}", epochs.len() - turn);
+    assert!(epochs.len() - turn >= 41, "{epochs:?}");
+    assert!(epochs[turn..].iter().all(|epoch| epoch == new), "the first has sent after the second: {epochs:?}");
+}
+
+#[test]
+fn without_the_cluster_a_leased_core_refuses_new_orders_and_cancels_pass() {
+    let desk = Desk::new("timeout_ms = 5000\nlease_ms = 1000");
+    let data = desk.host.dir.path().join("data");
+    let gateway = Desk::gateway(&desk.host.config());
+    let mut algo = Algo::at(&data);
+    let (resting, _) = algo.trade(Tif::Gtc);
+    if !desk.host.broker.kill() {
+        println!("NOT run: the broker is not ours (TRADECORE_TEST_KAFKA_DIR)");
+        return;
+    }
+    let since = Instant::now();
+    loop {
+        let id = algo.send(Tif::Ioc);
+        match algo.answer(id) {
+            Some(Reason::NoLease) => break,
+            Some(other) => panic!("{other:?}"),
+            None => assert!(since.elapsed() < DEADLINE, "it trades on without the cluster"),
+        }
+    }
+    algo.cancel(resting);
+    algo.wait_for_canceled(resting);
+    desk.host.broker.restart();
+    algo.trade(Tif::Ioc);
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.end().0, Some(0));
+}
+
+#[test]
+fn in_class_replicated_reports_wait_for_the_cluster_and_cancels_do_not() {
+    let desk = Desk::new("timeout_ms = 5000");
+    let text = std::fs::read_to_string(desk.host.config()).expect("read");
+    std::fs::write(desk.host.config(), text.replace("#durability = \"synced\"", "durability = \"replicated\""))
+        .expect("written");
+    let data = desk.host.dir.path().join("data");
+    let gateway = Desk::gateway(&desk.host.config());
+    let mut algo = Algo::at(&data);
+    let (resting, _) = algo.trade(Tif::Gtc);
+    algo.wait_for(resting, &[OrdStatus::New]);
+    let mut waits: Vec<Duration> = (0..50)
+        .map(|_| {
+            let since = Instant::now();
+            let id = algo.send(Tif::Ioc);
+            assert_eq!(algo.answer(id), None);
+            let waited = since.elapsed();
+            // Nothing of it is still to be told.
+            algo.wait_for(id, &[OrdStatus::Canceled, OrdStatus::Expired]);
+            waited
+        })
+        .collect();
+    waits.sort_unstable();
+    println!("order to acceptance in class replicated: p50 {:?}, longest {:?}", waits[25], waits[49]);
+    assert_eq!(algo.class, Some(Durability::Replicated), "a report says its class");
+    if !desk.host.broker.kill() {
+        println!("NOT run: the broker is not ours (TRADECORE_TEST_KAFKA_DIR)");
+        return;
+    }
+    let orders = desk.epochs_at_venue().len();
+    let waiting = algo.send(Tif::Ioc);
+    algo.cancel(resting);
+    // The cancel is at the venue while nothing is told, and the order that was sent before it has not left.
+    let since = Instant::now();
+    while !desk.is_canceled_at_venue() {
+        assert!(since.elapsed() < DEADLINE, "the cancel does not reach the venue");
+        assert_eq!(algo.drain(Duration::from_millis(10)), 0, "nothing is told that the cluster has not");
+    }
+    assert_eq!(desk.epochs_at_venue().len(), orders, "a new order waits for the cluster");
+    desk.host.broker.restart();
+    assert_eq!(algo.answer(waiting), None, "told when the cluster is back");
+    algo.wait_for_canceled(resting);
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.end().0, Some(0));
+}

@@ -1,0 +1,56 @@
+//! The journal in a real Kafka broker: each event once, whatever is killed.
+//!
+//! `TRADECORE_TEST_KAFKA` says where it is; `./test --all` starts one. For long runs: `TRADECORE_TEST_KAFKA_EVENTS`,
+//! `TRADECORE_TEST_KAFKA_KILLS`, `TRADECORE_TEST_KAFKA_BROKER_KILLS`.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub
+)]
+
+mod alerts;
+mod desk;
+mod host;
+mod lost;
+mod once;
+mod refusals;
+mod secrets;
+mod transport;
+mod verify;
+
+use std::time::{Duration, Instant};
+
+use host::{DEADLINE, Host};
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
+}
+
+/// xorshift: kills fall where they fall, and the seed is told.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Lets time pass: what is waited for is that something is under way, not that it is done.
+fn pass(time: Duration) {
+    let since = Instant::now();
+    while since.elapsed() < time {
+        std::thread::park_timeout(time.saturating_sub(since.elapsed()));
+    }
+}
+
+fn wait_until(host: &Host, key: &str, value: &str) {
+    let since = Instant::now();
+    while host.status(key) != value {
+        assert!(since.elapsed() < DEADLINE, "{key} is {}", host.status(key));
+    }
+}

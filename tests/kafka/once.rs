@@ -1,0 +1,136 @@
+//! Each event once: kills, a second shipper, one that wakes up late, lost progress.
+
+use std::time::Duration;
+
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rustix::process::Signal;
+
+use super::host::{DEADLINE, Host};
+use super::{Random, number, pass, wait_until};
+
+#[test]
+fn each_event_is_there_once_after_kills_of_the_shipper_and_of_the_broker() {
+    let events = number("TRADECORE_TEST_KAFKA_EVENTS", 100_000);
+    let (kills, broker_kills) =
+        (number("TRADECORE_TEST_KAFKA_KILLS", 20), number("TRADECORE_TEST_KAFKA_BROKER_KILLS", 3));
+    let seed = number("TRADECORE_TEST_SEED", u64::from(std::process::id()) | 1 << 40);
+    println!("TRADECORE_TEST_SEED={seed}");
+    let mut random = Random(seed);
+    // Small transactions, so that a kill finds one under way.
+    let host = Host::new("batch_events_max = 200\nlinger_ms = 1\ntimeout_ms = 15000");
+    let mut journal = host.journal();
+    let every = kills / (broker_kills + 1).max(1);
+    let (mut begun, mut broker_killed) = (Vec::new(), 0);
+    for life in 0..kills {
+        // Some of it comes while it is shipped.
+        journal.append(events / (kills + 1));
+        let shipper = host.shipper();
+        begun.push(shipper.said.lines().last().expect("a line").to_owned());
+        pass(Duration::from_millis(random.below(300)));
+        if every > 0 && life % every == every - 1 && broker_killed < broker_kills {
+            broker_killed += 1;
+            if host.broker.kill_and_restart() {
+                journal.append(1_000.min(events / (kills + 1)));
+                pass(Duration::from_millis(random.below(2_000)));
+            } else {
+                println!("NOT killed: the broker is not ours (TRADECORE_TEST_KAFKA_DIR)");
+            }
+        }
+        shipper.kill();
+    }
+    journal.append(events.saturating_sub(journal.writer.last_seq()));
+    println!("{}", host.succeed(&["ship", "run", "--drain"]));
+    let found = host.assert_exactly_once();
+    assert!(found >= events, "{found} events");
+    assert_eq!(host.assert_json_once().len() as u64, found, "each as JSON, none refused");
+    assert_eq!(host.status("lag_events"), "0");
+    assert_eq!(host.status("term"), (kills + 1).to_string(), "each life has claimed once: {begun:#?}");
+    let mid = begun.iter().filter(|line| !line.ends_with("shipped_seq=0")).count();
+    println!("{found} events; {mid} of {kills} lives went on from what an earlier one had shipped");
+    assert!(mid > 0, "no life went on from another's work: {begun:#?}");
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn a_second_shipper_of_the_same_stream_fences_the_first_which_says_so_and_ends() {
+    let host = Host::new("timeout_ms = 5000");
+    let mut journal = host.journal();
+    journal.append(1_000);
+    let first = host.shipper();
+    let second = host.shipper();
+    journal.append(1_000);
+    let (code, said) = first.end();
+    assert_eq!(code, Some(92), "{said}");
+    assert!(said.contains("taken over"), "{said}");
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.assert_exactly_once(), 2_000);
+    second.signal(Signal::TERM);
+    let (code, said) = second.end();
+    assert_eq!(code, Some(0), "{said}");
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn a_paused_shipper_that_wakes_up_after_its_successor_took_over_commits_nothing() {
+    // So much time that no message and no transaction of the paused one is too old when it wakes up.
+    let host = Host::new("batch_events_max = 100\nlinger_ms = 1\ntimeout_ms = 300000");
+    host.write(20_000);
+    let paused = host.shipper();
+    pass(Duration::from_millis(50));
+    paused.signal(Signal::STOP);
+    let before: u64 = host.status("shipped_seq").parse().expect("a number");
+    assert!(before < 20_000, "it was paused in the middle");
+    host.succeed(&["ship", "run", "--drain"]);
+    let owner = host.status("shipper");
+    paused.signal(Signal::CONT);
+    let (code, said) = paused.end();
+    assert_eq!(code, Some(92), "{said}");
+    // The cluster's own fence stopped it, with most of the journal still to send; only then it looked at the term.
+    assert!(said.contains("another shipper of this stream has begun"), "{said}");
+    assert!(said.contains("another shipper of this stream has taken over"), "{said}");
+    assert_eq!((host.status("shipped_seq"), host.status("shipper")), ("20000".to_owned(), owner));
+    assert_eq!(host.status("term"), "2");
+    assert_eq!(host.assert_exactly_once(), 20_000);
+}
+
+#[test]
+fn a_shipper_that_was_paused_for_longer_than_it_waits_ends_and_leaves_its_successor_alone() {
+    let host = Host::new("batch_events_max = 50\nlinger_ms = 1\ntimeout_ms = 3000");
+    let mut journal = host.journal();
+    journal.append(10_000);
+    let paused = host.shipper();
+    pass(Duration::from_millis(50));
+    paused.signal(Signal::STOP);
+    let successor = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    // What it waits for is over when it wakes up.
+    pass(Duration::from_secs(4));
+    paused.signal(Signal::CONT);
+    let (code, said) = paused.end();
+    assert_eq!(code, Some(92), "{said}");
+    journal.append(1_000);
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.status("term"), "2", "nobody had to claim again");
+    successor.signal(Signal::TERM);
+    let (code, said) = successor.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(host.assert_exactly_once(), 11_000);
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn a_stream_whose_progress_was_lost_goes_on_from_what_its_topics_hold() {
+    let host = Host::new("timeout_ms = 5000");
+    host.write(3_000);
+    host.succeed(&["ship", "run", "--drain"]);
+    let producer: BaseProducer = host.broker.client().create().expect("a producer");
+    let topic = format!("{}tradecore.progress", host.prefix);
+    let tombstone: BaseRecord<'_, str, [u8]> = BaseRecord::to(&topic).key("virtual-1").partition(0);
+    producer.send(tombstone).map_err(|(error, _)| error).expect("sent");
+    producer.flush(DEADLINE).expect("flushed");
+    assert_eq!(host.status("shipped_seq"), "0");
+    host.write(500);
+    host.succeed(&["ship", "run", "--drain"]);
+    assert_eq!(host.status("shipped_seq"), "3500");
+    assert_eq!(host.assert_exactly_once(), 3_500);
+}

@@ -1,0 +1,103 @@
+//! What is refused, and with which words.
+
+use std::time::Instant;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+use super::host::{DEADLINE, Host};
+use super::wait_until;
+
+#[test]
+fn an_unsafe_topic_is_refused_with_what_to_change() {
+    let host = Host::new("timeout_ms = 5000");
+    host.write(10);
+    let name = format!("{}eventstore.order-events", host.prefix);
+    let topic = NewTopic::new(&name, 3, TopicReplication::Fixed(1)).set("retention.ms", "604800000");
+    let admin: AdminClient<DefaultClientContext> = host.broker.client().create().expect("a client");
+    // The request leaves at once; that it was done is seen below.
+    drop(admin.create_topics(&[topic], &AdminOptions::new()));
+    let since = Instant::now();
+    while !admin
+        .inner()
+        .fetch_metadata(None, DEADLINE)
+        .expect("metadata")
+        .topics()
+        .iter()
+        .any(|known| known.name() == name && known.partitions().len() == 3)
+    {
+        assert!(since.elapsed() < DEADLINE, "the topic is not made");
+    }
+    let output = host.run(&["ship", "run", "--drain"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    for part in [&name, "retention.ms is 604800000", "set it to -1", "it has 3 partitions"] {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+}
+
+#[test]
+fn another_journal_under_the_same_name_is_refused() {
+    let host = Host::new("timeout_ms = 5000");
+    host.write(1_000);
+    host.succeed(&["ship", "run", "--drain"]);
+    for (events, problem) in [(500, "the journal ends before"), (2_000, "differs from what the cluster has")] {
+        std::fs::remove_dir_all(host.journal_dir()).expect("removed");
+        host.write(events);
+        let output = host.run(&["ship", "run", "--drain"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(65), "{said}");
+        assert!(said.contains(problem), "{problem:?} in {said}");
+    }
+}
+
+#[test]
+fn topics_that_are_missing_are_named_and_not_made_where_they_are_made_by_hand() {
+    let host = Host::new("timeout_ms = 10000\ncreate_topics = false");
+    host.write(10);
+    let output = host.run(&["ship", "run", "--drain"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    for part in
+        ["eventstore.order-events", "transport.order-events.dlq", "tradecore.progress", "create_topics is false"]
+    {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+    assert_eq!(host.topics(), Vec::<String>::new());
+    // Made by another, they serve.
+    let config = std::fs::read_to_string(host.config()).expect("read");
+    std::fs::write(host.config(), config.replace("create_topics = false", "create_topics = true")).expect("written");
+    host.succeed(&["ship", "run", "--drain"]);
+    host.write(10);
+    std::fs::write(host.config(), &config).expect("written");
+    host.succeed(&["ship", "run", "--drain"]);
+    assert_eq!(host.assert_exactly_once(), 20);
+}
+
+#[test]
+fn an_event_that_its_topic_refuses_stops_shipping_until_the_topic_takes_it() {
+    let host = Host::new("timeout_ms = 10000");
+    let mut journal = host.journal();
+    journal.append(100);
+    let mut shipper = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    let topic = format!("{}eventstore.order-events", host.prefix);
+    let kept = [
+        ("cleanup.policy", "delete"),
+        ("retention.ms", "-1"),
+        ("retention.bytes", "-1"),
+        ("min.insync.replicas", "1"),
+        ("unclean.leader.election.enable", "false"),
+    ];
+    host.broker.set(&topic, &[&kept[..], &[("max.message.bytes", "300")]].concat());
+    journal.append(100);
+    let line = shipper.wait_for("refuses an event for good");
+    assert!(line.contains(&topic) && line.contains("max.message.bytes"), "{line}");
+    assert_eq!(host.status("shipped_seq"), "100");
+    host.broker.set(&topic, &kept);
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.assert_exactly_once(), 200);
+    assert_eq!(host.assert_json_once().len(), 200);
+    journal.closer.seal(journal.writer);
+    drop(shipper);
+}

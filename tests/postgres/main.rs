@@ -1,0 +1,249 @@
+//! The tables on a real PostgreSQL server: what a fold of the journal gives, whatever happens to server and connection.
+//!
+//! `TRADECORE_TEST_POSTGRES` says where the server is. `TRADECORE_TEST_POSTGRES_KILLS` says how often commits are killed.
+#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod commands;
+#[path = "../../src/domain/tests/histories/history.rs"]
+mod history;
+#[path = "../projections/host.rs"]
+mod host;
+mod proxy;
+mod refusals;
+mod server;
+#[path = "../projections/support.rs"]
+#[allow(dead_code, reason = "some of it is for the tests of SQLite alone")]
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use history::LONG;
+use proxy::{Cut, Proxy};
+use server::{DEADLINE, Postgres};
+use support::{Journal, archive, catch_up, events_of, source_of, write_history};
+use tradecore::projections::cell::Kind;
+use tradecore::projections::store::{Care, Store};
+use tradecore::projections::tables::TABLES;
+use tradecore::projections::{Compared, ProjectionError, Projector, Source, compare, follow, verify};
+use tradecore_domain::event::{AccountDefined, Event, InstrumentDefined, Meta};
+
+fn differing(all: &[Compared]) -> Vec<String> {
+    let differs = |one: &&Compared| one.there != one.folded;
+    all.iter().filter(differs).map(|one| format!("{}: {:?}", one.table, one.first_difference)).collect()
+}
+
+fn assert_is_a_fold(source: &Source, what: &str) -> u64 {
+    let (seq, all) = verify(source, &mut |_, _| true).expect("compared");
+    assert_eq!(differing(&all), [""; 0], "{what}, as of event {seq}");
+    seq
+}
+
+#[test]
+fn tables_on_a_server_are_those_of_a_file_and_its_views_show_the_same_decimals() {
+    let postgres = Postgres::get();
+    for seed in [2, LONG] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut groups = events_of(seed);
+        let meta = |account_id| Meta { account_id, ..Meta::default() };
+        // What is as great, as small and as long as columns hold.
+        let edge = |account_id, initial_cash| {
+            let currency = *b"USDT\0\0\0\0";
+            let (position_max, meta) = (i64::MAX, meta(account_id));
+            Event::AccountDefined(AccountDefined { meta, initial_cash, position_max, currency, ..Default::default() })
+        };
+        let one = 1_000_000_000_000_000_000_i128;
+        groups.push(vec![
+            edge(7001, i128::from(i64::MAX) * one + one - 1),
+            edge(7002, i128::from(i64::MIN) * one + 1),
+            edge(7003, -1),
+            Event::InstrumentDefined(InstrumentDefined { instrument_id: 7001, tick_size: 1, ..Default::default() }),
+        ]);
+        let journal_dir = dir.path().join("journal");
+        support::write(&journal_dir, &groups);
+        let file = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+        let server = postgres.source(&journal_dir, "same");
+        catch_up(&file);
+        catch_up(&server);
+        let (mut one, mut other) =
+            (Store::open_to_read(&file).expect("opens"), Store::open_to_read(&server).expect("opens"));
+        let all = compare(&mut other, &mut one).expect("compared");
+        assert_eq!(differing(&all), [""; 0], "seed {seed}");
+        assert!(all.iter().map(|table| table.there.0).sum::<u64>() > 1000, "seed {seed}: {all:?}");
+        assert_is_a_fold(&server, "caught up");
+
+        let connection = rusqlite::Connection::open(&file.path).expect("opens");
+        let mut client = postgres.client();
+        let mut decimals = 0;
+        for table in TABLES {
+            for column in table.columns {
+                let as_text = match column.kind {
+                    Kind::Units | Kind::Price | Kind::Amount | Kind::Money | Kind::Id | Kind::Code(_) => column.name,
+                    Kind::Count | Kind::Time | Kind::Flag | Kind::Number | Kind::Text | Kind::Bytes => continue,
+                };
+                let (view, key) = (format!("{}_view", table.name), table.key.join(", "));
+                // By the key of the table itself: in the view a number of 64 bits sorts as it is.
+                let of = |cast: &str, schema: &str| {
+                    format!(
+                        "SELECT CAST(v.{as_text} AS {cast}) FROM (SELECT row_number() OVER (ORDER BY {key}) AS n, * FROM \
+                         {schema}{}) t JOIN (SELECT row_number() OVER () AS n, * FROM {schema}{view}) v ON v.n = t.n",
+                        table.name
+                    )
+                };
+                let mut shown: Vec<Option<String>> =
+                    client.query(&of("text", "same."), &[]).expect("a view").iter().map(|row| row.get(0)).collect();
+                let mut statement = connection.prepare(&of("text", "")).expect("a view");
+                let mut expected: Vec<Option<String>> =
+                    statement.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a text")).collect();
+                shown.sort();
+                expected.sort();
+                assert_eq!(shown, expected, "seed {seed}: {view}.{}", column.name);
+                decimals += shown.len();
+            }
+        }
+        assert!(decimals > 1000, "seed {seed}: {decimals} values were compared");
+        let cash: String = client
+            .query_one("SELECT cash::text FROM same.balances_view WHERE account_id = 7002", &[])
+            .expect("a row")
+            .get(0);
+        assert_eq!(cash, "-9223372036854775807.999999999999999999");
+        let sum: String = client
+            .query_one("SELECT sum(cash)::text FROM same.balances_view WHERE account_id IN (7001, 7002, 7003)", &[])
+            .expect("a row")
+            .get(0);
+        assert_eq!(sum, "-0.000000000000000001");
+    }
+}
+
+#[test]
+fn a_second_writer_stays_outside_and_one_that_has_lost_the_race_writes_nothing() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 2);
+    let source = postgres.source(&journal_dir, "second");
+    let mut first = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+    assert!(first.step(50).expect("a batch") >= 50);
+    match Projector::open(&source, Care::Live) {
+        Err(error @ ProjectionError::Locked { .. }) => {
+            assert!(error.may_pass() && error.to_string().contains(" of the server, of "), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(first.step(100).expect("the first goes on") > 0);
+    // As one does that has no lock: a position from another host's restored backup, or a proxy that shares connections.
+    let mut client = postgres.client();
+    let seq = first.position().seq;
+    client.execute("UPDATE second.projection_positions SET seq = seq - 1", &[]).expect("moved");
+    let count = |client: &mut postgres::Client| -> i64 {
+        client.query_one("SELECT count(*) FROM second.events", &[]).expect("a row").get(0)
+    };
+    let before = count(&mut client);
+    match first.step(u64::MAX) {
+        Err(ProjectionError::Moved { expected, found, .. }) => assert_eq!((expected, found), (seq, seq - 1)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(count(&mut client), before, "its transaction was taken back");
+}
+
+/// How often commits are killed.
+fn kills() -> usize {
+    std::env::var("TRADECORE_TEST_POSTGRES_KILLS").map_or(20, |kills| kills.parse().expect("a number"))
+}
+
+/// Follows the journal as the gateway's side thread does, until it is dropped.
+struct Follower {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Follower {
+    fn start(source: &Source) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (source, asked) = (source.clone(), Arc::clone(&stop));
+        Self { stop, thread: Some(std::thread::spawn(move || follow(&source, &asked))) }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+/// Waits until the tables know an event.
+fn wait_for(source: &Source, seq: u64, what: &str) {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let found = Store::open_to_read(source).and_then(|mut store| store.position()).map(|position| position.seq);
+        if found.as_ref().is_ok_and(|found| *found >= seq) {
+            return;
+        }
+        assert!(Instant::now() < until, "{what}: {found:?}, and {seq} was waited for");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn tables_are_a_fold_of_the_journal_after_every_commit_that_was_killed_or_whose_answer_was_lost() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal_dir = dir.path().join("journal");
+    let mut groups = events_of(LONG).into_iter().cycle();
+    let mut journal = Journal::open(&journal_dir);
+    let straight = postgres.source(&journal_dir, "killed");
+    let proxy = Proxy::start(format!("{}:{}", postgres.host, postgres.port).parse().expect("an address"));
+    let source = Source { server: Some(postgres.reach("killed", proxy.port)), ..straight.clone() };
+    let mut seq = 0;
+    let mut grow = |groups_count: usize| {
+        for group in groups.by_ref().take(groups_count) {
+            journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+            seq += group.len() as u64;
+        }
+        seq
+    };
+    let first = grow(20);
+    let follower = Follower::start(&source);
+    wait_for(&straight, first, "the first batch");
+    let mut done = std::collections::BTreeMap::<&str, usize>::new();
+    for round in 1..=kills() {
+        let (how, cut) = match round % 4 {
+            0 => ("answer lost", Cut::Reply),
+            1 => ("commit lost", Cut::Before),
+            2 => ("connection ended by the server", Cut::Tell),
+            _ => ("server killed", Cut::Tell),
+        };
+        proxy.plan(cut);
+        let last = grow(10);
+        let heard = proxy.done.recv_timeout(DEADLINE).unwrap_or_else(|error| panic!("round {round}, {how}: {error}"));
+        assert_eq!(heard, cut, "round {round}");
+        let is_done = match round % 4 {
+            2 => {
+                let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                           WHERE application_name = 'tradecore projection' AND pid <> pg_backend_pid()";
+                postgres.client().query_one(end, &[]).expect("ended").get::<_, i64>(0) > 0
+            }
+            3 => postgres.kill_and_restart(),
+            _ => true,
+        };
+        *done.entry(how).or_default() += usize::from(is_done);
+        wait_for(&straight, last, how);
+        let seq = assert_is_a_fold(&straight, &format!("round {round}, {how}"));
+        assert!(seq >= last, "round {round}: {seq}");
+    }
+    drop(follower);
+    println!("{done:?}");
+    let is_ours = std::env::var_os("TRADECORE_TEST_POSTGRES_DIR").is_some();
+    for (how, least) in [
+        ("answer lost", kills() / 4),
+        ("commit lost", kills() / 4),
+        ("connection ended by the server", kills() / 8),
+        ("server killed", if is_ours { kills() / 4 } else { 0 }),
+    ] {
+        assert!(done.get(how).is_some_and(|count| *count >= least), "{how}: {done:?}");
+    }
+}

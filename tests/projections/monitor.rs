@@ -1,0 +1,120 @@
+//! The second fold finds what is not as the journal says, and it is healed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tradecore::projections::monitor::{Heal, Monitor, report_of, watch};
+use tradecore::projections::store::Care;
+use tradecore::projections::{Projector, follow_healed, verify};
+
+use crate::support::{catch_up, dump, source_of, write_history};
+
+fn change(path: &Path, sql: &str) {
+    let connection = Connection::open(path).expect("opens");
+    connection.busy_timeout(Duration::from_secs(10)).expect("set");
+    assert!(connection.execute(sql, []).expect(sql) > 0, "{sql}: nothing changed");
+}
+
+#[test]
+fn the_monitor_finds_nothing_while_the_tables_grow_and_it_is_behind_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), crate::history::LONG);
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+    let mut monitor = Monitor::open(&source, 101).expect("opens");
+    let (mut looks, mut rows) = (0, 0);
+    loop {
+        let count = projector.step(projector.position().seq + 157).expect("a batch");
+        let look = monitor.look().expect("looks");
+        assert_eq!(look.findings, [], "as of {} of {}", look.seq, projector.position().seq);
+        assert!(look.seq <= projector.position().seq);
+        (looks, rows) = (looks + 1, rows + look.rows);
+        if count == 0 && look.seq == projector.position().seq {
+            break;
+        }
+    }
+    assert!(looks > 20 && rows > 1_000, "{looks} looks, {rows} rows");
+}
+
+#[test]
+fn the_monitor_finds_a_changed_a_missing_and_an_added_row_in_each_kind_of_table() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), crate::history::LONG);
+    let whole = source_of(&journal_dir, &dir.path().join("whole.sqlite"));
+    catch_up(&whole);
+    for (table, sql) in [
+        ("positions", "UPDATE positions SET position_qty = position_qty + 1"),
+        ("balances", "UPDATE balances SET cash_frac = cash_frac + 1 WHERE account_id = 1"),
+        ("balances", "UPDATE balances SET cash = 0, updated_seq = 9000000000 WHERE account_id = 1"),
+        ("accounts", "DELETE FROM accounts WHERE account_id = 1"),
+        ("sessions", "UPDATE sessions SET next_report_seq = 1"),
+        ("cores", "UPDATE cores SET kill_epoch = kill_epoch + 1"),
+        (
+            "instruments",
+            "INSERT INTO instruments SELECT 77, symbol, currency, tick_size, lot_size, qty_min, order_qty_max, \
+          order_notional_max, order_notional_max_frac, collar_ppm, quote_age_max_ns, updated_seq, updated_ns, is_stale \
+          FROM instruments LIMIT 1",
+        ),
+        ("orders", "UPDATE orders SET cum_qty = cum_qty + 1"),
+        ("order_history", "UPDATE order_history SET cum_qty = cum_qty + 1"),
+        ("fills", "DELETE FROM fills"),
+        ("positions_history", "UPDATE positions_history SET fees = fees + 1"),
+        ("risk_events", "DELETE FROM risk_events"),
+        ("events", "DELETE FROM events WHERE seq > 100 AND seq % 50 = 0"),
+        ("events", "UPDATE events SET ts_ns = ts_ns + 1"),
+    ] {
+        let source = source_of(&journal_dir, &dir.path().join("damaged.sqlite"));
+        let connection = Connection::open(&whole.path).expect("opens");
+        connection.execute("VACUUM INTO ?1", [source.path.to_str().expect("text")]).expect("copied");
+        change(&source.path, sql);
+        let mut monitor = Monitor::open(&source, u64::MAX).expect("opens");
+        let mut found = monitor.look().expect("looks").findings;
+        for _ in 0..200 {
+            if found.iter().any(|finding| finding.table == table) {
+                break;
+            }
+            found = monitor.look().expect("looks").findings;
+        }
+        assert!(found.iter().any(|finding| finding.table == table), "{sql}: {found:?}");
+        std::fs::remove_file(&source.path).expect("removed");
+    }
+}
+
+#[test]
+fn what_the_monitor_finds_is_marked_and_made_anew_and_its_report_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 3);
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    catch_up(&source);
+    let right = dump(&source.path);
+    let (heal, stop) = (Arc::new(Heal::default()), Arc::new(AtomicBool::new(false)));
+    std::thread::scope(|scope| {
+        let wait_until = |what: &str, is_so: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while !is_so() {
+                if Instant::now() > deadline {
+                    stop.store(true, Ordering::Release);
+                    panic!("{what}");
+                }
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        };
+        scope.spawn(|| follow_healed(&source, &heal, &stop));
+        scope.spawn(|| watch(&source, Duration::from_millis(5), &heal, &stop));
+        let report = || report_of(&source.path);
+        wait_until("a first look", &|| report().is_some_and(|report| report.rows > 0));
+        assert_eq!(report().expect("a report").found, 0);
+        change(&source.path, "UPDATE positions SET cost = cost + 1 WHERE account_id = 1");
+        wait_until("it is found", &|| report().is_some_and(|report| report.found > 0));
+        wait_until("it is healed", &|| report().is_some_and(|report| !report.is_stale));
+        let (what, _) = report().expect("a report").last.expect("what was found");
+        assert!(what.starts_with("positions, account_id 1, instrument_id "), "{what}");
+        stop.store(true, Ordering::Release);
+    });
+    assert_eq!(dump(&source.path), right);
+    let (_, compared) = verify(&source, &mut |_, _| true).expect("compared");
+    assert!(compared.iter().all(|table| table.there == table.folded));
+}

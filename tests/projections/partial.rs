@@ -1,0 +1,62 @@
+//! Some tables made anew, all rows or those from an event on.
+
+use rusqlite::Connection;
+use tradecore::projections::partial::{From, domain_of, remake, tables_of};
+use tradecore::projections::tables::TABLES;
+use tradecore::shipping::domains::Domain;
+
+use crate::support::{catch_up, dump, source_of, write_history};
+
+#[test]
+fn a_domain_is_made_anew_and_nothing_else_is_touched() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 3);
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    catch_up(&source);
+    let right = dump(&source.path);
+    let connection = Connection::open(&source.path).expect("opens");
+    connection
+        .execute_batch(
+            "UPDATE positions SET cost = cost + 1; DELETE FROM fills WHERE seq > 500; UPDATE sessions SET open_orders = 7;",
+        )
+        .expect("changed");
+    drop(connection);
+    let damaged = dump(&source.path);
+    let remade = remake(&source, &tables_of(&[Domain::Order, Domain::Position]), From::Start, &mut |_, _| true);
+    let differing: Vec<&str> = remade.expect("made").differing.expect("compared").iter().map(|one| one.table).collect();
+    assert_eq!(differing, ["positions", "fills"]);
+    let now = dump(&source.path);
+    let of = |rows: &[String], table: &str| -> Vec<String> {
+        rows.iter().filter(|row| row.starts_with(&format!("{table} "))).cloned().collect()
+    };
+    for table in TABLES {
+        let expected = if table.name == "sessions" { &damaged } else { &right };
+        assert_eq!(of(&now, table.name), of(expected, table.name), "{}", table.name);
+    }
+    let all: Vec<Domain> = Domain::ALL.to_vec();
+    assert_eq!(
+        tables_of(&all).len() + 1,
+        TABLES.len(),
+        "every table has a domain, but for the place of the projection"
+    );
+    assert_eq!(domain_of("projection_positions"), None);
+}
+
+#[test]
+fn rows_are_made_anew_from_an_event_or_a_time_on_and_older_ones_stay_as_they_are() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 3);
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    catch_up(&source);
+    let connection = Connection::open(&source.path).expect("opens");
+    let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect(sql);
+    let ts_ns = one("SELECT ts_ns FROM events WHERE seq = 600") as u64;
+    let first = one(&format!("SELECT min(seq) FROM events WHERE ts_ns >= {ts_ns}"));
+    for (from, from_seq) in [(From::Seq(500), 500), (From::Time(ts_ns), first)] {
+        connection.execute_batch("UPDATE events SET correlation_id = 99").expect("changed");
+        remake(&source, &["events"], from, &mut |_, _| true).expect("made");
+        assert_eq!(one("SELECT max(seq) FROM events WHERE correlation_id = 99"), from_seq - 1, "{from:?}");
+        assert_eq!(one("SELECT min(seq) FROM events WHERE correlation_id <> 99"), from_seq, "{from:?}");
+    }
+    remake(&source, &["events"], From::Time(u64::MAX >> 1), &mut |_, _| true).expect("nothing to make");
+}

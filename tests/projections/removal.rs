@@ -1,0 +1,104 @@
+//! Closed rows leave after some days of the journal's time, and the rest is as if they were there.
+
+use rusqlite::Connection;
+use tradecore::projections::monitor::Monitor;
+use tradecore::projections::store::Care;
+use tradecore::projections::{ProjectionError, Projector, Source, open, rebuild, verify};
+
+use crate::support::{Journal, archive, catch_up, dump, events_of, source_of};
+
+const DAY_NS: i64 = 86_400_000_000_000;
+const KEEP_DAYS: u32 = 30;
+
+fn of(rows: &[String], table: &str) -> Vec<String> {
+    rows.iter().filter(|row| row.starts_with(&format!("{table} "))).cloned().collect()
+}
+
+#[test]
+fn closed_rows_leave_after_their_days_the_same_ones_however_the_batches_fall() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal_dir = dir.path().join("journal");
+    let mut journal = Journal::open(&journal_dir);
+    for group in events_of(crate::history::LONG) {
+        journal.pass(3_600_000_000_000);
+        journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+    }
+    journal.seal();
+    let kept = |name: &str, keep_days| Source { keep_days, ..source_of(&journal_dir, &dir.path().join(name)) };
+    let (all, some, killed) = (kept("all.sqlite", 0), kept("some.sqlite", KEEP_DAYS), kept("killed.sqlite", KEEP_DAYS));
+    catch_up(&all);
+    catch_up(&some);
+    let mut monitor = None;
+    loop {
+        let mut projector = Projector::open(&killed, Care::Live).expect("opens").expect("goes on");
+        if projector.step(projector.position().seq + 97).expect("a batch") == 0 {
+            break;
+        }
+        let seq = projector.position().seq;
+        drop(projector);
+        let monitor = monitor.get_or_insert_with(|| Monitor::open(&killed, u64::MAX).expect("opens"));
+        assert_eq!(monitor.look().expect("looks").findings, [], "as of {seq}");
+        if seq.is_multiple_of(8) {
+            let (_, compared) = verify(&killed, &mut |_, _| true).expect("compared");
+            let differing: Vec<_> = compared.iter().filter(|table| table.there != table.folded).collect();
+            assert!(differing.is_empty(), "as of {seq}: {differing:?}");
+        }
+    }
+    assert!(dump(&some.path) == dump(&killed.path), "one batch a life");
+    // A monitor that starts late finds that rows have left which its fold still has as open.
+    let mut late = Monitor::open(&killed, 101).expect("opens");
+    let last = late_look(&mut late);
+    assert!(last > 101, "it comes on");
+    let rebuilt = rebuild(&killed, &mut |_, _| true).expect("made");
+    assert_eq!(rebuilt.differing, Some(vec![]));
+    let connection = Connection::open(&some.path).expect("opens");
+    let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect(sql);
+    let now_ns = one("SELECT ts_ns FROM projection_positions");
+    let horizon_ns = now_ns / DAY_NS * DAY_NS - i64::from(KEEP_DAYS) * DAY_NS;
+    let (old, new) = (dump(&all.path), dump(&some.path));
+    for (table, column) in
+        [("orders", "updated_ns"), ("order_history", "ts_ns"), ("events", "ts_ns"), ("fills", "ts_ns")]
+    {
+        let (before, after) = (of(&old, table).len(), of(&new, table).len());
+        assert!(after > 0 && after < before, "{table}: {after} of {before}");
+        let open = match table {
+            "orders" => " AND is_open = 0",
+            "events" => "",
+            _ => " AND order_id NOT IN (SELECT order_id FROM orders)",
+        };
+        assert_eq!(one(&format!("SELECT count(*) FROM {table} WHERE {column} < {horizon_ns}{open}")), 0, "{table}");
+    }
+    let of_left = "SELECT count(*) FROM order_history WHERE order_id NOT IN (SELECT order_id FROM orders)";
+    assert_eq!(one(of_left), 0, "an order leaves with its history");
+    for table in
+        ["accounts", "balances", "positions", "sessions", "instruments", "kill_switches", "cores", "connections"]
+    {
+        assert_eq!(of(&old, table), of(&new, table), "{table} does not change by what leaves");
+    }
+    let open = "SELECT count(*) FROM orders WHERE is_open = 1";
+    let there: i64 =
+        Connection::open(&all.path).expect("opens").query_row(open, [], |row| row.get(0)).expect("a number");
+    assert!(there > 0 && one(open) == there, "open orders stay");
+    let other = Source { keep_days: KEEP_DAYS + 1, ..some.clone() };
+    let refused = Projector::open(&other, Care::Live).expect_err("other rules");
+    assert!(matches!(&refused, ProjectionError::Outdated { why, .. } if why.contains("days 30")), "{refused}");
+    open_anew(&other);
+}
+
+fn open_anew(source: &Source) {
+    let projector = open(source, &mut |_, _| true).expect("made anew");
+    assert!(projector.position().seq > 0);
+}
+
+/// Looks until it has seen all; up to which event.
+fn late_look(monitor: &mut Monitor) -> u64 {
+    let mut last = 0;
+    loop {
+        let look = monitor.look().expect("looks");
+        assert_eq!(look.findings, [], "as of {}", look.seq);
+        if look.seq == last {
+            return last;
+        }
+        last = look.seq;
+    }
+}
