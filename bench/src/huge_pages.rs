@@ -9,6 +9,10 @@ use std::process::Command;
 
 /// Where segments lie in memory.
 const MEMORY: &str = "/dev/shm";
+/// Where the kernel says how large a piece of free memory must be to be reported to the host.
+const REPORTING_ORDER: &str = "/sys/module/page_reporting/parameters/page_reporting_order";
+/// Pieces of four megabytes, with pages of 4 KiB.
+const LARGEST_ORDER: u32 = 10;
 /// Set for the process that has been prepared, and for its children.
 const IS_PREPARED: &str = "TRADECORE_BENCH_IS_PREPARED";
 
@@ -25,10 +29,20 @@ pub(crate) fn prepare() {
     let _ = command.exec();
 }
 
-/// What pages the segments in memory have, in words.
+/// What pages the segments in memory have, in words, and whether the host takes back what is free.
 pub(crate) fn describe() -> String {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    pages_of(&mounts).map_or_else(|| format!("{MEMORY}: 4 KiB"), |mode| format!("{MEMORY}: huge={mode}"))
+    let pages = pages_of(&mounts).map_or_else(|| "4 KiB".to_owned(), |mode| format!("huge={mode}"));
+    let order = std::fs::read_to_string(REPORTING_ORDER).unwrap_or_default();
+    let host = if is_given_back(&order) { "; what is free goes back to the host" } else { "" };
+    format!("{MEMORY}: {pages}{host}")
+}
+
+/// A machine that reports its free memory to its host gets each page anew with the first touch, at a twentieth of the
+/// rate of memory that it has. `order` is the least size of what it reports, as a power of two of pages: none is larger
+/// than the largest that the kernel keeps.
+fn is_given_back(order: &str) -> bool {
+    order.trim().parse::<u32>().is_ok_and(|order| order <= LARGEST_ORDER)
 }
 
 /// The mode of the last file system that is mounted there.
@@ -49,5 +63,13 @@ mod tests {
         let huge = format!("{plain}tmpfs /dev/shm tmpfs rw,size=1g,huge=always 0 0\ntmpfs /run tmpfs rw 0 0\n");
         assert_eq!(pages_of(&huge), Some("always"));
         assert_eq!(pages_of(""), None);
+    }
+
+    #[test]
+    fn free_memory_goes_back_to_the_host_unless_no_piece_is_large_enough() {
+        assert!(is_given_back("9\n") && is_given_back("10"));
+        assert!(!is_given_back("11\n"));
+        assert!(!is_given_back(""), "a kernel that cannot");
+        assert!(!is_given_back("-1\n"), "a host that does not ask");
     }
 }

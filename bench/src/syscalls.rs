@@ -9,8 +9,19 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::Failure;
 
 /// What a loop may ask of the system for an order: poll, receive, send.
-const OF_AN_ORDER: [&str; 10] =
-    ["epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "recvfrom", "recvmsg", "readv", "sendto", "sendmsg"];
+const OF_AN_ORDER: [&str; 11] = [
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "poll",
+    "ppoll",
+    "recvfrom",
+    "recvmsg",
+    "readv",
+    "sendto",
+    "sendmsg",
+    "writev",
+];
 
 /// Calls by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ pub mod socket;
 mod tests;
 pub mod throttle;
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use mio::{Events, Poll, Token};
 use tradecore_protocol::frame::{CLIENT_FRAME_BYTES_MAX, Envelope, encode};
@@ -43,6 +43,9 @@ pub const FLOOR_BYTES_MIN: u64 = 64 * 1024;
 
 /// Bytes read from a socket at once.
 pub const READ_BYTES: usize = 16 * 1024;
+
+/// Chunks of a connection's queue that one write takes: more than the answers to one read.
+const PIECES_PER_WRITE: usize = 16;
 
 /// Every connection, and the places where new ones come in.
 pub struct Connections {
@@ -406,9 +409,14 @@ impl Connections {
             let mut broken = false;
             while connection.can_write() {
                 work = work.saturating_add(1);
-                let front = self.pool.front(&connection.out);
-                let wanted = front.len();
-                match connection.stream.write(front) {
+                let mut pieces = [IoSlice::new(&[]); PIECES_PER_WRITE];
+                let (mut count, mut wanted) = (0_usize, 0_usize);
+                for (place, piece) in pieces.iter_mut().zip(self.pool.pieces(&connection.out)) {
+                    *place = IoSlice::new(piece);
+                    count = count.saturating_add(1);
+                    wanted = wanted.saturating_add(piece.len());
+                }
+                match connection.stream.write_pieces(pieces.get(..count).unwrap_or_default()) {
                     Transfer::Bytes(bytes) => {
                         stages.wrote(connection.id);
                         self.pool.pop(&mut connection.out, bytes);

@@ -226,30 +226,38 @@ impl Pool {
         true
     }
 
-    /// The first bytes that may leave, as long as they lie in one chunk.
-    #[must_use]
-    pub fn front(&self, queue: &ByteQueue) -> &[u8] {
-        if queue.head == NIL {
-            return &[];
-        }
-        let end = if queue.head == queue.tail { queue.tail_len as usize } else { CHUNK_BYTES };
-        let bytes = self.chunk(queue.head).get(queue.head_offset as usize..end).unwrap_or_default();
-        bytes.get(..queue.released.min(bytes.len())).unwrap_or_default()
+    /// The bytes that may leave, in order, a piece for each chunk that they lie in.
+    pub fn pieces<'a>(&'a self, queue: &ByteQueue) -> impl Iterator<Item = &'a [u8]> {
+        let (mut at, mut from, mut left) = (queue.head, queue.head_offset as usize, queue.released);
+        core::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            let end = CHUNK_BYTES.min(from.saturating_add(left));
+            let piece = self.chunk(at).get(from..end).filter(|piece| !piece.is_empty())?;
+            left = left.saturating_sub(piece.len());
+            at = self.next.get(at as usize).copied().unwrap_or(NIL);
+            from = 0;
+            Some(piece)
+        })
     }
 
-    /// Drops the first `count` bytes, at most what `front` showed.
+    /// Drops the first `count` bytes, at most what may leave.
     pub fn pop(&mut self, queue: &mut ByteQueue, count: usize) {
+        let count = count.min(queue.released);
         queue.len = queue.len.saturating_sub(count);
         queue.released = queue.released.saturating_sub(count);
-        queue.head_offset = queue.head_offset.saturating_add(count as u32);
         if queue.len == 0 {
-            self.clear(queue);
-        } else if queue.head_offset as usize >= CHUNK_BYTES {
+            return self.clear(queue);
+        }
+        let mut at = (queue.head_offset as usize).saturating_add(count);
+        while at >= CHUNK_BYTES {
             let spent = queue.head;
             queue.head = self.next.get(spent as usize).copied().unwrap_or(NIL);
-            queue.head_offset = 0;
             self.give_back(queue, spent);
+            at = at.saturating_sub(CHUNK_BYTES);
         }
+        queue.head_offset = at as u32;
     }
 
     /// Empties the queue.
@@ -277,13 +285,14 @@ mod tests {
     fn drain(pool: &mut Pool, queue: &mut ByteQueue) -> Vec<u8> {
         let mut out = Vec::new();
         loop {
-            let front = pool.front(queue).to_vec();
-            if front.is_empty() {
+            let pieces: Vec<u8> = pool.pieces(queue).flatten().copied().collect();
+            assert_eq!(pieces.len(), queue.released());
+            if pieces.is_empty() {
                 return out;
             }
-            // Partial writes: at most 1,000 bytes leave at once.
-            let count = front.len().min(1000);
-            out.extend_from_slice(&front[..count]);
+            // Partial writes, of which each other one ends in a later chunk.
+            let count = pieces.len().min(if out.len().is_multiple_of(2) { 1001 } else { CHUNK_BYTES + 1 });
+            out.extend_from_slice(&pieces[..count]);
             pool.pop(queue, count);
         }
     }
@@ -296,7 +305,7 @@ mod tests {
         for part in bytes.chunks(777) {
             assert!(pool.push(&mut queue, part));
         }
-        assert_eq!(pool.front(&queue), b"", "nothing leaves before it is released");
+        assert_eq!(pool.pieces(&queue).count(), 0, "nothing leaves before it is released");
         queue.release(12_345);
         let mut out = drain(&mut pool, &mut queue);
         assert_eq!(out.len(), 12_345);

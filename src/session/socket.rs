@@ -1,6 +1,6 @@
 //! Listening and connected sockets, TCP and unix alike.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -143,6 +143,16 @@ impl Stream {
             Self::Tcp(stream) => stream.write(from),
             Self::Unix(stream) => stream.write(from),
         })
+    }
+
+    /// Writes all of these with one call.
+    pub fn write_pieces(&mut self, from: &[IoSlice<'_>]) -> Transfer {
+        match (from, self) {
+            // Cheaper for the kernel.
+            ([only], stream) => stream.write(only),
+            (_, Self::Tcp(stream)) => transfer(stream.write_vectored(from)),
+            (_, Self::Unix(stream)) => transfer(stream.write_vectored(from)),
+        }
     }
 }
 
