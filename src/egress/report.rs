@@ -51,6 +51,7 @@ impl Report {
     ///
     /// # Errors
     /// `NoRoom` when `out` is shorter than `REPORT_BYTES_MAX`.
+    #[inline]
     pub fn encode(&self, out: &mut [u8], envelope: Envelope) -> Result<usize, NoRoom> {
         match self {
             Self::Exec(block) => encode(out, envelope, block),

@@ -18,10 +18,19 @@ struct Entry {
 
 const EMPTY: Entry = Entry { hash: 0, place: FREE };
 
+/// Entries of a line, as a power of two.
+const LINE_BITS: u32 = 3;
+const LINE: usize = 1 << LINE_BITS;
+
+/// A cache line: no run lies in two.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line([Entry; LINE]);
+
 /// Open addressing with linear probing; removal shifts back, so that no tombstone slows a lookup.
 #[derive(Clone, Debug)]
 pub struct Index {
-    entries: Box<[Entry]>,
+    lines: Box<[Line]>,
     mask: usize,
     /// What of a key's second number spreads it: all, or nothing.
     second_mask: u64,
@@ -36,9 +45,9 @@ impl Index {
     /// know, those who pick the keys cannot pick such as lie in each other's way; nothing but time depends on it.
     #[must_use]
     pub fn new(capacity: u32, seed: u64) -> Self {
-        let entries = (capacity as usize).saturating_mul(2).next_power_of_two().max(8);
+        let entries = (capacity as usize).saturating_mul(2).next_power_of_two().max(LINE);
         Self {
-            entries: vec![EMPTY; entries].into_boxed_slice(),
+            lines: vec![Line([EMPTY; LINE]); entries >> LINE_BITS].into_boxed_slice(),
             mask: entries.wrapping_sub(1),
             second_mask: u64::MAX,
             seed,
@@ -55,9 +64,9 @@ impl Index {
     /// The same table with room for `capacity` keys.
     pub(crate) fn grow(&mut self, capacity: u32) {
         let mut grown = Self { second_mask: self.second_mask, ..Self::new(capacity, self.seed) };
-        for entry in self.entries.iter().filter(|entry| entry.place != FREE) {
+        for entry in self.lines.iter().flat_map(|line| line.0).filter(|entry| entry.place != FREE) {
             // All of them are keys of their own.
-            grown.put(*entry, |_| false);
+            grown.put(entry, |_| false);
         }
         *self = grown;
     }
@@ -85,11 +94,19 @@ impl Index {
         at.wrapping_add(1) & self.mask
     }
 
+    fn entry(&self, at: usize) -> Option<&Entry> {
+        self.lines.get(at >> LINE_BITS).and_then(|line| line.0.get(at % LINE))
+    }
+
+    fn entry_mut(&mut self, at: usize) -> Option<&mut Entry> {
+        self.lines.get_mut(at >> LINE_BITS).and_then(|line| line.0.get_mut(at % LINE))
+    }
+
     fn find(&self, key: (u64, u64), is_its: impl Fn(u32) -> bool) -> Option<usize> {
         let hash = self.hash(key);
         let mut at = self.home(hash);
         loop {
-            let entry = self.entries.get(at)?;
+            let entry = self.entry(at)?;
             if entry.place == FREE {
                 return None;
             }
@@ -103,7 +120,7 @@ impl Index {
     /// The place of a key: the one that `is_its`.
     #[must_use]
     pub fn get(&self, key: (u64, u64), is_its: impl Fn(u32) -> bool) -> Option<u32> {
-        self.find(key, is_its).and_then(|at| self.entries.get(at)).map(|entry| entry.place)
+        self.find(key, is_its).and_then(|at| self.entry(at)).map(|entry| entry.place)
     }
 
     /// Puts a key in, or moves it, when a place `is_its` already; false when the table is full.
@@ -114,7 +131,7 @@ impl Index {
     fn put(&mut self, new: Entry, is_its: impl Fn(u32) -> bool) -> bool {
         let is_full = self.len >= self.capacity;
         let mut at = self.home(new.hash);
-        while let Some(entry) = self.entries.get_mut(at) {
+        while let Some(entry) = self.entry_mut(at) {
             if entry.place == FREE {
                 if is_full || new.place == FREE {
                     return false;
@@ -135,9 +152,9 @@ impl Index {
     /// Takes a key out: its place, the one that `is_its`.
     pub fn remove(&mut self, key: (u64, u64), is_its: impl Fn(u32) -> bool) -> Option<u32> {
         let mut hole = self.find(key, is_its)?;
-        let removed = self.entries.get(hole)?.place;
+        let removed = self.entry(hole)?.place;
         let mut at = self.after(hole);
-        while let Some(entry) = self.entries.get(at).copied() {
+        while let Some(entry) = self.entry(at).copied() {
             if entry.place == FREE {
                 break;
             }
@@ -145,14 +162,14 @@ impl Index {
             let from_home = at.wrapping_sub(self.home(entry.hash)) & self.mask;
             let from_hole = at.wrapping_sub(hole) & self.mask;
             if from_home >= from_hole {
-                if let Some(place) = self.entries.get_mut(hole) {
+                if let Some(place) = self.entry_mut(hole) {
                     *place = entry;
                 }
                 hole = at;
             }
             at = self.after(at);
         }
-        if let Some(place) = self.entries.get_mut(hole) {
+        if let Some(place) = self.entry_mut(hole) {
             *place = EMPTY;
         }
         self.len = self.len.saturating_sub(1);
