@@ -1,13 +1,14 @@
 //! The tables in PostgreSQL.
 //!
-//! Its synchronous client is used: this is a thread of its own, which has nothing else to do while it waits. Rows go
-//! over by COPY: new ones straight into their table, changed ones into a table of this connection, from where one
-//! statement takes them into theirs.
+//! Its synchronous client is used: this is a thread of its own, which has nothing else to do while it waits. New rows go
+//! over by COPY; changed ones as arrays, one of each column, which one statement takes into their table. Not by way of a
+//! temporary table: the server would empty those at each commit, used or not.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use postgres::types::Type;
-use postgres::{Client, NoTls, SimpleQueryMessage};
+use postgres::types::{ToSql, Type};
+use postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 
 use super::cell::Cell;
 use super::declare::{Dialect, Row as _, Table};
@@ -38,6 +39,8 @@ const LOCK_WAIT_MS: u32 = 10_000;
 pub(super) struct Postgres {
     client: Client,
     server: Server,
+    /// What the server has made ready of what is said again and again.
+    statements: BTreeMap<String, Statement>,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -82,11 +85,6 @@ impl Postgres {
             let views = views.replace("CREATE VIEW", "CREATE OR REPLACE VIEW");
             postgres.run(&format!("BEGIN; {views} {}; COMMIT", comment_on_positions()))?;
         }
-        let changed: String = TABLES
-            .iter()
-            .map(|table| format!("CREATE TEMP TABLE changed_{0} (LIKE {0}) ON COMMIT DELETE ROWS;\n", table.name))
-            .collect();
-        postgres.run(&changed)?;
         Ok(postgres)
     }
 
@@ -101,7 +99,7 @@ impl Postgres {
 
     fn connect(server: &Server) -> Result<Self, ProjectionError> {
         let client = server.config.connect(NoTls).map_err(|source| server.error(source))?;
-        let mut postgres = Self { client, server: server.clone() };
+        let mut postgres = Self { client, server: server.clone(), statements: BTreeMap::new() };
         postgres.run(&format!(
             "SET search_path TO {}; SET lock_timeout = {LOCK_WAIT_MS}; SET client_min_messages = warning; \
              SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3",
@@ -193,6 +191,33 @@ impl Postgres {
         self.put(&PositionOfProjectionRow::TABLE, Change::New, &mut one_row(start))
     }
 
+    /// What is said again and again, made ready once.
+    fn prepared(&mut self, sql: String) -> Result<Statement, ProjectionError> {
+        if let Some(statement) = self.statements.get(&sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(&sql).map_err(|source| self.server.error(source))?;
+        self.statements.insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// Rows of which there may be some: as columns, so that one statement takes them all.
+    fn put_changed(&mut self, table: &Table, next_row: NextRow<'_>) -> Result<(), ProjectionError> {
+        let names = table.cell_names().join(", ");
+        let described = self.prepared(format!("SELECT {names} FROM {}", table.name))?;
+        let types: Vec<&Type> = described.columns().iter().map(postgres::Column::type_).collect();
+        let mut columns: Vec<Cells> = types.iter().map(|of| Cells::of(of)).collect();
+        let mut cells = Vec::new();
+        while next_row(&mut cells)? {
+            columns.iter_mut().zip(cells.drain(..)).for_each(|(column, cell)| column.push(cell));
+        }
+        let places = (1..).zip(&types).map(|(place, of)| format!("${place}::{}[]", of.name()));
+        let rows = format!("SELECT * FROM unnest({})", places.collect::<Vec<_>>().join(", "));
+        let statement = self.prepared(upsert(table, &rows))?;
+        let values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(Cells::as_sql).collect();
+        self.client.execute(&statement, &values).map(drop).map_err(|source| self.server.error(source))
+    }
+
     /// Takes away what a release of another schema has made, within the transaction that is open.
     fn unmake(&mut self) -> Result<(), ProjectionError> {
         let schema = literal(&self.server.schema);
@@ -268,14 +293,14 @@ impl Database for Postgres {
     }
 
     fn put(&mut self, table: &Table, change: Change, next_row: NextRow<'_>) -> Result<(), ProjectionError> {
-        let into = match change {
-            Change::New => table.name.to_owned(),
-            Change::Changed => format!("changed_{}", table.name),
-        };
+        if change == Change::Changed {
+            return self.put_changed(table, next_row);
+        }
         let names = table.cell_names().join(", ");
-        let lost = |source: std::io::Error| self.server.io_error(&source);
-        let copy = self.client.copy_in(&format!("COPY {into} ({names}) FROM STDIN (FORMAT binary)"));
+        let statement = self.prepared(format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", table.name))?;
+        let copy = self.client.copy_in(&statement);
         let mut copy = copy.map_err(|source| self.server.error(source))?;
+        let lost = |source: std::io::Error| self.server.io_error(&source);
         let (mut bytes, mut cells) = (COPY_HEAD.to_vec(), Vec::new());
         while next_row(&mut cells)? {
             encode(&cells, &mut bytes);
@@ -286,11 +311,7 @@ impl Database for Postgres {
         }
         bytes.extend_from_slice(COPY_END);
         copy.write_all(&bytes).map_err(lost)?;
-        copy.finish().map_err(|source| self.server.error(source))?;
-        match change {
-            Change::New => Ok(()),
-            Change::Changed => self.run(&upsert(table, &format!("SELECT {names} FROM {into}"))).map(drop),
-        }
+        copy.finish().map(drop).map_err(|source| self.server.error(source))
     }
 
     fn size_sql(&self) -> &'static str {
@@ -338,6 +359,43 @@ fn cell_of(row: &postgres::Row, at: usize) -> Result<Cell, postgres::Error> {
         Some(&Type::BYTEA) => row.try_get::<_, Option<Vec<u8>>>(at)?.map_or(Cell::Null, Cell::Bytes),
         _ => Cell::Null,
     })
+}
+
+/// The cells of a column.
+enum Cells {
+    Int(Vec<Option<i64>>),
+    Text(Vec<Option<String>>),
+    Bytes(Vec<Option<Vec<u8>>>),
+}
+
+impl Cells {
+    fn of(column: &Type) -> Self {
+        match *column {
+            Type::TEXT => Self::Text(Vec::new()),
+            Type::BYTEA => Self::Bytes(Vec::new()),
+            _ => Self::Int(Vec::new()),
+        }
+    }
+
+    /// What is not of the column's type, which the declaration of the tables rules out, is null.
+    fn push(&mut self, cell: Cell) {
+        match (self, cell) {
+            (Self::Int(cells), Cell::Int(value)) => cells.push(Some(value)),
+            (Self::Text(cells), Cell::Text(text)) => cells.push(Some(text)),
+            (Self::Bytes(cells), Cell::Bytes(bytes)) => cells.push(Some(bytes)),
+            (Self::Int(cells), _) => cells.push(None),
+            (Self::Text(cells), _) => cells.push(None),
+            (Self::Bytes(cells), _) => cells.push(None),
+        }
+    }
+
+    fn as_sql(&self) -> &(dyn ToSql + Sync) {
+        match self {
+            Self::Int(cells) => cells,
+            Self::Text(cells) => cells,
+            Self::Bytes(cells) => cells,
+        }
+    }
 }
 
 /// Adds a row as a binary COPY has it: how many cells, and each with its length.

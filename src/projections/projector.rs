@@ -13,8 +13,9 @@ use super::server::Server;
 use super::store::{Care, Store};
 use super::tables::PositionOfProjectionRow;
 
-/// Events of a batch, at most: the group that passes it is its last.
-pub const BATCH_EVENTS_MAX: u64 = 2_048;
+/// Events of a batch, at most: the group that passes it is its last. A commit that waits for its disk is shared by so
+/// many, and an order that changes several times among them is written once.
+pub const BATCH_EVENTS_MAX: u64 = 8_192;
 
 /// Where a projection reads and writes.
 #[derive(Clone, Debug)]
