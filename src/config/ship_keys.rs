@@ -59,7 +59,7 @@ section! {
         transport: bool = [true] in Allowed::Bool;
         /// From one sign of life in `system.health` to the next, with how far shipping is; 0: none.
         health_s: u64 = [10] in Allowed::Integer(0, 3_600), "s";
-        /// Time that a transaction waits for more events.
+        /// Time that events wait for more to share their transaction.
         linger_ms: u64 = [5] in Allowed::Integer(0, 60_000), "ms";
         /// Events of a transaction, but for the rest of the last decision.
         batch_events_max: u32 = [10_000] in Allowed::Integer(1, 1_000_000), "events";

@@ -26,8 +26,8 @@ use crate::shipping::alerts::{self, Alert, Kind};
 use crate::shipping::domains::{self, Domain};
 use crate::shipping::json::Place;
 
-/// Time that the client listens for reports before it looks whether all have come.
-const REPORTS_WAIT: Duration = Duration::from_millis(1);
+/// From one look for reports to the next, when there was none. The client's own wait spins for what is left of a ms.
+const REPORTS_WAIT: Duration = Duration::from_micros(250);
 /// Time in which the reports come that tell why a transaction has ended.
 const REPORT_WAIT_MAX: Duration = Duration::from_millis(100);
 
@@ -322,7 +322,7 @@ impl<'a> Session<'a> {
                 // A transaction that a report has ended takes nothing more: the report, which follows, says why.
                 let since = Instant::now();
                 while !self.context.reports().has_failure() && since.elapsed() < REPORT_WAIT_MAX {
-                    self.producer.poll(REPORTS_WAIT);
+                    self.listen();
                 }
                 self.failure()?;
                 let is_unsent = is_refused_for_good(&error);
@@ -335,7 +335,7 @@ impl<'a> Session<'a> {
             if stop.load(Ordering::Acquire) {
                 return Err(Trouble::Stopped);
             }
-            self.producer.poll(Duration::from_millis(1));
+            self.listen();
             self.failure()?;
             message = refused;
         }
@@ -348,7 +348,7 @@ impl<'a> Session<'a> {
         self.producer.purge(PurgeConfig::default().queue());
         let (since, timeout) = (Instant::now(), self.cluster.timeout());
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(REPORTS_WAIT);
+            self.listen();
             if since.elapsed() > timeout {
                 return Err(Trouble::Doubt("giving up a transaction: the cluster does not answer".to_owned()));
             }
@@ -428,11 +428,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Takes in what the client has to report, or waits a little.
+    fn listen(&self) {
+        let before = self.producer.in_flight_count();
+        self.producer.poll(Duration::ZERO);
+        if self.producer.in_flight_count() >= before {
+            std::thread::sleep(REPORTS_WAIT);
+        }
+    }
+
     /// Until the cluster has said of each message what became of it. The client's own `flush` looks ten times a second.
     fn wait_for_reports(&self, timeout: Duration) -> Result<(), Trouble> {
         let since = Instant::now();
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(REPORTS_WAIT);
+            self.listen();
             self.failure()?;
             if since.elapsed() > timeout {
                 let error = KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut);
@@ -450,7 +459,7 @@ impl<'a> Session<'a> {
         // The first report need not be of the cause: the client gives up what waits as well.
         let since = Instant::now();
         while self.producer.in_flight_count() > 0 && since.elapsed() < self.cause_wait() {
-            self.producer.poll(REPORTS_WAIT);
+            self.listen();
         }
         let mut reports = self.context.reports();
         let (failure, is_refused) = (reports.failure.take(), !reports.refused.is_empty());
@@ -459,7 +468,7 @@ impl<'a> Session<'a> {
             Some((About::Event(index), error)) if is_refused_for_good(&error) => {
                 let domain = index.checked_div(self.cluster.kafka.partitions as usize).unwrap_or(0);
                 let topic = self.topics.get(domain).map(String::as_str).unwrap_or_default();
-                Err(event_refused(topic, &error))
+                Err(Trouble::event_refused(topic, &error))
             }
             // After a refusal of JSON the client refuses the rest of the transaction.
             Some(_) | None if is_refused => Err(Trouble::Refusal),
@@ -483,14 +492,6 @@ impl<'a> Session<'a> {
             trouble => trouble,
         }
     }
-}
-
-/// The event store must have every event: nothing goes on without it.
-fn event_refused(topic: &str, error: &KafkaError) -> Trouble {
-    Trouble::Refused(format!(
-        "topic {topic} refuses an event for good: {error}; nothing is shipped before it takes it: set max.message.bytes of \
-         the topic to 1048588 or more, and take away what checks its records"
-    ))
 }
 
 /// Place of a slot in a list of all.

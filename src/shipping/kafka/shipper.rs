@@ -119,9 +119,11 @@ impl Shipper {
         *shipped_seq = session.shipped_seq();
         let linger = Duration::from_millis(cluster.kafka.linger_ms);
         let audit = Duration::from_secs(cluster.kafka.audit_s);
-        let (mut begun_at, mut audited_at) = (Instant::now(), Instant::now());
+        let mut audited_at = Instant::now();
         let mut idle = Duration::from_millis(1);
         let mut mark = Mark::new(cluster.journal_dir(), retention::KAFKA);
+        // Since when events gather for the next transaction; whether the last one was full, and more waits.
+        let (mut gathering_since, mut is_behind) = (None::<Instant>, false);
         loop {
             if stop.load(Ordering::Acquire) {
                 if session.is_open() {
@@ -133,8 +135,17 @@ impl Shipper {
                 }
                 return Err(Trouble::Stopped);
             }
-            let filled = send_signs(&mut session, &mut reader, signs, identity, stop, &mut begun_at)
-                .and_then(|()| send_group(&mut session, &mut reader, transport, stop, &mut begun_at));
+            // They gather in the journal, not in a transaction: what is handed over at once takes the cluster fewer
+            // requests, and one that comes right behind a commit is put off while the cluster still ends that.
+            let mut may_send = is_drain || is_behind || session.is_open();
+            let mut pause = idle;
+            if !may_send && reader.latest_synced_seq() >= reader.next_seq() {
+                pause = linger.saturating_sub(gathering_since.get_or_insert_with(Instant::now).elapsed());
+                may_send = pause.is_zero();
+            }
+            let filled = send_signs(&mut session, &mut reader, signs, identity, stop).and_then(|()| {
+                if may_send { send_group(&mut session, &mut reader, transport, stop) } else { Ok(false) }
+            });
             let is_lease_due = leasing.is_due();
             if is_lease_due && !session.is_open() && filled.is_ok() {
                 // Nothing to ship: what counts is that nobody has taken over.
@@ -143,7 +154,9 @@ impl Shipper {
             let is_due = is_lease_due || session.is_full();
             let is_sent = match filled {
                 // As long as there is more, a transaction is filled: what is behind catches up in large ones.
-                Ok(is_sent) if session.is_open() && (is_due || !is_sent && begun_at.elapsed() >= linger) => {
+                Ok(is_sent) if session.is_open() && (is_due || !is_sent) => {
+                    is_behind = session.is_full();
+                    gathering_since = None;
                     session.confirm(leasing, transport).map(|()| {
                         breaker.succeeded();
                         signs.committed();
@@ -166,6 +179,7 @@ impl Shipper {
             if is_sent {
                 continue;
             }
+            is_behind = false;
             if !session.is_open() {
                 mark.pass(session.shipped_seq());
                 if is_drain {
@@ -178,7 +192,8 @@ impl Shipper {
                 }
                 idle = idle.saturating_mul(2).min(IDLE_WAIT_MAX);
             }
-            std::thread::park_timeout(idle.min(linger.max(Duration::from_millis(1))));
+            let least = Duration::from_millis(1);
+            std::thread::park_timeout(pause.clamp(least, linger.max(least)));
         }
     }
 }
@@ -190,14 +205,12 @@ fn send_signs(
     signs: &mut Signs,
     identity: &Identity,
     stop: &AtomicBool,
-    begun_at: &mut Instant,
 ) -> Result<(), Trouble> {
     if !signs.is_due() {
         return Ok(());
     }
     if !session.is_open() {
         session.begin()?;
-        *begun_at = Instant::now();
     }
     signs.send(session, identity, reader, stop)
 }
@@ -208,12 +221,10 @@ fn send_group(
     reader: &mut Reader,
     transport: &mut Transport,
     stop: &AtomicBool,
-    begun_at: &mut Instant,
 ) -> Result<bool, Trouble> {
     let Some(group) = reader.next_group()? else { return Ok(false) };
     if !session.is_open() {
         session.begin()?;
-        *begun_at = Instant::now();
     }
     group.records().try_for_each(|record| session.send(&record, transport, stop))?;
     Ok(true)

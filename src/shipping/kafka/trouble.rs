@@ -45,6 +45,14 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// The event store must have every event: nothing goes on without it.
+    pub(super) fn event_refused(topic: &str, error: &KafkaError) -> Self {
+        Self::Refused(format!(
+            "topic {topic} refuses an event for good: {error}; nothing is shipped before it takes it: set \
+             max.message.bytes of the topic to 1048588 or more, and take away what checks its records"
+        ))
+    }
+
     /// A failure of the client, with what was being done.
     pub(super) fn of(doing: &str, error: &KafkaError) -> Self {
         let code = match error {
