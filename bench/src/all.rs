@@ -11,13 +11,15 @@ use crate::Failure;
 use crate::report;
 
 /// Every command that measures, with the options of its short form: a few seconds each.
-const COMMANDS: [(&str, &[&str]); 15] = [
+const COMMANDS: [(&str, &[&str]); 17] = [
     ("latency", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
     ("throughput", &["--connections", "1,16", "--seconds", "1", "--rounds", "1"]),
     ("journal", &["--payload", "128", "--appends", "20000", "--syncs", "20", "--rounds", "1"]),
     ("core", &["--commands", "100000", "--rounds", "1"]),
     ("recovery", &["--orders", "50000", "--runs", "1"]),
     ("projection", &["--orders", "10000", "--runs", "1"]),
+    ("rebuild", &["--events", "20000"]),
+    ("lag", &["--seconds", "2"]),
     ("sessions", &["--sessions", "50", "--rate", "500", "--seconds", "1", "--runs", "1"]),
     ("start", &["--rounds", "1"]),
     ("synced", &["--seconds", "1", "--flow-seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
@@ -130,8 +132,9 @@ mod tests {
     use super::*;
 
     /// Commands that measure no time: what is made of results, what counts, and this.
-    // `peers` needs what `bench/peers/fetch` brings; `./test --all` runs both. `shipping` needs a build with Kafka.
-    const OTHERS: [&str; 5] = ["all", "instructions", "peers", "report", "shipping"];
+    // `peers` needs what `bench/peers/fetch` brings; `./test --all` runs both, and what needs a build with Kafka.
+    const OTHERS: [&str; 9] =
+        ["all", "catch-up", "instructions", "outage", "path", "peers", "report", "shipping", "side-memory"];
 
     #[test]
     fn every_command_has_its_short_form_and_each_is_understood() {

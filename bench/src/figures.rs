@@ -4,9 +4,13 @@ use crate::outcome::Outcome;
 use crate::peers::{self, Peer};
 use crate::thousandths::Thousandths;
 use crate::{
-    Failure, journal, latency, loop_counts, mix, projection, recovery, scale, sessions, stages, start, synced,
-    tail_latency, throughput,
+    Failure, journal, lag, latency, loop_counts, mix, projection, rebuild, recovery, scale, sessions, stages, start,
+    synced, tail_latency, throughput,
 };
+
+/// Why a figure of shipping is missing.
+#[cfg(not(feature = "kafka"))]
+pub(crate) const NOT_IN_THIS_BUILD: &str = "not in this build: --features kafka";
 
 /// Where a figure should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +30,12 @@ pub(crate) enum Source {
     Core,
     Recovery,
     Projection,
+    Rebuild,
+    Lag,
     Shipping,
+    CatchUp,
+    Path,
+    Memory,
     Start,
     Sessions,
     Synced,
@@ -40,8 +49,8 @@ pub(crate) enum Source {
 }
 
 use Source::{
-    Core, Journal, Latency, Loop, Projection, Quickfix, Recovery, Redb, Redis, Scale, Sessions, Shipping, Stages,
-    Start, Synced, Tail, Throughput,
+    CatchUp, Core, Journal, Lag, Latency, Loop, Memory, Path, Projection, Quickfix, Rebuild, Recovery, Redb, Redis,
+    Scale, Sessions, Shipping, Stages, Start, Synced, Tail, Throughput,
 };
 
 impl Source {
@@ -54,7 +63,18 @@ impl Source {
             Core => mix::measure(&mix::Options::default()),
             Recovery => recovery::measure(1_000_000, 5),
             Projection => projection::measure(100_000, 3),
-            Shipping => ship(250_000, 3),
+            Rebuild => rebuild::measure(&rebuild::Options::default()),
+            Lag => lag::measure(&lag::Options::default()),
+            #[cfg(feature = "kafka")]
+            Shipping => crate::shipping::measure(250_000, 3),
+            #[cfg(feature = "kafka")]
+            CatchUp => crate::catch_up::measure(&crate::catch_up::Options::default()),
+            #[cfg(feature = "kafka")]
+            Path => crate::path::measure(&crate::path::Options::default()),
+            #[cfg(feature = "kafka")]
+            Memory => crate::side_memory::measure(&crate::side_memory::Options::default()),
+            #[cfg(not(feature = "kafka"))]
+            Shipping | CatchUp | Path | Memory => Err(NOT_IN_THIS_BUILD.into()),
             Start => start::measure(&start::Options::default()),
             Sessions => sessions::measure(1000, 1000, 2, 5),
             Synced => synced::measure(&synced::Options::default()),
@@ -67,18 +87,6 @@ impl Source {
             Redb => peers::measure(&peers::Options::only(Peer::Redb)),
         }
     }
-}
-
-/// Ships a journal of so many orders to Kafka.
-#[cfg(feature = "kafka")]
-pub(crate) fn ship(orders: u64, runs: usize) -> Result<Outcome, Failure> {
-    crate::shipping::measure(orders, runs)
-}
-
-/// This build has no client of Kafka.
-#[cfg(not(feature = "kafka"))]
-pub(crate) fn ship(_: u64, _: usize) -> Result<Outcome, Failure> {
-    Err("a build with --features kafka measures it".into())
 }
 
 /// A figure.
@@ -99,7 +107,7 @@ const fn at_least(id: &'static str, source: Source, thousandths: u64, what: &'st
 }
 
 /// All of them, with their targets in thousandths.
-pub(crate) const FIGURES: [Figure; 32] = [
+pub(crate) const FIGURES: [Figure; 38] = [
     at_most("ack_p50_ratio", Latency, 1_100, "order to acceptance, p50 / p50 of the echo, worst rate"),
     at_most("ack_p99_ratio", Latency, 1_250, "the same, p99 / p99"),
     at_most("ack_p999_ratio", Latency, 1_500, "the same, p99.9 / p99.9"),
@@ -125,6 +133,22 @@ pub(crate) const FIGURES: [Figure; 32] = [
         "journal into a real Kafka broker on this machine, exactly once",
     ),
     at_least("ship_ratio", Shipping, 700, "the same / a bare producer with the same records and settings"),
+    at_most(
+        "ship_path_ratio",
+        Path,
+        1_100,
+        "socket read to write, p50 and p99, the worse: shipped and projected / not",
+    ),
+    at_most("rebuild_s_10m", Rebuild, 300_000, "rebuild of the tables from 10 million events, compared and swapped in"),
+    at_most("read_lag_p99_ms", Lag, 100_000, "at 5,000 events/s, journal to a row that can be read, p99"),
+    at_most("ship_lag_p99_ms", Lag, 20_000, "the same, to the cluster's acknowledgement, beyond linger"),
+    at_least(
+        "catchup_ratio",
+        CatchUp,
+        10_000,
+        "catching up with Kafka after an outage / the 5,000 events/s that go on",
+    ),
+    at_most("side_rss_mib", Memory, 128_000, "memory of shipper and projector, behind a large backlog"),
     at_most("rss_idle_mib", Start, 96_000, "anonymous memory and hot segments of an idle gateway"),
     at_most("cold_start_ms", Start, 100_000, "empty directory to accepting"),
     at_most("sessions_p50_ratio", Sessions, 1_500, "ten sessions among a thousand, p50 / p50 of the ten alone"),

@@ -31,6 +31,9 @@ pub(crate) struct Process(Child);
 pub(crate) enum Place {
     /// That of the servers.
     Server,
+    /// All but that, where there are others.
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "beside a gateway that ships"))]
+    Aside,
     /// All.
     Anywhere,
 }
@@ -118,6 +121,8 @@ pub(crate) struct Gateway {
     pub(crate) address: String,
     /// From the start of its process to its accepting.
     pub(crate) started_in: Duration,
+    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "asked for when it is started again"))]
+    broker: Broker,
     _venue: Option<Process>,
     dir: TempDir,
     hot: TempDir,
@@ -187,11 +192,12 @@ fn memory() -> std::io::Result<TempDir> {
 
 /// Does on a thread that has the CPUs of a place what starts a child, which inherits them.
 pub(crate) fn on<T: Send>(place: Place, start: impl FnOnce() -> T + Send) -> Result<T, Failure> {
-    let cpu = (place == Place::Server).then(cpus).and_then(|(server, _)| server);
     let started = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            if let Some(cpu) = cpu {
-                tradecore::affinity::pin(cpu)?;
+            match (place, cpus().0) {
+                (Place::Server, Some(cpu)) => tradecore::affinity::pin(cpu)?,
+                (Place::Aside, Some(cpu)) => tradecore::affinity::leave(cpu)?,
+                (_, _) => {}
             }
             Ok::<_, std::io::Error>(start())
         });
@@ -258,30 +264,20 @@ impl Gateway {
             }
             Broker::Instant => (None, "127.0.0.1:1".to_owned()),
         };
-        let config_path = dir.path().join("gateway.toml");
-        std::fs::write(&config_path, config(setup, extent, durability, &venue_address, hot.path()))?;
-        let since = Instant::now();
-        let pipe = || if extent.is_counted { Stdio::piped() } else { Stdio::null() };
-        let child = Command::new(std::env::current_exe()?)
-            .arg("serve")
-            .envs(overrides.iter().copied())
-            .arg(&config_path)
-            .arg(if setup.broker == Broker::Venue { "venue" } else { "instant" })
-            .stdin(pipe())
-            .stdout(pipe())
-            .spawn()?;
-        let process = Process(child);
-        let deadline = Instant::now().checked_add(START_DEADLINE);
-        loop {
-            if let Some(address) = tradecore::daemon::listening(&dir.path().join("data")).into_iter().next() {
-                let address = address.trim_start_matches("tcp:").to_owned();
-                return Ok(Self { process, address, started_in: since.elapsed(), _venue: venue, dir, hot });
-            }
-            if deadline.is_none_or(|deadline| Instant::now() > deadline) {
-                return Err("the gateway did not start".into());
-            }
-            std::thread::yield_now();
-        }
+        let text = config(setup, extent, durability, &venue_address, hot.path());
+        std::fs::write(dir.path().join("gateway.toml"), text)?;
+        let (process, address, started_in) = launch(dir.path(), setup.broker, extent.is_counted, overrides)?;
+        Ok(Self { process, address, started_in, broker: setup.broker, _venue: venue, dir, hot })
+    }
+
+    /// Kills it and starts it again, on what it has left, with other overrides.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn again(self, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
+        let Self { process, broker, _venue, dir, hot, .. } = self;
+        drop(process);
+        std::fs::remove_file(dir.path().join("data/listening"))?;
+        let (process, address, started_in) = launch(dir.path(), broker, false, overrides)?;
+        Ok(Self { process, address, started_in, broker, _venue, dir, hot })
     }
 
     /// Where its journal is.
@@ -295,6 +291,18 @@ impl Gateway {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).ok_or("no RssAnon")?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib.saturating_mul(1024))
+    }
+
+    /// Its configuration.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.dir.path().join("gateway.toml")
+    }
+
+    /// Where its tables are, if it is told to have them in SQLite.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn sqlite_path(&self) -> PathBuf {
+        self.dir.path().join("data").join("read-model.sqlite")
     }
 
     /// How often the loop's thread has called the allocator.
@@ -316,6 +324,36 @@ impl Gateway {
     /// What its journal takes where it lies, bytes.
     pub(crate) fn journal_bytes(&self) -> Result<u64, Failure> {
         bytes_below(&self.journal_dir())
+    }
+}
+
+/// Starts the gateway of a directory: its process, where it listens, and how long that took.
+fn launch(
+    dir: &Path,
+    broker: Broker,
+    is_counted: bool,
+    overrides: &[(&str, &str)],
+) -> Result<(Process, String, Duration), Failure> {
+    let since = Instant::now();
+    let pipe = || if is_counted { Stdio::piped() } else { Stdio::null() };
+    let child = Command::new(std::env::current_exe()?)
+        .arg("serve")
+        .envs(overrides.iter().copied())
+        .arg(dir.join("gateway.toml"))
+        .arg(if broker == Broker::Venue { "venue" } else { "instant" })
+        .stdin(pipe())
+        .stdout(pipe())
+        .spawn()?;
+    let process = Process(child);
+    let deadline = since.checked_add(START_DEADLINE);
+    loop {
+        if let Some(address) = tradecore::daemon::listening(&dir.join("data")).into_iter().next() {
+            return Ok((process, address.trim_start_matches("tcp:").to_owned(), since.elapsed()));
+        }
+        if deadline.is_none_or(|deadline| Instant::now() > deadline) {
+            return Err("the gateway did not start".into());
+        }
+        std::thread::yield_now();
     }
 }
 

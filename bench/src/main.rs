@@ -8,6 +8,8 @@ mod all;
 mod allocations;
 mod append;
 mod bare_sync;
+#[cfg(feature = "kafka")]
+mod catch_up;
 mod date;
 mod disk;
 mod echo;
@@ -25,29 +27,41 @@ mod in_process;
 mod instant;
 mod instructions;
 mod journal;
+mod lag;
 mod latency;
+mod live;
 mod longest;
 mod loop_counts;
 mod machine;
 mod mix;
 mod operations;
 mod orders;
+#[cfg(feature = "kafka")]
+mod outage;
 mod outcome;
 mod pace;
+#[cfg(feature = "kafka")]
+mod path;
 mod peer;
 mod peers;
 mod percentiles;
 mod pipeline;
 mod projection;
+mod rebuild;
 mod recovery;
 mod recycling;
 mod report;
 mod rollovers;
 mod scale;
 mod scoreboard;
+mod servers;
 mod sessions;
 #[cfg(feature = "kafka")]
 mod shipping;
+#[cfg(feature = "kafka")]
+mod side_memory;
+#[cfg(feature = "kafka")]
+mod sides;
 mod soak;
 mod stage_bars;
 mod stages;
@@ -141,8 +155,15 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
-    /// Events a second that are shipped to Kafka, exactly once, against a bare producer. Takes a build with `--features
-    /// kafka`; the broker is the one that TRADECORE_TEST_KAFKA names, or is fetched and started.
+    /// How long a rebuild of the tables takes.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- rebuild --events 10000000")]
+    Rebuild(rebuild::Options),
+    /// How far the tables, and Kafka in a build with `--features kafka`, are behind a journal that grows.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- lag --rate 5000")]
+    Lag(lag::Options),
+    /// Events a second that are shipped to Kafka, exactly once, against a bare producer. The broker is the one that
+    /// TRADECORE_TEST_KAFKA names, or is fetched and started; so it is for the next three.
+    #[cfg(feature = "kafka")]
     #[command(
         after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- shipping --orders 250000"
     )]
@@ -154,6 +175,27 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// How fast shipper and projectors catch up after an outage, while events go on coming.
+    #[cfg(feature = "kafka")]
+    #[command(
+        after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- catch-up --outage-s 120"
+    )]
+    CatchUp(catch_up::Options),
+    /// What an order feels of shipping and projecting, by the gateway's own counters.
+    #[cfg(feature = "kafka")]
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- path --rounds 7")]
+    Path(path::Options),
+    /// Memory of shipper and projector behind a large backlog.
+    #[cfg(feature = "kafka")]
+    #[command(
+        after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- side-memory --events 1000000"
+    )]
+    SideMemory(side_memory::Options),
+    /// Kafka and PostgreSQL down for long, with servers of the measurement's own: what an order feels, memory, the disk
+    /// gate, and whether all has arrived once they are back.
+    #[cfg(feature = "kafka")]
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- outage --seconds 3600")]
+    Outage(outage::Options),
     /// Class `synced`: order to acceptance against a bare sync on the same disk, and orders a second by group commit.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- synced --rounds 5 --dir /var/tmp")]
     Synced(synced::Options),
@@ -240,7 +282,22 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         }
         Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
         Command::Projection { orders, runs } => ("projection", projection::measure(orders, runs)?),
-        Command::Shipping { orders, runs } => ("shipping", figures::ship(orders, runs)?),
+        Command::Rebuild(options) => ("rebuild", rebuild::measure(&options)?),
+        Command::Lag(options) => ("lag", lag::measure(&options)?),
+        #[cfg(feature = "kafka")]
+        Command::Shipping { orders, runs } => ("shipping", shipping::measure(orders, runs)?),
+        #[cfg(feature = "kafka")]
+        Command::CatchUp(options) => ("catch-up", catch_up::measure(&options)?),
+        #[cfg(feature = "kafka")]
+        Command::Path(options) => ("path", path::measure(&options)?),
+        #[cfg(feature = "kafka")]
+        Command::SideMemory(options) => ("side-memory", side_memory::measure(&options)?),
+        #[cfg(feature = "kafka")]
+        Command::Outage(options) => {
+            let (outcome, is_kept) = outage::measure(&options)?;
+            outcome::write(files, "outage", run, &outcome)?;
+            return Ok(is_kept);
+        }
         Command::Synced(options) => ("synced", synced::measure(&options)?),
         Command::Stages(options) => ("stages", stages::measure(&options)?),
         Command::Start(options) => ("start", start::measure(&options)?),

@@ -82,6 +82,12 @@ impl Active {
         Ok(Self { peer, load, next_counter, waiting, is_prepared: false, refused: None })
     }
 
+    /// Why an order was refused.
+    #[cfg(feature = "kafka")]
+    pub(crate) const fn refusal(&self) -> Option<u16> {
+        self.refused
+    }
+
     /// Takes in reports; the first of each order is its acceptance.
     fn take_in(&mut self, sample: &mut Sample) -> Result<(), Failure> {
         let (waiting, refused) = (&mut self.waiting, &mut self.refused);

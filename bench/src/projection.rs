@@ -3,8 +3,6 @@
 //! PostgreSQL is measured where `TRADECORE_TEST_POSTGRES` says one, or one is installed and can be started.
 #![allow(clippy::arithmetic_side_effects)]
 
-mod postgres;
-
 use std::time::Instant;
 
 use tradecore::projections::store::{Care, Store};
@@ -12,8 +10,10 @@ use tradecore::projections::{Projector, Source, verify};
 
 use crate::Failure;
 use crate::hiccup::Meter;
+use crate::host::Place;
 use crate::outcome::Outcome;
 use crate::recovery::write;
+use crate::servers::Postgres;
 use crate::thousandths::Thousandths;
 use crate::timing::median;
 
@@ -39,11 +39,12 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
         "sqlite_events_per_s",
         Thousandths::whole(rate_of(&file, events, runs, &bytes, &|source| Ok(std::fs::remove_file(&source.path)?))?),
     );
-    match postgres::server() {
+    match Postgres::get(Place::Anywhere) {
         Err(why) => outcome.missing.push(("postgres_events_per_s", why)),
         Ok(server) => {
-            println!("the same into tables of PostgreSQL, {}", server.reach().name());
-            let source = Source { path: dir.path().join("server"), server: Some(server.reach().clone()), ..file };
+            let reach = server.reach()?;
+            println!("the same into tables of PostgreSQL, {}", reach.name());
+            let source = Source { path: dir.path().join("server"), server: Some(reach), ..file };
             let bytes = |source: &Source| Ok(Store::open_to_read(source)?.bytes()?);
             outcome.add_value(
                 "postgres_events_per_s",

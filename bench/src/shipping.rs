@@ -2,8 +2,7 @@
 //! records with the same settings, in turn with it.
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,10 @@ use tradecore_journal::{Reader, Until};
 
 use crate::Failure;
 use crate::hiccup::Meter;
+use crate::host::Place;
 use crate::outcome::Outcome;
 use crate::recovery::write;
+use crate::servers::Kafka;
 use crate::thousandths::Thousandths;
 use crate::timing::median;
 
@@ -29,6 +30,8 @@ const BATCH_EVENTS: usize = 10_000;
 /// Bytes of a transaction.
 const BATCH_BYTES: usize = 4 << 20;
 const PARTITIONS: u32 = 8;
+/// Time that events wait for more to share their transaction, the default.
+pub(crate) const LINGER: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The sample's: virtual, core 1.
 const STREAM: Stream = Stream { environment: 3, core: 1 };
@@ -42,19 +45,31 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
     let journal_dir = dir.path().join("data/journal");
     std::fs::create_dir_all(&journal_dir)?;
     let (events, _) = write(&journal_dir, orders)?;
-    let broker = Broker::get(dir.path())?;
+    let broker = Kafka::get(Place::Anywhere)?;
     println!(
         "shipping of {events} events of {orders} orders to a real broker, and a bare producer with the same records"
     );
     let (mut shipped, mut with_json, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    // A broker that has just been started compiles what it does: what it does first counts for nobody.
+    ship(dir.path(), &broker, &format!("bench{}-warm.", std::process::id()), true, events)?;
     let meter = Meter::start()?;
     for run in 1..=runs {
         let prefix = format!("bench{}-{run}.", std::process::id());
         let rate = |elapsed: Duration| -> Result<u64, Failure> {
             Ok(u64::try_from(u128::from(events) * 1_000_000_000 / elapsed.as_nanos().max(1))?)
         };
-        let ours = rate(ship(dir.path(), &broker, &prefix, false, events)?)?;
-        let theirs = rate(send(&journal_dir, &broker, &prefix, events)?)?;
+        // The bare one has the same topics, but of its own.
+        let bare_prefix = format!("bare-{prefix}");
+        cluster(dir.path(), &broker, &bare_prefix, false)?;
+        let ship_it = || rate(ship(dir.path(), &broker, &prefix, false, events)?);
+        let send_it = || rate(send(&journal_dir, &broker, &bare_prefix, events)?);
+        // Who comes first takes turns.
+        let (ours, theirs) = if run.is_multiple_of(2) {
+            let theirs = send_it()?;
+            (ship_it()?, theirs)
+        } else {
+            (ship_it()?, send_it()?)
+        };
         let json = rate(ship(dir.path(), &broker, &format!("json-{prefix}"), true, events)?)?;
         println!("  run {run}: {ours} events/s shipped, {theirs} bare, {json} shipped with JSON");
         shipped.push(ours);
@@ -69,60 +84,29 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// The broker of who measures, or one of ours.
-struct Broker {
-    address: String,
-    ours: Option<PathBuf>,
-}
-
-impl Broker {
-    fn get(dir: &Path) -> Result<Self, Failure> {
-        if let Ok(address) = std::env::var("TRADECORE_TEST_KAFKA") {
-            return Ok(Self { address, ours: None });
-        }
-        let dir = dir.join("broker");
-        let path = dir.to_str().ok_or("a path that is no text")?;
-        let address = script(&["start", "19592", path])?;
-        Ok(Self { address: address.trim().to_owned(), ours: Some(dir) })
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if let Some(dir) = self.ours.as_ref().and_then(|dir| dir.to_str())
-            && let Err(error) = script(&["stop", dir])
-        {
-            eprintln!("the broker goes on: {error}");
-        }
-    }
-}
-
-fn script(words: &[&str]) -> Result<String, Failure> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kafka/broker");
-    let done = Command::new(script).args(words).output()?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stderr);
-        return Err(format!("{said}; a broker of your own is named by TRADECORE_TEST_KAFKA=host:port").into());
-    }
-    Ok(String::from_utf8(done.stdout)?)
-}
-
-/// Ships all of it, as a gateway does that is behind: how long from the first transaction to the last.
-fn ship(dir: &Path, broker: &Broker, prefix: &str, has_json: bool, events: u64) -> Result<Duration, Failure> {
+/// Where a gateway of this directory ships to, with topics of its own and all other keys at their defaults. The topics are
+/// there when it returns.
+pub(crate) fn cluster(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool) -> Result<Cluster, Failure> {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/tradecore.toml");
     let sample = std::fs::read_to_string(sample)?.replace("/var/lib/tradecore/virtual", "data");
     let text = format!(
         "{sample}\n[ship.kafka]\nbrokers = \"{}\"\ntopic_prefix = \"{prefix}\"\npartitions = {PARTITIONS}\n\
-         replication_factor = 1\nmin_insync_replicas = 1\ntransport = {has_json}\n",
-        broker.address
+         replication_factor = 1\nmin_insync_replicas = 1\ntransport = {has_json}\n\
+         linger_ms = {}\n",
+        broker.address,
+        LINGER.as_millis()
     );
     let config = Config::parse(&dir.join("gateway.toml"), &text, std::iter::empty())?;
     let cluster = || Cluster::of(&config)?.ok_or_else(|| Failure::from("no section [ship.kafka]"));
-    let stop = AtomicBool::new(false);
-    // The topics are made before the time runs.
     make_topics(cluster()?)?;
+    cluster()
+}
+
+/// Ships all of it, as a gateway does that is behind: how long from the first transaction to the last.
+fn ship(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool, events: u64) -> Result<Duration, Failure> {
+    let cluster = cluster(dir, broker, prefix, has_json)?;
     let started = Instant::now();
-    match Shipper::new(cluster()?).run(&stop, true)? {
+    match Shipper::new(cluster).run(&AtomicBool::new(false), true)? {
         End::Drained(seq) if seq == events => Ok(started.elapsed()),
         end => Err(format!("not all was shipped: {end:?}").into()),
     }
@@ -135,7 +119,7 @@ fn make_topics(cluster: Cluster) -> Result<(), Failure> {
 }
 
 /// Sends the same records from memory, in transactions of the same size.
-fn send(journal_dir: &Path, broker: &Broker, prefix: &str, events: u64) -> Result<Duration, Failure> {
+fn send(journal_dir: &Path, broker: &Kafka, prefix: &str, events: u64) -> Result<Duration, Failure> {
     let mut records = Vec::new();
     let mut failure = None;
     Reader::open_oldest(journal_dir, Until::Synced)?.for_each(|record| {
@@ -178,13 +162,13 @@ fn send(journal_dir: &Path, broker: &Broker, prefix: &str, events: u64) -> Resul
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());
             }
-            producer.poll(Duration::from_millis(1));
+            listen(&producer);
             message = refused;
         }
         (count, bytes, sent) = (count + 1, bytes + value.len(), sent + 1);
         if count >= BATCH_EVENTS || bytes >= BATCH_BYTES || sent == events {
             while producer.in_flight_count() > 0 {
-                producer.poll(Duration::from_millis(1));
+                listen(&producer);
             }
             producer.commit_transaction(TIMEOUT)?;
             if sent < events {
@@ -194,4 +178,13 @@ fn send(journal_dir: &Path, broker: &Broker, prefix: &str, events: u64) -> Resul
         }
     }
     Ok(started.elapsed())
+}
+
+/// Takes in what the client has to report, or waits a little, as the shipper does.
+fn listen(producer: &BaseProducer) {
+    let before = producer.in_flight_count();
+    producer.poll(Duration::ZERO);
+    if producer.in_flight_count() >= before {
+        std::thread::sleep(Duration::from_micros(250));
+    }
 }

@@ -16,14 +16,14 @@ use crate::turns::{SLICE_MS, slice};
 /// Slices of each after a start that count for nobody.
 const WARM_UP_SLICES: u64 = 5;
 /// Orders that may be open, and ids.
-const BOUNDS: (u32, u32) = (65_536, 524_288);
+pub(crate) const BOUNDS: (u32, u32) = (65_536, 524_288);
 /// The bar of all.
 const BAR: usize = 50;
 /// What switches measuring off.
 const OFF: &[(&str, &str)] = &[("TRADECORE__CORE__STAGES", "false")];
 /// Orders that take longer say that the machine is not free, and nothing of the gateway.
 const P50_MAX_US: u64 = 100;
-const TOTAL: &str = "total";
+pub(crate) const TOTAL: &str = "total";
 
 /// How it is measured.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,10 +52,10 @@ impl Default for Options {
 }
 
 /// A gateway, a session of it, and what its orders took.
-struct Side {
-    gateway: Gateway,
-    active: Active,
-    sample: Sample,
+pub(crate) struct Side {
+    pub(crate) gateway: Gateway,
+    pub(crate) active: Active,
+    pub(crate) sample: Sample,
 }
 
 /// The time of a stage over all rounds.
@@ -108,7 +108,8 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
 }
 
 impl Side {
-    fn start(overrides: &[(&str, &str)]) -> Result<Self, Failure> {
+    /// Starts one, takes an order from it, and holds it.
+    pub(crate) fn start(overrides: &[(&str, &str)]) -> Result<Self, Failure> {
         let setup = Setup { sessions: 1, broker: Broker::Instant, bounds: Some(BOUNDS), is_in_memory: false };
         let gateway = Gateway::start_with(setup, overrides)?;
         let mut active = Active::log_on(&gateway.address, 1)?;
@@ -118,8 +119,8 @@ impl Side {
     }
 
     /// It has the CPU for a slice.
-    fn run(&mut self, rate: u64, idle: Idle) -> Result<(), Failure> {
-        let orders = rate.saturating_mul(SLICE_MS).checked_div(1000).unwrap_or(0).max(1);
+    pub(crate) fn run(&mut self, rate: u64, slice_ms: u64, idle: Idle) -> Result<(), Failure> {
+        let orders = rate.saturating_mul(slice_ms).checked_div(1000).unwrap_or(0).max(1);
         self.gateway.process.go_on()?;
         self.sample.add(&slice(&mut self.active, rate, orders, idle)?)?;
         self.gateway.process.hold()
@@ -134,8 +135,8 @@ fn both(mut on: Side, mut off: Side, options: &Options, stages: &mut Vec<Times>)
         for nth in 0..slices {
             // Who comes first takes turns too.
             let (first, second) = if nth.is_multiple_of(2) { (&mut *on, &mut *off) } else { (&mut *off, &mut *on) };
-            first.run(options.rate, options.idle)?;
-            second.run(options.rate, options.idle)?;
+            first.run(options.rate, SLICE_MS, options.idle)?;
+            second.run(options.rate, SLICE_MS, options.idle)?;
         }
         Ok(())
     };

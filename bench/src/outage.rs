@@ -1,0 +1,317 @@
+//! Kafka and PostgreSQL down for long, at a rate: what an order feels of it, what the gateway's memory does, whether the
+//! disk gate alarms and then lets only cancels pass, and whether all has arrived once they are back, each event once.
+#![allow(clippy::arithmetic_side_effects)]
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tradecore::config::Config;
+use tradecore::mapped::{Reader, Snapshot};
+use tradecore::projections::{server_source_of, source_of, verify};
+use tradecore::shipping::alerts::Kind;
+use tradecore::shipping::kafka::{Cluster, prove};
+use tradecore_protocol::fields::{ExecType, Tif};
+use tradecore_protocol::messages::{CancelOrder, ExecReport};
+use tradecore_protocol::reason::Reason;
+use tradecore_protocol::wire::U64;
+
+use crate::Failure;
+use crate::growth::{self, Allowance};
+use crate::host::{self, Broker, Gateway, Place, Setup};
+use crate::orders::{Active, Load, wait_until_trading};
+use crate::outcome::Outcome;
+use crate::pace::{Idle, pace};
+use crate::peer::Peer;
+use crate::servers::{Kafka, Postgres};
+use crate::sides::{Sides, borrowed};
+use crate::stages::TOTAL;
+use crate::thousandths::Thousandths;
+use crate::timing::micros;
+use crate::vitals::Vitals;
+
+/// Events that the instant broker makes of an order: accepted, acknowledged, expired.
+const EVENTS_OF_ORDER: u64 = 3;
+/// What the journal has of an event, padding and all, roughly: it says how much may wait for the gate to close in time.
+const EVENT_BYTES: u64 = 290;
+/// Orders of a client epoch, of which there are enough for days.
+const EPOCH_IDS: u64 = 32_768;
+/// Orders that may be open, and ids.
+const BOUNDS: (u32, u32) = (8_192, 524_288);
+/// The session that has an order that rests.
+const RESTING_SESSION: u32 = 2;
+/// From one look at the process to the next, s.
+const STRETCH_S: u64 = 1;
+/// Who is away for so many times as long as was meant has not closed the gate.
+const LENGTH_MAX: u64 = 3;
+/// No answer for so long is none.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How long it may take to catch up, for each second of the outage and at least.
+const CATCH_UP_MAX: u32 = 2;
+const CATCH_UP_MIN: Duration = Duration::from_secs(120);
+/// How much longer an order may take, thousandths.
+const PATH_MAX: Thousandths = Thousandths(1_100);
+const COMPARED: [(&str, u64); 2] = [("p50", 500_000), ("p99", 990_000)];
+const MIB: u64 = 1 << 20;
+const MEMORY: Allowance = Allowance { amount: 2 * MIB, parts: Some(50) };
+
+/// How it is measured.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Length of the outage, s: what may wait in the journal is such that the gate closes at about that time.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..))]
+    pub(crate) seconds: u64,
+    /// Events a second.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(30..))]
+    pub(crate) rate: u64,
+}
+
+/// Measures; true when all is as promised.
+pub(crate) fn measure(options: &Options) -> Result<(Outcome, bool), Failure> {
+    let mut outcome = Outcome::default();
+    outcome.configure("seconds", options.seconds);
+    outcome.configure("rate", options.rate);
+    let postgres = Postgres::start(Place::Aside);
+    if let Err(why) = &postgres {
+        println!("without PostgreSQL: {why}");
+    }
+    let mut sides = Sides::of(Kafka::start(Place::Aside)?, postgres.ok())?;
+    outcome.configure("postgres", sides.postgres.is_some());
+    let mut overrides = sides.overrides()?;
+    let waiting_mib = (options.rate * options.seconds * EVENT_BYTES / MIB).max(8);
+    let segment_mib = (waiting_mib / 64).clamp(1, 64);
+    overrides.extend([
+        ("TRADECORE__JOURNAL__UNSHIPPED_MAX_MIB", waiting_mib.to_string()),
+        ("TRADECORE__JOURNAL__FIRST_SEGMENT_MIB", segment_mib.to_string()),
+        ("TRADECORE__JOURNAL__MAX_SEGMENT_MIB", segment_mib.to_string()),
+    ]);
+    let setup = Setup { sessions: 2, broker: Broker::Instant, bounds: Some(BOUNDS), is_in_memory: false };
+    let gateway = Gateway::start_with(setup, &borrowed(&overrides))?;
+    println!("outage of Kafka and PostgreSQL at {} events/s; {waiting_mib} MiB may wait", options.rate);
+    let resting = rest(&gateway.address)?;
+    let run = host::pinned(|| run(options, &gateway, &sides).map_err(|error| error.to_string()))?;
+    let mut is_kept = judge(&run, &mut outcome);
+    is_kept &= told("cancels pass while new orders are refused", cancel(&gateway.address, resting).is_ok());
+
+    go_on(&sides)?;
+    let since = Instant::now();
+    let events = tradecore_journal::stat(&gateway.journal_dir())?.synced_seq;
+    let longest = CATCH_UP_MIN.max(Duration::from_secs(options.seconds) * CATCH_UP_MAX);
+    while sides.reached(&gateway)?.all() < events {
+        if since.elapsed() > longest {
+            return Err(format!("they do not catch up with {events} events: {:?}", sides.reached(&gateway)?).into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("  caught up with {events} events {} ms after the servers' start", since.elapsed().as_millis());
+    outcome.add_value("outage_events", Thousandths::whole(events));
+    outcome.add_value("outage_catch_up_ms", Thousandths::whole(u64::try_from(since.elapsed().as_millis())?));
+    let mut active = log_on(&gateway.address)?;
+    is_kept &= told("new orders pass again", wait_until_trading(&mut active).is_ok());
+    let variables = overrides.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let config = Config::load(&gateway.config_path(), variables)?;
+    is_kept &= arrived(&config, &sides)?;
+    Ok((outcome, is_kept))
+}
+
+fn told(what: &str, is_so: bool) -> bool {
+    println!("  {what}: {}", if is_so { "yes" } else { "NO" });
+    is_so
+}
+
+/// What was seen while they were away.
+struct Seen {
+    /// Name, ns before, ns meanwhile.
+    path: Vec<(&'static str, u64, u64)>,
+    anonymous_bytes: Vec<u64>,
+    is_closed: bool,
+    down_for: Duration,
+}
+
+fn log_on(address: &str) -> Result<Active, Failure> {
+    Active::log_on_with(address, 1, Load { epoch_ids: EPOCH_IDS, ..Load::default() })
+}
+
+/// Before, and while they are away, until the gate closes.
+fn run(options: &Options, gateway: &Gateway, sides: &Sides) -> Result<Seen, Failure> {
+    let mut active = log_on(&gateway.address)?;
+    wait_until_trading(&mut active)?;
+    let rate = (options.rate / EVENTS_OF_ORDER).max(1);
+    let stretch = rate * STRETCH_S;
+    pace(&mut active, rate, stretch * 3, Idle::Yield)?;
+    let reader = Reader::open(&gateway.journal_dir())?;
+    let before = reader.snapshot();
+    pace(&mut active, rate, rate * (options.seconds / 4).max(5), Idle::Yield)?;
+    let before = reader.snapshot().since(&before);
+    stop(sides)?;
+    let (since, down) = (Instant::now(), reader.snapshot());
+    let (mut anonymous_bytes, mut is_closed) = (Vec::new(), false);
+    let longest = Duration::from_secs(options.seconds * LENGTH_MAX);
+    while !is_closed && since.elapsed() < longest {
+        if let Err(error) = pace(&mut active, rate, stretch, Idle::Yield) {
+            is_closed = active.refusal() == Some(Reason::JournalFull.raw());
+            if !is_closed {
+                return Err(error);
+            }
+        }
+        anonymous_bytes.push(Vitals::of(gateway.process.id())?.anonymous_bytes);
+    }
+    let down_for = since.elapsed();
+    let down = reader.snapshot().since(&down);
+    let at = |snapshot: &Snapshot, parts| snapshot.stage(TOTAL).map_or(0, |times| reader.nanos(times.at(parts)));
+    let path = COMPARED.iter().map(|(name, parts)| (*name, at(&before, *parts), at(&down, *parts))).collect();
+    Ok(Seen { path, anonymous_bytes, is_closed, down_for })
+}
+
+fn judge(seen: &Seen, outcome: &mut Outcome) -> bool {
+    let mut is_kept = true;
+    for (name, before_ns, down_ns) in &seen.path {
+        let ratio = Thousandths::ratio(*down_ns, *before_ns);
+        let (before, down) = (micros(*before_ns), micros(*down_ns));
+        let line =
+            format!("socket read to write, {name}: {before} µs before, {down} µs meanwhile, {ratio}, at most 1.1");
+        is_kept &= told(&line, ratio <= PATH_MAX);
+        outcome.add_value(format!("outage_path_{name}_ratio"), ratio);
+    }
+    let growth = growth::of(&seen.anonymous_bytes);
+    let mib = |bytes| Thousandths::ratio(bytes, MIB);
+    let line = format!("memory is flat: {} to {} MiB", mib(growth.from), mib(growth.to));
+    is_kept &= told(&line, growth.is_within(MEMORY));
+    outcome.add_value("outage_memory_growth_mib", mib(growth.amount()));
+    let line = format!("after {} s new orders are refused with JournalFull", seen.down_for.as_secs());
+    is_kept & told(&line, seen.is_closed)
+}
+
+fn stop(sides: &Sides) -> Result<(), Failure> {
+    let own = sides.kafka.own.iter().chain(sides.postgres.iter().filter_map(|postgres| postgres.own.as_ref()));
+    own.map(crate::servers::Own::stop).collect()
+}
+
+fn go_on(sides: &Sides) -> Result<(), Failure> {
+    let mut own = sides.kafka.own.iter().chain(sides.postgres.iter().filter_map(|postgres| postgres.own.as_ref()));
+    own.try_for_each(|own| own.go_on().map(drop))
+}
+
+/// An order that rests; its id.
+fn rest(address: &str) -> Result<u64, Failure> {
+    let started = Instant::now();
+    loop {
+        let mut peer = Peer::log_on(address, RESTING_SESSION)?;
+        let counter = peer.last_client_seq().saturating_add(1);
+        let order = Load::default().order(counter, Tif::Gtc);
+        peer.queue(peer.now(), &order)?;
+        // Until the market is there, orders are refused.
+        if has_come(&mut peer, ExecType::New)? {
+            return Ok(order.cl_ord_id.get());
+        }
+        if started.elapsed() > ANSWER_MAX {
+            return Err("no order rests".into());
+        }
+    }
+}
+
+fn cancel(address: &str, order: u64) -> Result<(), Failure> {
+    let mut peer = Peer::log_on(address, RESTING_SESSION)?;
+    let id = Load::default().id_of(peer.last_client_seq().saturating_add(1));
+    let cancel = CancelOrder { cl_ord_id: U64::new(id), orig_cl_ord_id: U64::new(order), ..CancelOrder::default() };
+    peer.queue(peer.now(), &cancel)?;
+    if has_come(&mut peer, ExecType::Canceled)? { Ok(()) } else { Err("the cancel was refused".into()) }
+}
+
+/// Whether a report of a kind comes, and not a refusal.
+fn has_come(peer: &mut Peer, wanted: ExecType) -> Result<bool, Failure> {
+    let (since, mut answer) = (Instant::now(), None);
+    while answer.is_none() && since.elapsed() < ANSWER_MAX {
+        peer.flush()?;
+        peer.poll(&mut |frame, _| match frame.read::<ExecReport>() {
+            Ok(report) if report.exec_type == wanted.raw() => answer = Some(true),
+            Ok(_) => {}
+            Err(_) if frame.header.template_id == tradecore_protocol::messages::RequestReject::TEMPLATE_ID => {
+                answer = Some(false);
+            }
+            Err(_) => {}
+        })?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(answer.unwrap_or(false))
+}
+
+/// That everything is everywhere, once, and that the alarms were told.
+fn arrived(config: &Config, sides: &Sides) -> Result<bool, Failure> {
+    let cluster = Cluster::of(config)?.ok_or("no section [ship.kafka]")?;
+    let proof = prove(&cluster, &AtomicBool::new(false))?;
+    let line =
+        format!("{} events in Kafka, each once, in order and byte-equal; {} flaws", proof.events, proof.flaws_count);
+    let mut is_kept = told(&line, proof.flaws_count == 0 && proof.events > 0);
+    for source in std::iter::once(source_of(config)).chain(server_source_of(config)?) {
+        let (seq, tables) = verify(&source, &mut |_, _| true)?;
+        let is_equal = tables.iter().all(|table| table.there == table.folded);
+        is_kept &= told(&format!("the tables of {} are those of {seq} events", source.name().display()), is_equal);
+    }
+    let prefix = config.kafka().map_or("", |kafka| kafka.topic_prefix.as_str());
+    let alerts = alerts(&sides.kafka.address, &format!("{prefix}{}", Kind::JournalBacklog.topic()))?;
+    alerts.iter().for_each(|text| println!("  alert: {text}"));
+    let percents: Vec<u64> = alerts.iter().filter_map(|text| percent_of(text)).collect();
+    for (low, high) in [(50, 80), (80, 95), (95, u64::MAX)] {
+        let is_there = percents.iter().any(|percent| (low..high).contains(percent));
+        is_kept &= told(&format!("an alarm from {low} % on"), is_there);
+    }
+    Ok(is_kept)
+}
+
+/// The texts of a topic of alerts.
+fn alerts(address: &str, topic: &str) -> Result<Vec<String>, Failure> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", address).set("group.id", "bench").set("isolation.level", "read_committed");
+    client.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = client.create()?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning)?;
+    consumer.assign(&list)?;
+    let (mut texts, since) = (Vec::new(), Instant::now());
+    while since.elapsed() < ANSWER_MAX {
+        match consumer.poll(Duration::from_millis(100)) {
+            None => {}
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(texts),
+            Some(message) => {
+                let alert: serde_json::Value = serde_json::from_slice(message?.payload().unwrap_or_default())?;
+                texts.push(alert["text"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    Err(format!("{topic} cannot be read").into())
+}
+
+/// Of "…, 52 % of …".
+fn percent_of(text: &str) -> Option<u64> {
+    text.split_once(" % of ")?.0.rsplit(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_as_promised_only_if_no_order_was_slower_no_memory_grew_and_the_gate_has_closed() {
+        let seen = || Seen {
+            path: vec![("p50", 1_000, 1_100), ("p99", 9_000, 8_000)],
+            anonymous_bytes: vec![100 * MIB; 40],
+            is_closed: true,
+            down_for: Duration::from_secs(40),
+        };
+        let is_kept = |seen: &Seen| judge(seen, &mut Outcome::default());
+        assert!(is_kept(&seen()));
+        assert!(!is_kept(&Seen { path: vec![("p50", 1_000, 1_000), ("p99", 9_000, 10_000)], ..seen() }));
+        assert!(!is_kept(&Seen { anonymous_bytes: (0..40).map(|second| (100 + second) * MIB).collect(), ..seen() }));
+        assert!(!is_kept(&Seen { is_closed: false, ..seen() }));
+    }
+
+    #[test]
+    fn an_alarm_says_how_much_waits() {
+        let text = "the journal keeps 41 MiB that are not shipped, 52 % of 80 MiB; 1 minutes are left";
+        assert_eq!((percent_of(text), percent_of("over")), (Some(52), None));
+    }
+}
