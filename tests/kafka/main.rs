@@ -12,9 +12,11 @@
 
 mod alerts;
 mod desk;
+mod faults;
 mod host;
 mod lost;
 mod once;
+mod proxy;
 mod refusals;
 mod secrets;
 mod transport;

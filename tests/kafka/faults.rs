@@ -1,0 +1,141 @@
+//! What one broker alone does not show: a change of leaders, answers that are lost, the end of a transaction that comes
+//! late, a fence without a successor.
+//!
+//! The faults are put in front of the real broker; without signs of life, so that it is events that they hit. The mock
+//! cluster of librdkafka does not serve here: it neither makes topics nor knows their settings, which the shipper asks for
+//! first, and it tells readers of what was never committed.
+
+use rustix::process::Signal;
+
+use super::host::{Host, Process};
+use super::proxy::{END_TXN, Fault, PRODUCE, Proxy};
+use super::wait_until;
+
+/// Codes of Kafka's protocol.
+const NOT_LEADER: i16 = 6;
+const NOT_COORDINATOR: i16 = 16;
+const INVALID_PRODUCER_EPOCH: i16 = 47;
+const PRODUCER_FENCED: i16 = 90;
+
+const BEGINS_ANEW: &str = "begins anew from what the cluster has";
+
+fn end(shipper: Process) -> String {
+    shipper.signal(Signal::TERM);
+    let (code, said) = shipper.end();
+    assert_eq!(code, Some(0), "{said}");
+    said
+}
+
+#[test]
+fn what_the_client_may_ask_again_by_itself_is_there_once_and_starts_nothing_anew() {
+    let host = Host::new("health_s = 0\ntimeout_ms = 15000\nlinger_ms = 1");
+    let Some(door) = Proxy::before(&host) else { return };
+    let mut journal = host.journal();
+    let shipper = host.shipper();
+    // Topics that were made a moment ago may begin with a doubt.
+    let told = shipper.said.len();
+    let faults = [
+        // Leaders and coordinators that have just become others.
+        (PRODUCE, Fault::Refuse(NOT_LEADER), 3),
+        (END_TXN, Fault::Refuse(NOT_COORDINATOR), 2),
+        // What was done, and not heard of.
+        (PRODUCE, Fault::LoseReply, 3),
+        (END_TXN, Fault::LoseReply, 2),
+    ];
+    for (kind, fault, times) in faults {
+        door.arm(kind, fault, times);
+        journal.append(500);
+        door.wait_for_hits(times);
+        wait_until(&host, "lag_events", "0");
+        println!("kind {kind}, {fault:?}: shipped");
+    }
+    let said = end(shipper);
+    assert!(!said[told..].contains(BEGINS_ANEW), "{said}");
+    assert_eq!(host.status("term"), "1");
+    assert_eq!(host.assert_exactly_once(), 2_000);
+    assert_eq!(host.assert_json_once().len(), 2_000);
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn a_transaction_whose_end_was_done_and_never_heard_of_is_found_and_not_sent_again() {
+    let host = Host::new("health_s = 0\ntimeout_ms = 2000\nlinger_ms = 1");
+    let Some(door) = Proxy::before(&host) else { return };
+    let mut journal = host.journal();
+    let mut shipper = host.shipper();
+    door.arm(END_TXN, Fault::LoseReply, u32::MAX);
+    journal.append(500);
+    door.wait_for_hits(1);
+    shipper.wait_for(BEGINS_ANEW);
+    door.disarm();
+    journal.append(500);
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.status("term"), "1");
+    assert_eq!(host.assert_exactly_once(), 1_000);
+    assert_eq!(host.assert_json_once().len(), 1_000);
+    end(shipper);
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn the_end_of_a_transaction_that_comes_during_the_next_ends_neither() {
+    let host = Host::new("health_s = 0\ntimeout_ms = 5000\nlinger_ms = 1");
+    let Some(door) = Proxy::before(&host) else { return };
+    let mut journal = host.journal();
+    let mut shipper = host.shipper();
+    door.arm(END_TXN, Fault::Hold, 2);
+    journal.append(500);
+    door.wait_for_hits(1);
+    shipper.wait_for(BEGINS_ANEW);
+    // The same events, sent again by a producer of a later epoch, and as good as committed.
+    door.wait_for_hits(2);
+    assert!(door.release().is_some_and(|code| code != 0), "the broker takes the end of what was given up");
+    assert_eq!(host.status("shipped_seq"), "0", "it has ended the next transaction");
+    assert_eq!(door.release(), Some(0));
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.assert_exactly_once(), 500);
+    assert_eq!(host.assert_json_once().len(), 500);
+    end(shipper);
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn the_end_of_a_transaction_that_comes_after_a_successor_took_over_counts_for_nothing() {
+    let host = Host::new("health_s = 0\ntimeout_ms = 60000\nlinger_ms = 1");
+    let Some(door) = Proxy::before(&host) else { return };
+    let mut journal = host.journal();
+    let first = host.shipper();
+    door.arm(END_TXN, Fault::Hold, 1);
+    journal.append(500);
+    door.wait_for_hits(1);
+    let second = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    assert!(door.release().is_some_and(|code| code != 0), "the broker takes the end of what was fenced");
+    let (code, said) = first.end();
+    assert_eq!(code, Some(92), "{said}");
+    assert!(said.contains("another shipper of this stream has taken over"), "{said}");
+    assert_eq!(host.status("term"), "2");
+    assert_eq!(host.assert_exactly_once(), 500);
+    end(second);
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn one_that_is_fenced_and_finds_its_own_term_goes_on_and_says_why_it_began_anew() {
+    for code in [PRODUCER_FENCED, INVALID_PRODUCER_EPOCH] {
+        let host = Host::new("health_s = 0\ntimeout_ms = 15000\nlinger_ms = 1");
+        let Some(door) = Proxy::before(&host) else { return };
+        let mut journal = host.journal();
+        let mut shipper = host.shipper();
+        door.arm(END_TXN, Fault::Refuse(code), 1);
+        journal.append(500);
+        door.wait_for_hits(1);
+        let line = shipper.wait_for(BEGINS_ANEW);
+        assert!(line.contains("another shipper of this stream has begun"), "{code}: {line}");
+        wait_until(&host, "lag_events", "0");
+        assert_eq!(host.status("term"), "1", "nobody else has claimed one");
+        assert_eq!(host.assert_exactly_once(), 500);
+        end(shipper);
+        journal.closer.seal(journal.writer);
+    }
+}
