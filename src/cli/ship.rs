@@ -190,7 +190,11 @@ fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
 fn verify(cluster: &Cluster, json: bool) -> Result<(), Failure> {
     // Ctrl-C ends it as any other command: there is nothing to undo.
     let proof = kafka::prove(cluster, &AtomicBool::new(false)).map_err(failed)?;
-    let Proof { first_seq, last_seq, events, partitions, .. } = &proof;
+    let Proof { first_seq, last_seq, events, partitions, repeated, .. } = &proof;
+    let again = match repeated {
+        0 => String::new(),
+        repeated => format!("; {repeated} more are repetitions, which a reader leaves out"),
+    };
     if json {
         print(&proof_json(&proof).to_string())?;
     }
@@ -207,7 +211,7 @@ fn verify(cluster: &Cluster, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     print(&format!(
-        "ok: {events} events, {first_seq} to {last_seq}, each once, in order and byte-equal, in {partitions} partitions"
+        "ok: {events} events, {first_seq} to {last_seq}, each once, in order and byte-equal, in {partitions} partitions{again}"
     ))
     .map(drop)
 }
@@ -239,6 +243,7 @@ fn proof_json(proof: &Proof) -> Value {
         "first_seq": proof.first_seq.to_string(),
         "last_seq": proof.last_seq.to_string(),
         "events": proof.events.to_string(),
+        "repeated": proof.repeated.to_string(),
         "partitions": proof.partitions,
         "flaws_count": proof.flaws_count.to_string(),
         "flaws": flaws,

@@ -154,6 +154,7 @@ const KAFKA_OWN: &[&str] = &[
     "auto.offset.reset",
     "bootstrap.servers",
     "enable.auto.commit",
+    "enable.gapless.guarantee",
     "enable.idempotence",
     "enable.partition.eof",
     "isolation.level",
@@ -191,6 +192,17 @@ fn check_kafka(config: &Config) -> Result<(), ConfigError> {
     )?;
     if (1..500).contains(&kafka.lease_ms) {
         return Err(config.disagreement("ship.kafka.lease_ms", "is too short for four commits", "0, or 500 to 60000"));
+    }
+    if !kafka.transactions {
+        let problem = "needs a fence, and without transactions nobody is fenced";
+        if kafka.lease_ms > 0 {
+            let allowed = "0, or ship.kafka.transactions = true";
+            return Err(config.disagreement("ship.kafka.lease_ms", problem, allowed));
+        }
+        if config.core.durability == DurabilityName::Replicated {
+            let allowed = "\"synced\", or ship.kafka.transactions = true";
+            return Err(config.disagreement("core.durability", problem, allowed));
+        }
     }
     // A name that asks for a secret has a file for it: what stands here is printed by `config show`.
     let is_secret = |name: &str| name.contains("password") || name.contains("secret") || name == "ssl.key.pem";

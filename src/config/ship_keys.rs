@@ -57,6 +57,10 @@ section! {
         create_topics: bool = [true] in Allowed::Bool;
         /// Ships every event as JSON as well, to `transport.DOMAIN-events`, in the same transaction.
         transport: bool = [true] in Allowed::Bool;
+        /// Each batch of events is a transaction. `false` is for a cluster that has none: then events may be there again,
+        /// which those who read must leave out, and nobody is fenced: `docs/kafka.md`. Not with `lease_ms`, nor with
+        /// `core.durability = "replicated"`.
+        transactions: bool = [true] in Allowed::Bool;
         /// From one sign of life in `system.health` to the next, with how far shipping is; 0: none.
         health_s: u64 = [10] in Allowed::Integer(0, 3_600), "s";
         /// Time that events wait for more to share their transaction.

@@ -20,6 +20,7 @@ mod proxy;
 mod refusals;
 mod secrets;
 mod transport;
+mod unfenced;
 mod verify;
 
 use std::time::{Duration, Instant};

@@ -250,3 +250,22 @@ fn a_venue_inside_the_process_trades_what_the_gateway_offers() {
     let elsewhere = other("XYZ").replace("kind = \"paper\"", "kind = \"venue\"\naddress = \"127.0.0.1:1\"");
     assert!(parse(&elsewhere).is_ok(), "what a venue of its own trades is not known here");
 }
+
+#[test]
+fn what_needs_a_fence_is_refused_where_a_cluster_has_no_transactions() {
+    let kafka = |rest: &str| format!("{TEXT}\n[ship.kafka]\nbrokers = \"127.0.0.1:9092\"\n{rest}\n");
+    let replicated = |text: &str| text.replacen("[core]", "[core]\ndurability = \"replicated\"", 1);
+    assert!(parse(&kafka("transactions = false")).is_ok());
+    assert!(parse(&kafka("lease_ms = 500")).is_ok());
+    assert!(parse(&replicated(&kafka(""))).is_ok());
+    for (text, key) in [
+        (kafka("transactions = false\nlease_ms = 500"), "ship.kafka.lease_ms"),
+        (replicated(&kafka("transactions = false")), "core.durability"),
+    ] {
+        let error = parse(&text).expect_err(key);
+        assert_eq!(error.code, Code::Disagreement, "{key}");
+        let text = error.to_string();
+        assert!(text.contains(key) && text.contains("without transactions nobody is fenced"), "{text}");
+        assert!(text.contains("ship.kafka.transactions = true"), "{text}");
+    }
+}

@@ -10,10 +10,12 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tradecore_protocol::fields::Environment;
 
 use super::about::{About, is_refused_for_good};
+use super::tail::failed;
+use super::trouble::Trouble;
 use crate::config::{Config, ConfigError, ShipKafka};
 use crate::shipping::alerts::Kind;
 use crate::shipping::domains::{Domain, Stream};
@@ -127,16 +129,24 @@ impl Cluster {
         client
     }
 
-    /// As transactional id the shipper's, or another.
-    pub(super) fn producer(&self, id: &str, context: Context) -> KafkaResult<BaseProducer<Context>> {
+    /// A producer for the shipper, or for somebody who acts by hand.
+    pub(super) fn producer(&self, who: Who, context: Context) -> Result<BaseProducer<Context>, Trouble> {
         let kafka = &self.kafka;
         let mut client = self.client();
-        client.set("transactional.id", id);
         client.set("enable.idempotence", "true");
         client.set("acks", "all");
-        // What is not there by then is in doubt, and the transaction with it.
-        client.set("transaction.timeout.ms", kafka.timeout_ms.saturating_mul(2).to_string());
-        client.set("message.timeout.ms", kafka.timeout_ms.to_string());
+        if kafka.transactions {
+            let id = self.transactional_id();
+            client.set("transactional.id", if let Who::Hand(act) = who { format!("{id}-{act}") } else { id });
+            // What is not there by then is in doubt, and the transaction with it.
+            client.set("transaction.timeout.ms", kafka.timeout_ms.saturating_mul(2).to_string());
+            client.set("message.timeout.ms", kafka.timeout_ms.to_string());
+        } else {
+            // What is refused or too old must not be followed by what comes behind it, since nothing of that can be given
+            // up: the first failure ends the producer, and whoever waits for a message has a time limit of its own.
+            client.set("enable.gapless.guarantee", if who == Who::Shipper { "true" } else { "false" });
+            client.set("message.timeout.ms", "0");
+        }
         // A batch is bounded before it is handed over; this holds it, its progress, and the last decision's rest.
         let messages = kafka.batch_events_max.saturating_add(1_024).saturating_mul(2);
         let kbytes = (kafka.batch_bytes_max >> 10).saturating_mul(2).saturating_add(1_024);
@@ -145,7 +155,13 @@ impl Cluster {
         let mut client = with_default(client, "compression.type", "lz4");
         // The shipper lingers; what it hands over goes at once, in requests as large as they get.
         client.set("linger.ms", "1");
-        client.create_with_context(context)
+        let producer: BaseProducer<Context> = client
+            .create_with_context(context)
+            .map_err(|error| Trouble::Refused(format!("a setting of librdkafka: {error}")))?;
+        if kafka.transactions {
+            producer.init_transactions(self.timeout()).map_err(failed("fencing others who do the same"))?;
+        }
+        Ok(producer)
     }
 
     /// `is_committed`: sees what is committed, and no more; else all.
@@ -170,6 +186,14 @@ impl Cluster {
     }
 }
 
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Shipper,
+    /// Somebody who does this by hand; no two at once, as far as the cluster can fence.
+    Hand(&'static str),
+}
+
 fn with_default(mut client: ClientConfig, name: &str, value: &str) -> ClientConfig {
     if client.get(name).is_none() {
         client.set(name, value);
@@ -190,6 +214,8 @@ pub(super) struct Reports {
     pub(super) offsets: Vec<Option<i64>>,
     /// JSON, dead letters, alerts and signs of life that the sink refuses for good.
     pub(super) refused: Vec<(About, KafkaError)>,
+    /// Of the last progress that arrived.
+    pub(super) progress_offset: Option<i64>,
     /// The first that did not, of all others.
     pub(super) failure: Option<(About, KafkaError)>,
     /// What the client said last of its connections.
@@ -245,7 +271,8 @@ impl ProducerContext for Context {
                     *offset = Some(message.offset().max(offset.unwrap_or(0)));
                 }
             }
-            (Ok(_), About::Json(_) | About::Letter(_) | About::Note | About::Other) => {}
+            (Ok(message), About::Other) => reports.progress_offset = Some(message.offset()),
+            (Ok(_), About::Json(_) | About::Letter(_) | About::Note) => {}
             (Err((error, _)), about @ (About::Json(_) | About::Letter(_) | About::Note))
                 if is_refused_for_good(error) =>
             {

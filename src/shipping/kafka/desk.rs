@@ -6,14 +6,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
 use super::about::is_refused_for_good;
-use super::cluster::{Cluster, Context};
+use super::cluster::{Cluster, Context, Who};
 use super::tail::failed;
 use super::trouble::Trouble;
 
 /// A record, and what it is about.
 pub(super) type Message<'a> = BaseRecord<'a, [u8], [u8], usize>;
 
-/// A producer that fences every other with the same purpose.
+/// A producer that fences every other who does the same, where the cluster has transactions.
 pub(super) struct Desk<'a> {
     cluster: &'a Cluster,
     producer: BaseProducer<Context>,
@@ -21,16 +21,16 @@ pub(super) struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn open(cluster: &'a Cluster, purpose: &str) -> Result<Self, Trouble> {
+    pub(super) fn open(cluster: &'a Cluster, act: &'static str) -> Result<Self, Trouble> {
         let context = Context::default();
-        let id = format!("{}-{purpose}", cluster.transactional_id());
-        let producer = cluster.producer(&id, context.clone());
-        let producer = producer.map_err(|error| Trouble::Refused(format!("a setting of librdkafka: {error}")))?;
-        producer.init_transactions(cluster.timeout()).map_err(failed("fencing others who do the same"))?;
+        let producer = cluster.producer(Who::Hand(act), context.clone())?;
         Ok(Self { cluster, producer, context })
     }
 
     pub(super) fn begin(&self) -> Result<(), Trouble> {
+        if !self.cluster.kafka.transactions {
+            return Ok(());
+        }
         self.producer.begin_transaction().map_err(failed("beginning a transaction"))
     }
 
@@ -97,10 +97,16 @@ impl<'a> Desk<'a> {
         reports.refused.clear();
         reports.failure = None;
         drop(reports);
+        if !self.cluster.kafka.transactions {
+            return Ok(());
+        }
         self.producer.abort_transaction(self.cluster.timeout()).map_err(failed("giving up a transaction"))
     }
 
     pub(super) fn commit(&self) -> Result<(), Trouble> {
+        if !self.cluster.kafka.transactions {
+            return Ok(());
+        }
         self.producer.commit_transaction(self.cluster.timeout()).map_err(failed("committing"))
     }
 }

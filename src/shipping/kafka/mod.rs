@@ -13,6 +13,8 @@
 //! | `about.rs` | what a message is about, as the report of its delivery names it |
 //! | `beginning.rs` | where a session begins, in the journal that the cluster's events came from |
 //! | `session.rs` | one life of a producer: from the fence to the first doubt |
+//! | `session/reports.rs` | what became of its messages |
+//! | `watch.rs` | what stands in place of the fence where there are no transactions |
 //! | `signs.rs` | signs of life, and alerts of the process |
 //! | `shipper.rs` | one session after the other; waits in between |
 //! | `trouble.rs` | what can go wrong, and what follows |
@@ -40,6 +42,7 @@ mod tail;
 mod topics;
 mod transport;
 mod trouble;
+mod watch;
 
 pub use cluster::Cluster;
 pub use letters::{Act, DeadLetter, Decided, Letters, Outcome};

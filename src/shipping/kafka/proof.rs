@@ -64,6 +64,8 @@ pub struct Proof {
     pub last_seq: u64,
     /// Events that are there exactly once, in order and equal.
     pub events: u64,
+    /// Events that are there again behind themselves, as they may be without transactions: no flaw then.
+    pub repeated: u64,
     /// Partitions that hold events of the stream, or could.
     pub partitions: usize,
     /// The first flaws.
@@ -96,6 +98,8 @@ pub(super) struct Lane {
     is_ended: bool,
     /// Last event of the stream that was taken; `None` before the first.
     pub(super) last_seq: Option<u64>,
+    /// Events that were there again behind it.
+    repeated: u64,
 }
 
 /// Every partition that holds records.
@@ -160,6 +164,7 @@ pub fn prove(cluster: &Cluster, stop: &AtomicBool) -> Result<Proof, Trouble> {
             }
             lane.head = None;
         }
+        proof.repeated = proof.repeated.saturating_add(lane.repeated);
     }
     Ok(proof)
 }
@@ -194,7 +199,7 @@ pub(super) fn lanes(cluster: &Cluster, looker: &Looker<'_>) -> Result<(Arc<BaseC
         let Some(queue) = consumer.split_partition_queue(&topic, partition) else {
             return Err(Trouble::Doubt(format!("partition {partition} of {topic} cannot be read by itself")));
         };
-        let lane = Lane { topic, partition, queue, head: None, is_ended: false, last_seq: None };
+        let lane = Lane { topic, partition, queue, head: None, is_ended: false, last_seq: None, repeated: 0 };
         lanes.insert(slot, lane);
     }
     Ok((consumer, lanes))
@@ -266,7 +271,11 @@ impl Lane {
                     let Some(headers) = EventHeaders::of(&message) else {
                         return Err(is_foreign(&self.topic, self.partition, message.offset()));
                     };
-                    if headers.stream == stream.as_bytes() {
+                    // Without transactions it may be there again, which readers leave out.
+                    let is_again = !cluster.kafka.transactions && self.last_seq.is_some_and(|last| headers.seq <= last);
+                    if is_again && headers.stream == stream.as_bytes() {
+                        self.repeated = self.repeated.saturating_add(1);
+                    } else if headers.stream == stream.as_bytes() {
                         self.head = Some(Head {
                             seq: headers.seq,
                             prev_seq: headers.prev_seq,

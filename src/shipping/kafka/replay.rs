@@ -97,7 +97,7 @@ fn commit(desk: &Desk<'_>, in_transaction: &mut u32) -> Result<(), Trouble> {
 
 fn refused(error: &str) -> Trouble {
     Trouble::Refused(format!(
-        "the topic refuses an event for good: {error}; what was sent since the last commit is not there"
+        "the topic refuses an event for good: {error}; what was sent since the last commit is not there, where there are transactions"
     ))
 }
 

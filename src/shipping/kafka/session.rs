@@ -15,16 +15,19 @@ use tradecore_journal::{Reader, Record};
 
 use super::about::{About, is_refused_for_good};
 use super::beginning::{Identity, check_last, check_progress, known, last_seq, reader, superseded};
-use super::cluster::{Cluster, Context};
+use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
 use super::progress::{Progress, Slot, Tail};
 use super::tail::Looker;
 use super::transport::{self, Letter, Transport, Way};
 use super::trouble::Trouble;
+use super::watch::Watch;
 use super::{tail, topics};
 use crate::shipping::alerts::{self, Alert, Kind};
 use crate::shipping::domains::{self, Domain};
 use crate::shipping::json::Place;
+
+mod reports;
 
 /// From one look for reports to the next, when there was none. The client's own wait spins for what is left of a ms.
 const REPORTS_WAIT: Duration = Duration::from_micros(250);
@@ -54,6 +57,7 @@ pub(super) struct Session<'a> {
     oldest_ns: Option<u64>,
     /// The stream's name.
     stream: String,
+    watch: Watch,
 }
 
 impl<'a> Session<'a> {
@@ -89,7 +93,8 @@ impl<'a> Session<'a> {
         Ok((this, reader))
     }
 
-    /// Fences every other shipper of the stream, and claims the next term: nobody can add to what there is.
+    /// Fences every other shipper of the stream, and claims the next term: nobody can add to what there is. Without
+    /// transactions it is a claim only.
     pub(super) fn claim(
         cluster: &'a Cluster,
         identity: &mut Identity,
@@ -97,9 +102,7 @@ impl<'a> Session<'a> {
     ) -> Result<(Self, Looker<'a>), Trouble> {
         let slots = Domain::ALL.len().saturating_mul(cluster.kafka.partitions as usize);
         let context = Context::with_slots(slots);
-        let refused = |error| Trouble::Refused(format!("a setting of librdkafka: {error}"));
-        let producer = cluster.producer(&cluster.transactional_id(), context.clone()).map_err(refused)?;
-        producer.init_transactions(cluster.timeout()).map_err(tail::failed("fencing older shippers"))?;
+        let producer = cluster.producer(Who::Shipper, context.clone())?;
         let looker = Looker::new(cluster)?;
         let progress = looker.progress()?.unwrap_or_else(|| Progress::new(cluster.kafka.partitions));
         check_progress(cluster, &progress, identity)?;
@@ -107,6 +110,7 @@ impl<'a> Session<'a> {
         let stream = cluster.stream.to_string();
         let committed = progress.clone();
         let (is_open, is_careful, is_mute, events, bytes, oldest_ns) = (false, false, false, 0, 0, None);
+        let watch = Watch::default();
         let mut this = Self {
             cluster,
             topics,
@@ -121,6 +125,7 @@ impl<'a> Session<'a> {
             bytes,
             oldest_ns,
             stream,
+            watch,
         };
         if identity.term != Some(this.progress.term) {
             // At once, so that whoever wakes up and believes that it is still its turn sees it.
@@ -166,7 +171,9 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Trouble> {
-        self.producer.begin_transaction().map_err(|error| self.explained("beginning a transaction", &error))?;
+        if self.cluster.kafka.transactions {
+            self.producer.begin_transaction().map_err(|error| self.explained("beginning a transaction", &error))?;
+        }
         (self.is_open, self.is_careful, self.events, self.bytes, self.oldest_ns) = (true, false, 0, 0, None);
         self.committed.clone_from(&self.progress);
         Ok(())
@@ -189,21 +196,25 @@ impl<'a> Session<'a> {
         if record.seq > self.progress.seq {
             (self.progress.seq, self.progress.epoch, self.progress.crc) = (record.seq, record.epoch, crc);
         }
-        if tail.is_some_and(|tail| tail.seq >= record.seq) {
+        let is_there = tail.is_some_and(|tail| tail.seq >= record.seq);
+        // With transactions all that belongs to it is there as well; else that may be missing, and is sent again.
+        if is_there && self.cluster.kafka.transactions {
             return Ok(());
         }
-        let prev_seq = tail.map_or(0, |tail| tail.seq);
-        let topic = self.topics.get(domain as usize).map(String::as_str).unwrap_or_default();
-        let index = index_of(slot, self.cluster.kafka.partitions);
-        let partition = i32::try_from(slot.1).unwrap_or(i32::MAX);
-        let message = BaseRecord::with_opaque_to(topic, About::Event(index).word())
-            .key(key.as_bytes())
-            .payload(record.bytes)
-            .partition(partition)
-            .headers(tail::headers(&self.stream, record, prev_seq, crc));
-        self.hand_over(message, stop)?;
-        let behind = tail.map_or(0, |tail| tail.offset.saturating_add(1));
-        self.progress.tails.insert(slot, Tail { seq: record.seq, offset: behind });
+        if !is_there {
+            let prev_seq = tail.map_or(0, |tail| tail.seq);
+            let topic = self.topics.get(domain as usize).map(String::as_str).unwrap_or_default();
+            let index = index_of(slot, self.cluster.kafka.partitions);
+            let partition = i32::try_from(slot.1).unwrap_or(i32::MAX);
+            let message = BaseRecord::with_opaque_to(topic, About::Event(index).word())
+                .key(key.as_bytes())
+                .payload(record.bytes)
+                .partition(partition)
+                .headers(tail::headers(&self.stream, record, prev_seq, crc));
+            self.hand_over(message, stop)?;
+            let behind = tail.map_or(0, |tail| tail.offset.saturating_add(1));
+            self.progress.tails.insert(slot, Tail { seq: record.seq, offset: behind });
+        }
         self.oldest_ns.get_or_insert(record.ts_ns);
         self.events = self.events.saturating_add(1);
         self.bytes = self.bytes.saturating_add(record.bytes.len()).saturating_add(key.len());
@@ -239,6 +250,11 @@ impl<'a> Session<'a> {
             }
             sent => sent,
         }
+    }
+
+    /// An earlier session of this shipper was refused alerts or signs of life.
+    pub(super) const fn keep_silent(&mut self) {
+        self.is_mute = true;
     }
 
     fn fall_silent(&mut self, error: &KafkaError) {
@@ -317,6 +333,7 @@ impl<'a> Session<'a> {
 
     /// Gives a message to the client, whose queue has a bound: what it has sent makes room.
     fn hand_over(&self, mut message: BaseRecord<'_, [u8], [u8], usize>, stop: &AtomicBool) -> Result<(), Trouble> {
+        let since = Instant::now();
         while let Err((error, refused)) = self.producer.send(message) {
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
                 // A transaction that a report has ended takes nothing more: the report, which follows, says why.
@@ -334,6 +351,9 @@ impl<'a> Session<'a> {
             }
             if stop.load(Ordering::Acquire) {
                 return Err(Trouble::Stopped);
+            }
+            if since.elapsed() > self.cluster.timeout() {
+                return Err(self.explained("sending an event", &error));
             }
             self.listen();
             self.failure()?;
@@ -353,7 +373,11 @@ impl<'a> Session<'a> {
                 return Err(Trouble::Doubt("giving up a transaction: the cluster does not answer".to_owned()));
             }
         }
-        self.producer.abort_transaction(timeout).map_err(|error| self.explained("giving up a transaction", &error))?;
+        let is_atomic = self.cluster.kafka.transactions;
+        if is_atomic {
+            let failed = |error| self.explained("giving up a transaction", &error);
+            self.producer.abort_transaction(timeout).map_err(failed)?;
+        }
         let mut reports = self.context.reports();
         let refused = std::mem::take(&mut reports.refused);
         reports.failure = None;
@@ -368,6 +392,10 @@ impl<'a> Session<'a> {
         }
         self.is_open = false;
         self.progress.clone_from(&self.committed);
+        if !is_atomic {
+            // Some of it is there: another session finds what.
+            return Err(Trouble::Refusal);
+        }
         reader(self.cluster, &self.progress, self.progress.seq)
     }
 
@@ -380,6 +408,11 @@ impl<'a> Session<'a> {
 
     /// Ends the transaction, with how far it has come: all of it counts, or nothing.
     fn end(&mut self) -> Result<(), Trouble> {
+        let (is_atomic, timeout) = (self.cluster.kafka.transactions, self.cluster.timeout());
+        if !is_atomic {
+            // Progress tells of what is there for certain.
+            self.wait_for_reports(timeout)?;
+        }
         let value = self.progress.to_json(&self.stream);
         let topic = self.cluster.progress_topic();
         let record = BaseRecord::with_opaque_to(&topic, About::Other.word())
@@ -387,9 +420,13 @@ impl<'a> Session<'a> {
             .payload(value.as_bytes())
             .partition(0);
         self.hand_over(record, &AtomicBool::new(false))?;
-        let timeout = self.cluster.timeout();
         self.wait_for_reports(timeout)?;
-        self.producer.commit_transaction(timeout).map_err(|error| self.explained("committing", &error))?;
+        if is_atomic {
+            self.producer.commit_transaction(timeout).map_err(|error| self.explained("committing", &error))?;
+        } else {
+            let offset = self.context.reports().progress_offset;
+            self.watch.look(self.cluster, &self.progress, offset)?;
+        }
         self.is_open = false;
         let reports = self.context.reports();
         for (slot, tail) in &mut self.progress.tails {
@@ -426,71 +463,6 @@ impl<'a> Session<'a> {
             return Err(Trouble::Doubt(text.to_owned()));
         }
         Ok(())
-    }
-
-    /// Takes in what the client has to report, or waits a little.
-    fn listen(&self) {
-        let before = self.producer.in_flight_count();
-        self.producer.poll(Duration::ZERO);
-        if self.producer.in_flight_count() >= before {
-            std::thread::sleep(REPORTS_WAIT);
-        }
-    }
-
-    /// Until the cluster has said of each message what became of it. The client's own `flush` looks ten times a second.
-    fn wait_for_reports(&self, timeout: Duration) -> Result<(), Trouble> {
-        let since = Instant::now();
-        while self.producer.in_flight_count() > 0 {
-            self.listen();
-            self.failure()?;
-            if since.elapsed() > timeout {
-                let error = KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut);
-                return Err(self.explained("sending a transaction", &error));
-            }
-        }
-        self.failure()
-    }
-
-    /// What became of messages that were sent; a lost one stops everything behind it.
-    fn failure(&self) -> Result<(), Trouble> {
-        if !self.context.reports().has_failure() {
-            return Ok(());
-        }
-        // The first report need not be of the cause: the client gives up what waits as well.
-        let since = Instant::now();
-        while self.producer.in_flight_count() > 0 && since.elapsed() < self.cause_wait() {
-            self.listen();
-        }
-        let mut reports = self.context.reports();
-        let (failure, is_refused) = (reports.failure.take(), !reports.refused.is_empty());
-        drop(reports);
-        match failure {
-            Some((About::Event(index), error)) if is_refused_for_good(&error) => {
-                let domain = index.checked_div(self.cluster.kafka.partitions as usize).unwrap_or(0);
-                let topic = self.topics.get(domain).map(String::as_str).unwrap_or_default();
-                Err(Trouble::event_refused(topic, &error))
-            }
-            // After a refusal of JSON the client refuses the rest of the transaction.
-            Some(_) | None if is_refused => Err(Trouble::Refusal),
-            Some((_, error)) => Err(self.explained("sending an event", &error)),
-            None => Ok(()),
-        }
-    }
-
-    /// How long the cause of a failure is waited for: where all that is known was only given up, it must still come.
-    fn cause_wait(&self) -> Duration {
-        if self.context.reports().has_cause() { REPORT_WAIT_MAX } else { self.cluster.timeout() }
-    }
-
-    /// With what the client has said of its connections.
-    fn explained(&self, doing: &str, error: &KafkaError) -> Trouble {
-        // Of what was on its way when it was fenced the client tells only that it was purged.
-        let fatal = self.producer.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
-        let said = self.context.reports().said.clone();
-        match Trouble::of(doing, fatal.as_ref().unwrap_or(error)) {
-            Trouble::Doubt(text) if !said.is_empty() => Trouble::Doubt(format!("{text}; {said}")),
-            trouble => trouble,
-        }
     }
 }
 

@@ -81,6 +81,8 @@ impl Shipper {
                 Err(trouble @ (Trouble::Superseded(_) | Trouble::Journal(_) | Trouble::Unknown { .. })) => {
                     return Err(trouble);
                 }
+                // Without transactions the session ends with what is refused; the next knows of it.
+                Err(Trouble::Refusal) => continue,
                 // Somebody waits for its end.
                 Err(trouble @ (Trouble::Refused(_) | Trouble::Diverged(_))) if is_drain => return Err(trouble),
                 // A refusal of JSON does not end a session, and what the client itself does not take is for people.
@@ -115,6 +117,9 @@ impl Shipper {
         let Self { cluster, identity, leasing, transport, signs, breaker, shipped_seq } = self;
         signs.begin_anew();
         let (mut session, mut reader) = Session::open(cluster, identity, leasing)?;
+        if transport.are_notes_refused && !cluster.kafka.transactions {
+            session.keep_silent();
+        }
         tracing::info!(stream = %cluster.stream(), shipped_seq = session.shipped_seq(), "shipping to Kafka");
         *shipped_seq = session.shipped_seq();
         let linger = Duration::from_millis(cluster.kafka.linger_ms);

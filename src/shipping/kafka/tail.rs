@@ -104,8 +104,13 @@ impl<'a> Looker<'a> {
                     return;
                 }
                 // A tombstone says that it is forgotten: then the topics alone tell what they have.
-                found = message.payload().map(|json| Progress::from_json(json, &stream));
-                foreign = found.as_ref().is_some_and(Option::is_none).then(|| message.offset());
+                let told = message.payload().map(|json| Progress::from_json(json, &stream));
+                foreign = told.as_ref().is_some_and(Option::is_none).then(|| message.offset());
+                let term = |told: &Option<Option<Progress>>| told.as_ref()?.as_ref().map(|progress| progress.term);
+                // Where nobody is fenced, one of an older term may still write: that of the greatest term counts.
+                if told.is_none() || term(&told) >= term(&found) {
+                    found = told;
+                }
             })?;
             if let Some(offset) = foreign {
                 let problem = "is not what this release writes; start a newer one, or use another topic_prefix";
@@ -116,6 +121,21 @@ impl<'a> Looker<'a> {
             }
             window = window.saturating_mul(16);
         }
+    }
+
+    /// Who has written progress of the stream from this offset on, but for `own`: each term, and its owner.
+    pub(super) fn writers_since(&self, from: i64, own: &str) -> Result<Vec<(u64, String)>, Trouble> {
+        let (topic, stream) = (self.cluster.progress_topic(), self.cluster.stream.to_string());
+        let mut writers = Vec::new();
+        self.read(&topic, &[(0, from)], &mut |message| {
+            let told = message.payload().filter(|_| message.key() == Some(stream.as_bytes()));
+            if let Some(progress) = told.and_then(|json| Progress::from_json(json, &stream))
+                && progress.owner != own
+            {
+                writers.push((progress.term, progress.owner));
+            }
+        })?;
+        Ok(writers)
     }
 
     /// Whether there is such a topic.
@@ -192,8 +212,9 @@ impl<'a> Looker<'a> {
                 foreign.get_or_insert((message.partition(), message.offset()));
                 return;
             };
-            if headers.stream == stream.as_bytes() {
-                let slot = (domain, u32::try_from(message.partition()).unwrap_or(0));
+            let slot = (domain, u32::try_from(message.partition()).unwrap_or(0));
+            // Without transactions what is behind may be there again.
+            if headers.stream == stream.as_bytes() && tails.get(&slot).is_none_or(|tail| tail.seq < headers.seq) {
                 tails.insert(slot, Tail { seq: headers.seq, offset: message.offset() });
             }
         })?;

@@ -28,6 +28,8 @@ pub(super) struct Transport {
     suspects: BTreeSet<u64>,
     /// Events that were refused alone.
     refused: BTreeMap<u64, Refused>,
+    /// A topic of alerts or signs of life has refused one.
+    pub(super) are_notes_refused: bool,
     /// The value that is being made.
     value: String,
 }
@@ -63,6 +65,7 @@ impl Transport {
             letter_topics: named(Cluster::letter_topic),
             suspects: BTreeSet::new(),
             refused: BTreeMap::new(),
+            are_notes_refused: false,
             value: String::new(),
         }
     }
@@ -109,7 +112,8 @@ impl Transport {
                 let reason = error.to_string();
                 self.refused.insert(seq, Refused { reason, is_letter_refused: true });
             }
-            About::Event(_) | About::Note | About::Other => {}
+            About::Note => self.are_notes_refused = true,
+            About::Event(_) | About::Other => {}
         }
     }
 
