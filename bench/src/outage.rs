@@ -186,8 +186,8 @@ fn judge(seen: &Seen, outcome: &mut Outcome) -> bool {
 }
 
 fn stop(sides: &Sides) -> Result<(), Failure> {
-    let own = sides.kafka.own.iter().chain(sides.postgres.iter().filter_map(|postgres| postgres.own.as_ref()));
-    own.map(crate::servers::Own::stop).collect()
+    let mut own = sides.kafka.own.iter().chain(sides.postgres.iter().filter_map(|postgres| postgres.own.as_ref()));
+    own.try_for_each(crate::servers::Own::stop)
 }
 
 fn go_on(sides: &Sides) -> Result<(), Failure> {
@@ -278,7 +278,7 @@ fn alerts(address: &str, topic: &str) -> Result<Vec<String>, Failure> {
             Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => return Ok(texts),
             Some(message) => {
                 let alert: serde_json::Value = serde_json::from_slice(message?.payload().unwrap_or_default())?;
-                texts.push(alert["text"].as_str().unwrap_or_default().to_owned());
+                texts.push(alert.get("text").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned());
             }
         }
     }
