@@ -10,7 +10,7 @@ use super::{FRAMES_PER_READ, Gateway, reports_max};
 use crate::egress::report::REPORT_BYTES_MAX;
 use crate::notices::{Notice, Who};
 use crate::queries;
-use crate::session::Connection;
+use crate::session::{Connection, READ_BYTES};
 
 /// Connections whose deadlines are looked at in one turn: with a thousand of them, each every 63rd turn.
 const DEADLINES_PER_TURN: usize = 16;
@@ -26,7 +26,12 @@ impl Gateway {
             self.counters.accepted.add(1);
             work = work.saturating_add(1);
         }
+        let mut bytes: usize = 0;
         for _ in 0..self.connections.readable_count() {
+            // A flood of many is taken in parts: what the broker says has its turn in between.
+            if bytes >= READ_BYTES {
+                break;
+            }
             // Named behaviour of a full gate: clients wait in their sockets.
             if !self.has_room_for_reports_of(FRAMES_PER_READ) || !self.outbox.has_room_for_cancels(FRAMES_PER_READ) {
                 break;
@@ -36,12 +41,16 @@ impl Gateway {
             if self.connections.waits_for_gate(index, &self.gate) {
                 continue;
             }
-            work = work.saturating_add(usize::from(self.serve(index, now)));
+            if let Some(read) = self.serve(index, now) {
+                work = work.saturating_add(1);
+                bytes = bytes.saturating_add(read);
+            }
         }
         work
     }
 
-    pub(super) fn serve(&mut self, index: u32, now: Now) -> bool {
+    /// Reads once, and does what was asked for; how many bytes that was, when there was anything to hear.
+    fn serve(&mut self, index: u32, now: Now) -> Option<usize> {
         let mut scratch = core::mem::take(&mut self.scratch);
         let read = self.connections.read(index, &mut scratch);
         self.stages.read();
@@ -75,7 +84,7 @@ impl Gateway {
             }
         }
         self.scratch = scratch;
-        read.is_some()
+        read.map(|(filled, _)| filled)
     }
 
     pub(super) fn handle_frame(&mut self, index: u32, frame: &Frame<'_>, now: Now) {

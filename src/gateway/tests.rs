@@ -1,7 +1,7 @@
 //! The loop without its threads: what leaves for the broker while a sync stalls, and what becomes of the rest.
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use tradecore_domain::command::{CancelOrder, MassCancel, PlaceOrder};
@@ -63,7 +63,7 @@ impl Core {
         let limits = Limits { orders_max, ids_max: 16 * orders_max, ..Limits::default() };
         let link = Arc::new(Link::new(64, 64, 64, limits.accounts_max).expect("a link"));
         let bounds =
-            Bounds { connections_max: 1, outbound_bytes_max: 65_536, pool_chunks: 64, close_linger_ns: 1_000_000 };
+            Bounds { connections_max: 3, outbound_bytes_max: 65_536, pool_chunks: 64, close_linger_ns: 1_000_000 };
         let mut directory = Directory::default();
         let entry = Entry {
             key_id: Text::new("k"),
@@ -396,6 +396,26 @@ fn while_the_adapter_is_asked_for_more_than_it_takes_there_is_room_to_read_socke
     }
     assert!(core.gateway.queries_from.is_some(), "there are more");
     assert!(core.gateway.outbox.has_room_for_cancels(FRAMES_PER_READ));
+}
+
+#[test]
+fn a_flood_of_many_connections_is_read_in_parts() {
+    let mut core = Core::new();
+    let path = core.dirs[1].path().join("socket");
+    let mut flood: Vec<UnixStream> = (0..3).map(|_| UnixStream::connect(&path).expect("connects")).collect();
+    while core.gateway.connections.len() < flood.len() || core.gateway.connections.readable_count() > 0 {
+        core.turn();
+    }
+    for socket in &mut flood {
+        socket.write_all(&[0; READ_BYTES]).expect("written");
+    }
+    // Each is ended when it is read: no frame begins like this.
+    for left in [2, 1, 0] {
+        core.turn();
+        let connections = &core.gateway.connections;
+        let open = (0..connections.len()).filter_map(|nth| connections.get(connections.nth(nth)?));
+        assert_eq!(open.filter(|connection| !connection.is_closing()).count(), left);
+    }
 }
 
 #[test]
