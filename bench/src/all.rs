@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::report;
 
 /// Every command that measures, with the options of its short form: a few seconds each.
-const COMMANDS: [(&str, &[&str]); 17] = [
+const COMMANDS: [(&str, &[&str]); 16] = [
     ("latency", &["--rate", "1000", "--seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
     ("throughput", &["--connections", "1,16", "--seconds", "1", "--rounds", "1"]),
     ("journal", &["--payload", "128", "--appends", "20000", "--syncs", "20", "--rounds", "1"]),
@@ -19,7 +19,6 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("recovery", &["--orders", "50000", "--runs", "1"]),
     ("projection", &["--orders", "10000", "--runs", "1"]),
     ("rebuild", &["--events", "20000"]),
-    ("lag", &["--seconds", "2"]),
     ("sessions", &["--sessions", "50", "--rate", "500", "--seconds", "1", "--runs", "1"]),
     ("start", &["--rounds", "1"]),
     ("synced", &["--seconds", "1", "--flow-seconds", "1", "--rounds", "1", "--echo-max-us", "1000000"]),
@@ -133,8 +132,8 @@ mod tests {
 
     /// Commands that measure no time: what is made of results, what counts, and this.
     // `peers` needs what `bench/peers/fetch` brings; `./test --all` runs both, and what needs a build with Kafka.
-    const OTHERS: [&str; 9] =
-        ["all", "catch-up", "instructions", "outage", "path", "peers", "report", "shipping", "side-memory"];
+    const OTHERS: [&str; 10] =
+        ["all", "catch-up", "instructions", "lag", "outage", "path", "peers", "report", "shipping", "side-memory"];
 
     #[test]
     fn every_command_has_its_short_form_and_each_is_understood() {
