@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     /// Commands that measure no time: what is made of results, what counts, and this.
-    // `peers` needs what `bench/peers/fetch` brings; `./test --all` runs both, and what needs a build with Kafka.
+    // `peers` needs what `bench/peers/fetch` brings; `./test --all` runs both, `./test --sides` what needs a build with Kafka.
     const OTHERS: [&str; 10] =
         ["all", "catch-up", "instructions", "lag", "outage", "path", "peers", "report", "shipping", "side-memory"];
 
