@@ -5,6 +5,7 @@
 //! in the files of `gateway/`; here are the order of the turn and the one door.
 
 mod broker;
+mod leaving;
 mod logon;
 mod rehearsal;
 mod replays;
@@ -16,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tradecore_domain::command::{Command, EffectKind, Origin};
+use tradecore_domain::command::{Command, Origin};
 use tradecore_domain::event::Event;
 use tradecore_domain::market::Market;
 use tradecore_domain::{Decision, State, apply, decide};
@@ -106,7 +107,6 @@ pub struct Gateway {
     counters: Arc<Mapped>,
     notices: Arc<Notices>,
     failures: Failures,
-    committed: Vec<(u64, Event)>,
     scratch: Box<[u8]>,
     nonce: fn() -> [u8; 32],
     connection_no: u64,
@@ -172,7 +172,6 @@ impl Gateway {
             clock: parts.clock,
             state: parts.state,
             market: parts.market,
-            committed: Vec::with_capacity(decision.capacity()),
             decision,
             journal: parts.journal,
             watermarks: parts.watermarks,
@@ -321,24 +320,23 @@ impl Gateway {
             return Err(otherwise);
         }
         // After this point it must succeed.
-        self.committed.clear();
+        let first_seq = self.journal.last_seq().saturating_add(1);
         self.journal.begin(now.utc_ns);
         for event in events {
             let (kind, version) = event.kind();
-            let seq = self.journal.append(kind, version, event.payload_len(), |payload| {
+            self.journal.append(kind, version, event.payload_len(), |payload| {
                 let whole = event.archive_into(payload);
                 debug_assert!(whole, "a payload is as long as declared");
             });
-            self.committed.push((seq, *event));
         }
         self.journal.commit();
         self.stages.ended(Stage::Append);
-        self.counters.events.add(self.committed.len() as u64);
-        let committed = core::mem::take(&mut self.committed);
-        for (seq, event) in &committed {
+        self.counters.events.add(events.len() as u64);
+        let events = self.decision.take_events();
+        for (event, seq) in events.iter().zip(first_seq..) {
             apply(&mut self.state, event);
             self.stages.ended(Stage::Apply);
-            self.publish(*seq, event, now);
+            self.publish(seq, event, now);
             if let Event::KillSwitchChanged(e) = event
                 && e.engaged == 1
             {
@@ -348,11 +346,11 @@ impl Gateway {
                 self.notices.leave(notice);
             }
             if let Some(instruction) = outbox::instruction_of(event, &self.state) {
-                self.outbox.offer(*seq, instruction);
+                self.hand_on(seq, instruction, now);
             }
             self.stages.ended(Stage::Report);
         }
-        self.committed = committed;
+        self.decision.give_back(events);
         Ok(())
     }
 
@@ -416,43 +414,6 @@ impl Gateway {
 
     fn connection_of(&self, session_id: u32) -> Option<u32> {
         self.directory.get(session_id).and_then(|entry| entry.connection).map(|id| id.index)
-    }
-
-    fn durable_seq(&self) -> u64 {
-        match self.settings.durability {
-            Durability::Journaled => self.journal.last_seq(),
-            Durability::Synced => self.watermarks.synced(),
-            Durability::Replicated => self.link.replication.seq(),
-        }
-    }
-
-    fn let_leave(&mut self, now: Now) -> usize {
-        self.stages.leaving();
-        let durable_seq = self.durable_seq();
-        let mut work: usize = 0;
-        while let Some((connection, bytes)) = self.gate.release(durable_seq) {
-            self.connections.release(connection, bytes);
-            work = work.saturating_add(1);
-        }
-        if self.gate.look_for_stall(now.mono_ns, work > 0) {
-            self.connections.read_again();
-        }
-        let state = &self.state;
-        let no_lease = (!self.may_trade).then_some(Reason::NoLease);
-        let stopped = |order_id: OrderId, kind: EffectKind| {
-            state.stops(order_id, kind).or(no_lease.filter(|_| kind != EffectKind::Cancel))
-        };
-        work = work.saturating_add(self.outbox.release(now.utc_ns, durable_seq, &stopped, &mut self.failures));
-        let origin = Origin { recv_time_ns: now.utc_ns, ..Origin::default() };
-        while let Some(command) = self.failures.front().copied() {
-            if self.gate.room() < FRAMES_PER_READ || self.execute(&origin, &command, now).is_err() {
-                break;
-            }
-            self.failures.pop_front();
-            work = work.saturating_add(1);
-        }
-        self.stages.released(durable_seq);
-        work
     }
 
     fn publish_progress(&mut self) {

@@ -9,10 +9,10 @@ use core::hint::black_box;
 use std::io;
 use std::sync::Arc;
 
-use tradecore_domain::command::Command;
+use tradecore_domain::command::{Command, EffectKind};
 use tradecore_domain::event::{EVENT_BYTES_MAX, Event, OrderClosed, SessionDefined};
 use tradecore_domain::{Limits, State, apply, decide};
-use tradecore_protocol::fields::{ClOrdId, OrdStatus, SessionId, UnixNanos};
+use tradecore_protocol::fields::{ClOrdId, Durability, OrdStatus, OrderId, SessionId, UnixNanos};
 use tradecore_protocol::frame::{Envelope, Frame, next_client_frame};
 use tradecore_protocol::messages::NewOrder;
 use tradecore_protocol::session::{Now, REPLY_BYTES_MAX};
@@ -105,9 +105,9 @@ impl Stage {
         apply(&mut self.state, &Event::SessionDefined(event));
     }
 
-    /// The event of an order, as it would be applied and handed on; what would have reached the adapter. Then the order
-    /// ends, so that the stage is empty again.
-    fn play(&mut self, event: &Event, connection: ConnectionId) -> Option<Instruction> {
+    /// The event of an order, as it would be applied and handed on, at once where it `is_durable` with its commit; what
+    /// would have reached the adapter. Then the order ends, so that the stage is empty again.
+    fn play(&mut self, event: &Event, connection: ConnectionId, is_durable: bool) -> Option<Instruction> {
         let Event::OrderAccepted(mut accepted) = *event else { return None };
         // A client epoch for each order: it closes the one before, whose id is forgotten.
         let Some(client_epoch) = self.client_epoch.checked_add(1) else {
@@ -125,10 +125,16 @@ impl Stage {
         accepted.order.instrument_id = ONE;
         let event = Event::OrderAccepted(accepted);
         apply(&mut self.state, &event);
-        if let Some(instruction) = outbox::instruction_of(&event, &self.state) {
+        let order_id = OrderId(self.orders);
+        black_box(self.state.stops(order_id, EffectKind::Submit));
+        if let Some(instruction) = outbox::instruction_of(&event, &self.state)
+            && !(is_durable && self.outbox.pass(instruction))
+        {
             self.outbox.offer(self.orders, instruction);
         }
-        self.gate.hold(self.orders, connection, REPORT_BYTES_MAX, &mut 0);
+        if !is_durable {
+            self.gate.hold(self.orders, connection, REPORT_BYTES_MAX, &mut 0);
+        }
         black_box(self.gate.release(self.orders));
         black_box(self.outbox.release(0, self.orders, &|_, _| None, &mut self.failures));
         let instruction = self.link.instructions.pop();
@@ -181,7 +187,8 @@ impl Gateway {
         if let Event::OrderAccepted(accepted) = &event {
             self.state.read_ahead(&accepted.order);
         }
-        black_box(self.rehearsal.stage.play(&event, from));
+        let is_durable = self.settings.durability == Durability::Journaled;
+        black_box(self.rehearsal.stage.play(&event, from, is_durable));
         let place = ReportPlace {
             envelope: Envelope::default(),
             journal_seq: self.journal.last_seq(),
@@ -216,8 +223,8 @@ mod tests {
         let event = Event::OrderAccepted(accepted);
         let connection = ConnectionId { index: 0, no: 1 };
         let mut orders = 0;
-        for _ in 0..3 * usize::from(u16::MAX) {
-            match stage.play(&event, connection) {
+        for nth in 0..3 * usize::from(u16::MAX) {
+            match stage.play(&event, connection, nth % 2 == 0) {
                 Some(Instruction::Submit(order)) => {
                     orders += 1;
                     assert_eq!(order.order_id.0, orders);

@@ -255,10 +255,15 @@ impl Gateway {
     }
 
     pub(super) fn queue(&mut self, index: u32, frame: &[u8], journal_seq: Option<u64>) {
+        // What most commands are answered with here: their report is queued by its event.
+        if frame.is_empty() {
+            return;
+        }
         let last_seq = self.journal.last_seq();
         // Every header acknowledges: no frame leaves before what its `ack_seq` says is durable.
         let ack_at = self.connections.get(index).map_or(0, |connection| connection.ack_journal_seq);
-        let journal_seq = journal_seq.or((ack_at > self.durable_seq()).then_some(ack_at));
-        self.connections.queue(index, frame, journal_seq, last_seq, &mut self.gate);
+        // What is durable already has nothing to wait for.
+        let held_to = Some(journal_seq.unwrap_or(ack_at)).filter(|seq| *seq > self.durable_seq());
+        self.connections.queue(index, frame, held_to, last_seq, &mut self.gate);
     }
 }

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use tradecore_domain::command::{CancelOrder, MassCancel, PlaceOrder};
+use tradecore_domain::command::{CancelOrder, EffectKind, MassCancel, PlaceOrder};
 use tradecore_domain::event::{
     AccountDefined, CancelRequested, CoreStarted, InstrumentDefined, Meta, OrderAccepted, OrderImage, RequestRejected,
     order_flags,

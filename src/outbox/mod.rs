@@ -111,6 +111,12 @@ impl Outbox {
         self.is_empty() && self.link.settled.load(Ordering::Acquire) == self.fed
     }
 
+    /// Puts an effect into the ring at once, when nothing waits here before it; false, and nothing done, otherwise. The
+    /// caller has seen that it may leave.
+    pub fn pass(&mut self, instruction: Instruction) -> bool {
+        self.is_empty() && self.feed(instruction)
+    }
+
     /// Takes the effect of a journaled event. The caller has asked for room before it decided.
     pub fn offer(&mut self, journal_seq: u64, instruction: Instruction) {
         let (order_id, kind) = match instruction {
@@ -338,6 +344,21 @@ mod tests {
             other => panic!("{other:?}"),
         };
         failures.drain(..).map(each).collect()
+    }
+
+    #[test]
+    fn an_effect_that_may_leave_is_in_the_ring_at_once_and_passes_nothing_that_waits() {
+        let (mut outbox, link, mut failures) = outbox(2);
+        assert!(outbox.pass(submit(1)) && outbox.is_empty());
+        assert_eq!(left(&link), [submit(1)]);
+        outbox.offer(9, submit(2));
+        assert!(!outbox.pass(submit(3)), "an order waits for its sync");
+        outbox.release(0, 9, &|_, _| None, &mut failures);
+        assert!(outbox.pass(cancel(2)), "nothing waits any more");
+        assert!(!outbox.pass(cancel(1)), "the ring is full");
+        outbox.offer(9, cancel(1));
+        assert_eq!(left(&link), [submit(2), cancel(2)]);
+        assert!(!outbox.pass(cancel(3)), "a cancel waits for the ring");
     }
 
     #[test]

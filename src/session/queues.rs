@@ -14,8 +14,9 @@ impl Connections {
         if connection.is_closing() || frame.is_empty() {
             return;
         }
-        // What the gate holds is not the reader's fault.
-        let is_read = connection.out.released().saturating_add(frame.len()) <= self.outbound_bytes_max;
+        // What the gate holds is not the reader's fault, nor what this turn will offer to a socket that is not full.
+        let is_read =
+            connection.writable || connection.out.released().saturating_add(frame.len()) <= self.outbound_bytes_max;
         let held_to = held_to(connection, journal_seq, last_seq);
         let has_place = held_to.is_none() || gate.has_place();
         if !is_read || !has_place || !self.pool.push(&mut connection.out, frame) {

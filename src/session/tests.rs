@@ -191,7 +191,10 @@ fn what_the_gate_holds_is_not_the_readers_fault_its_requests_wait_and_then_every
     bench.release(200);
     assert!(!bench.connections.waits_for_gate(0, &bench.gate) && bench.gate.room() > 0);
     assert_eq!(bench.connections.next_readable(), Some(0), "its requests are read again");
-    // Now that it may be read it counts.
+    // Now that it may be read it counts, once the socket has been offered it, and is full.
+    bench.queue(0, None);
+    assert!(!bench.is_slow(0));
+    bench.connections.get_mut(0).expect("works").writable = false;
     bench.queue(0, None);
     assert!(bench.is_slow(0));
 }

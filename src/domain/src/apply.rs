@@ -84,7 +84,10 @@ pub fn apply(state: &mut State, event: &Event) {
         Event::OrderAccepted(e) => accept(state, meta, e),
         Event::OrderRejected(e) => {
             let (session, id) = (meta.session_id, ClOrdId(e.order.cl_ord_id));
-            remember(state, session, id, e.content_hash, e.reason, NIL, e.order);
+            let (place, is_new) = remember(state, session, id, e.content_hash, e.reason, NIL);
+            if let Some(ended) = state.ended.get_mut(place as usize).filter(|_| is_new) {
+                *ended = e.order;
+            }
         }
         Event::OrderAcknowledged(e) => change(state, &e.order, e.exec_id, e.broker.broker_seq, |_| {}),
         Event::OrderFilled(e) => {
@@ -231,7 +234,7 @@ fn accept(state: &mut State, meta: &Meta, e: &crate::event::OrderAccepted) {
     count_rate(state, meta);
     let slot = state.take_order_place();
     let (session, id) = (meta.session_id, ClOrdId(e.order.cl_ord_id));
-    let id_place = remember(state, session, id, e.content_hash, 0, slot, e.order);
+    let (id_place, _) = remember(state, session, id, e.content_hash, 0, slot);
     let worst_px = if e.order.px == Px::NONE.0 { e.market_px } else { e.order.px };
     let order = Order { image: e.order, worst_px, id_place, ..Order::default() };
     if let Some(place) = state.orders.get_mut(slot as usize) {
@@ -262,10 +265,11 @@ fn change(state: &mut State, image: &OrderImage, exec_id: u64, broker_seq: u64, 
     account_for(state, image, before, after);
     if is_closed(image) {
         // Its id may have been forgotten since, and the place be another's: a fill can be late.
-        let is_its_own =
-            |entry: &&mut IdEntry| (entry.session_id, entry.cl_ord_id) == (image.session_id, image.cl_ord_id);
-        if let Some(entry) = state.ids.get_mut(id_place as usize).filter(is_its_own) {
-            entry.last = *image;
+        let is_its_own = |entry: &&IdEntry| (entry.session_id, entry.cl_ord_id) == (image.session_id, image.cl_ord_id);
+        if state.ids.get(id_place as usize).filter(is_its_own).is_some()
+            && let Some(ended) = state.ended.get_mut(id_place as usize)
+        {
+            *ended = *image;
         }
         if was_open {
             close(state, slot, id_place);
@@ -324,7 +328,7 @@ fn fill(state: &mut State, image: &OrderImage, last_px: i64, last_qty: i64, fee:
     }
 }
 
-/// Keeps a ClOrdID, once; an id that is known already stays what it is.
+/// Keeps a ClOrdID, once; an id that is known already stays what it is. Its place, and whether it is new.
 fn remember(
     state: &mut State,
     session_id: u32,
@@ -332,18 +336,16 @@ fn remember(
     content_hash: u64,
     reason: u16,
     slot: u32,
-    last: OrderImage,
-) -> u32 {
+) -> (u32, bool) {
     let key = (cl_ord_id.0, u64::from(session_id));
     if let Some(known) = state.by_cl_ord_id.get(key, |place| knows(&state.ids, place, key)) {
-        return known;
+        return (known, false);
     }
     open_client_epoch(state, session_id, cl_ord_id.epoch());
     reclaim(state);
     let place = state.take_id_place();
     state.by_cl_ord_id.insert(key, place, |_| false);
-    let entry =
-        IdEntry { session_id, next: NIL, content_hash, cl_ord_id: cl_ord_id.0, slot, reason, is_orphan: false, last };
+    let entry = IdEntry { session_id, next: NIL, content_hash, cl_ord_id: cl_ord_id.0, slot, reason, is_orphan: false };
     if let Some(free) = state.ids.get_mut(place as usize) {
         *free = entry;
     }
@@ -357,7 +359,7 @@ fn remember(
             Some(_) | None => session.ids_head = place,
         }
     }
-    place
+    (place, true)
 }
 
 /// A higher client epoch closes the lower: its ids are forgotten, a few with every new id.

@@ -81,6 +81,7 @@ impl State {
             executions,
             open_orders,
             ids,
+            ended: _,
             free_ids,
             by_cl_ord_id: _,
             reclaim_head,
@@ -126,6 +127,7 @@ impl State {
         // Entries are hashed by their debug text: slow, exact, and it forgets no field.
         hash.table(orders);
         hash.table(ids);
+        hash.list(self.ended());
         hash.table(sessions);
         hash.table(accounts);
         hash.table(positions);
@@ -156,14 +158,16 @@ mod tests {
             state.accounts[1].cash = 5;
             state.sessions[1].session_epoch = 1;
             state.ids[0].cl_ord_id = 9;
+            state.ids[0].slot = NIL;
             state.closed.extend([1, 23]);
             state
         };
-        let changes: [Change; 7] = [
+        let changes: [Change; 8] = [
             ("a position of another instrument", |state| state.positions.swap(7, 8)),
             ("cash of another account", |state| state.accounts.swap(1, 2)),
             ("a session of another number", |state| state.sessions.swap(1, 2)),
             ("an id at another place", |state| state.ids.swap(0, 1)),
+            ("how the order of an id ended", |state| state.ended[0].cum_qty = 1),
             ("free ids in another order", |state| state.free_ids.swap(0, 1)),
             ("the end of what is reclaimed", |state| state.reclaim_tail = 0),
             ("one list of digits cut in two ways", |state| {

@@ -27,9 +27,10 @@ pub(crate) struct IdEntry {
     pub(crate) reason: u16,
     /// Its client epoch is closed: it goes when the order does.
     pub(crate) is_orphan: bool,
-    /// The order when it closed, or as it was asked for when it was rejected.
-    pub(crate) last: OrderImage,
 }
+
+// What every new order looks at lies two in a cache line; the orders that have ended lie apart.
+const _: () = assert!(core::mem::size_of::<IdEntry>() == 32);
 
 pub(crate) const NIL: u32 = u32::MAX;
 
@@ -69,6 +70,9 @@ pub struct State {
     pub(crate) executions: Executions,
     pub(crate) open_orders: u32,
     pub(crate) ids: Vec<IdEntry>,
+    /// Of each ClOrdID without a live order, at its place: the order when it closed, or as it was asked for when it was
+    /// rejected. What else stands here has no meaning.
+    pub(crate) ended: Vec<OrderImage>,
     pub(crate) free_ids: Vec<u32>,
     pub(crate) by_cl_ord_id: Index,
     pub(crate) reclaim_head: u32,
@@ -124,6 +128,7 @@ impl State {
             executions: Executions::new(limits.executions_kept, limits.hash_seed),
             open_orders: 0,
             ids: vec![IdEntry::default(); limits.ids_max as usize],
+            ended: vec![OrderImage::default(); limits.ids_max as usize],
             free_ids: (0..limits.ids_max).rev().collect(),
             by_cl_ord_id: Index::new(limits.ids_max, limits.hash_seed),
             reclaim_head: NIL,
@@ -164,6 +169,7 @@ impl State {
             let len = self.ids.len() as u32;
             let grown = len.saturating_mul(2).max(1);
             self.ids.resize(grown as usize, IdEntry::default());
+            self.ended.resize(grown as usize, OrderImage::default());
             self.free_ids.extend((len..grown).rev());
             self.by_cl_ord_id.grow(grown);
         }
@@ -303,22 +309,30 @@ impl State {
         self.by_order_id.get((order_id.0, 0), |slot| holds(&self.orders, slot, order_id.0))
     }
 
-    pub(crate) fn id_entry(&self, session_id: SessionId, cl_ord_id: ClOrdId) -> Option<&IdEntry> {
+    /// The place of a session's ClOrdID, and what stands there.
+    pub(crate) fn id_entry(&self, session_id: SessionId, cl_ord_id: ClOrdId) -> Option<(u32, &IdEntry)> {
         let key = (cl_ord_id.0, u64::from(session_id.0));
         let place = self.by_cl_ord_id.get(key, |place| knows(&self.ids, place, key))?;
-        self.ids.get(place as usize)
+        self.ids.get(place as usize).map(|entry| (place, entry))
+    }
+
+    /// The ended orders that have a meaning: of ids that are known, and lead to no live order.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &OrderImage> {
+        let is_meant = |entry: &IdEntry| entry.cl_ord_id != 0 && entry.slot == NIL;
+        self.ids.iter().zip(&self.ended).filter(move |(entry, _)| is_meant(entry)).map(|(_, image)| image)
     }
 
     /// What is known of a session's ClOrdID: the order, and the reason if it was rejected.
     #[must_use]
     pub fn known(&self, session_id: SessionId, cl_ord_id: ClOrdId) -> Option<Known> {
-        self.id_entry(session_id, cl_ord_id).map(|entry| self.known_of(entry))
+        self.id_entry(session_id, cl_ord_id).map(|(place, entry)| self.known_of(place, entry))
     }
 
-    pub(crate) fn known_of(&self, entry: &IdEntry) -> Known {
+    pub(crate) fn known_of(&self, place: u32, entry: &IdEntry) -> Known {
         let live = self.orders.get(entry.slot as usize).filter(|_| entry.slot != NIL);
+        let ended = || self.ended.get(place as usize).copied().unwrap_or_default();
         Known {
-            order: live.map_or(entry.last, |order| order.image),
+            order: live.map_or_else(ended, |order| order.image),
             reject_reason: Reason::from_raw(entry.reason).unwrap_or(Reason::None),
         }
     }

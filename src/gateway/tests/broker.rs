@@ -5,6 +5,7 @@ use tradecore_domain::event::order_flags;
 use tradecore_protocol::fields::TradingState;
 
 use super::*;
+use crate::brokers::SubmitOrder;
 
 impl Core {
     /// A fact that answers a query or a request.
@@ -215,4 +216,25 @@ fn a_stop_waits_until_the_adapter_is_done_with_what_it_was_given() {
     // The end of the queries, the order, and its cancel.
     core.link.settled.store(3, std::sync::atomic::Ordering::Release);
     assert!(core.gateway.is_drained());
+}
+
+#[test]
+fn in_class_journaled_an_order_leaves_with_its_decision_but_for_what_stops_those_that_wait() {
+    type Stop = (&'static str, fn(&mut Core, &mut SubmitOrder));
+    let stops: [Stop; 4] = [
+        ("nothing", |_, _| {}),
+        ("its valid-until", |_, order| order.valid_until_ns = 1),
+        ("the lease", |core, _| core.gateway.may_trade = false),
+        ("the account", |core, _| core.restrict(AccountId(1))),
+    ];
+    for (what, stop) in stops {
+        let mut core = Core::new();
+        core.gateway.settings.durability = Durability::Journaled;
+        core.place(1).expect("accepted");
+        let Some(Instruction::Submit(mut order)) = core.link.instructions.pop() else { panic!("it is in the ring") };
+        stop(&mut core, &mut order);
+        let now = core.gateway.clock.read();
+        core.gateway.hand_on(1, Instruction::Submit(order), now);
+        assert_eq!(core.link.instructions.pop().is_some(), what == "nothing", "stopped by {what}");
+    }
 }

@@ -54,6 +54,17 @@ impl Decision {
         &self.events
     }
 
+    /// The same, to be kept while they are journaled and applied; `give_back` returns them.
+    #[must_use]
+    pub fn take_events(&mut self) -> Vec<Event> {
+        core::mem::take(&mut self.events)
+    }
+
+    /// Has the events again that were taken.
+    pub fn give_back(&mut self, events: Vec<Event>) {
+        self.events = events;
+    }
+
     /// Why nothing was decided.
     #[must_use]
     pub fn refusal(&self) -> Option<Reason> {

@@ -91,9 +91,9 @@ impl Deciding<'_> {
             return self.refuse(Reason::ClientEpochClosed);
         }
         let hash = content_hash(order);
-        if let Some(entry) = self.state.id_entry(session_id, order.cl_ord_id) {
+        if let Some((place, entry)) = self.state.id_entry(session_id, order.cl_ord_id) {
             if entry.content_hash == hash {
-                self.out.duplicate = Some(self.state.known_of(entry));
+                self.out.duplicate = Some(self.state.known_of(place, entry));
                 return;
             }
             return self.reject_order(order, hash, Reason::DuplicateId.into());
