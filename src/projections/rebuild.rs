@@ -233,34 +233,39 @@ pub fn compare(there: &mut Store, folded: &mut Store) -> Result<Vec<Compared>, P
 struct Side {
     rows: u64,
     digest: crc_fast::Digest,
+    /// The row that is summed: a checksum of many small pieces costs more than one of all.
+    row: Vec<u8>,
 }
 
 impl Default for Side {
     fn default() -> Self {
-        Self { rows: 0, digest: crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme) }
+        let digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+        Self { rows: 0, digest, row: Vec::new() }
     }
 }
 
 impl Side {
     fn take(&mut self, cells: &[Cell]) {
         self.rows = self.rows.saturating_add(1);
+        self.row.clear();
         for cell in cells {
             match cell {
-                Cell::Null => self.digest.update(&[0]),
+                Cell::Null => self.row.push(0),
                 Cell::Int(value) => {
-                    self.digest.update(&[1]);
-                    self.digest.update(&value.to_le_bytes());
+                    self.row.push(1);
+                    self.row.extend(value.to_le_bytes());
                 }
                 Cell::Text(text) => self.bytes(2, text.as_bytes()),
                 Cell::Bytes(bytes) => self.bytes(3, bytes),
             }
         }
+        self.digest.update(&self.row);
     }
 
     fn bytes(&mut self, kind: u8, bytes: &[u8]) {
-        self.digest.update(&[kind]);
-        self.digest.update(&(bytes.len() as u64).to_le_bytes());
-        self.digest.update(bytes);
+        self.row.push(kind);
+        self.row.extend((bytes.len() as u64).to_le_bytes());
+        self.row.extend(bytes);
     }
 }
 

@@ -186,7 +186,12 @@ pub(super) fn load<R: Row>(
 
 /// The cells of a row that was found.
 pub(super) fn cells_of(row: &rusqlite::Row<'_>, count: usize) -> rusqlite::Result<Vec<Cell>> {
-    (0..count).map(|at| row.get_ref(at).map(cell_of)).collect()
+    // Not collected: a result of a collection does not know its length, and grows.
+    let mut cells = Vec::with_capacity(count);
+    for at in 0..count {
+        cells.push(cell_of(row.get_ref(at)?));
+    }
+    Ok(cells)
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
