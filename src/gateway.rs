@@ -197,10 +197,11 @@ impl Gateway {
         })
     }
 
-    /// True while something waits that no socket will tell of: the watermark, the broker's ring, a pending step.
+    /// True while something waits that no socket will tell of: the watermark, the broker's ring, the rest of a flood.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.gate.is_empty() || !self.outbox.is_empty() || !self.link.inbound.is_empty()
+        let is_in_ring = !self.link.inbound.is_empty();
+        !self.gate.is_empty() || !self.outbox.is_empty() || is_in_ring || self.connections.readable_count() > 0
     }
 
     /// Where clients connect.

@@ -401,6 +401,7 @@ fn while_the_adapter_is_asked_for_more_than_it_takes_there_is_room_to_read_socke
 #[test]
 fn a_flood_of_many_connections_is_read_in_parts() {
     let mut core = Core::new();
+    core.gateway.settings.durability = Durability::Journaled;
     let path = core.dirs[1].path().join("socket");
     let mut flood: Vec<UnixStream> = (0..3).map(|_| UnixStream::connect(&path).expect("connects")).collect();
     while core.gateway.connections.len() < flood.len() || core.gateway.connections.readable_count() > 0 {
@@ -415,7 +416,10 @@ fn a_flood_of_many_connections_is_read_in_parts() {
         let connections = &core.gateway.connections;
         let open = (0..connections.len()).filter_map(|nth| connections.get(connections.nth(nth)?));
         assert_eq!(open.filter(|connection| !connection.is_closing()).count(), left);
+        assert!(core.gateway.is_waiting(), "no socket tells of the rest");
     }
+    core.turn();
+    assert!(!core.gateway.is_waiting(), "nothing is left");
 }
 
 #[test]
