@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
-use tradecore::shipping::domains::Domain;
+use tradecore::shipping::domains::{Domain, Feed};
 use tradecore::shipping::kafka::{Cluster, DeadLetter, Letters, Outcome};
 
 use super::failure::Failure;
@@ -12,7 +12,7 @@ use super::ship::{Place, failed};
 /// A letter, as `dlq list` names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LetterId {
-    domain: Domain,
+    feed: Feed,
     offset: i64,
 }
 
@@ -20,10 +20,10 @@ impl std::str::FromStr for LetterId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no dead letter: DOMAIN/NUMBER is wanted, such as order/17");
-        let (domain, offset) = text.split_once('/').ok_or_else(wrong)?;
-        let domain = Domain::from_name(domain).ok_or_else(wrong)?;
-        Ok(Self { domain, offset: offset.parse().ok().filter(|offset| *offset >= 0).ok_or_else(wrong)? })
+        let wrong = || format!("{text:?} is no dead letter: DOMAIN/NUMBER or saga/NUMBER is wanted, such as order/17");
+        let (feed, offset) = text.split_once('/').ok_or_else(wrong)?;
+        let feed = Feed::from_name(feed).ok_or_else(wrong)?;
+        Ok(Self { feed, offset: offset.parse().ok().filter(|offset| *offset >= 0).ok_or_else(wrong)? })
     }
 }
 
@@ -51,9 +51,9 @@ pub(super) enum Dlq {
     List {
         #[command(flatten)]
         place: Place,
-        /// Those of one domain.
-        #[arg(long, value_parser = domain)]
-        domain: Option<Domain>,
+        /// Those of one domain, or `saga`.
+        #[arg(long, value_parser = feed)]
+        domain: Option<Feed>,
         /// Those, too, about which something was done.
         #[arg(long)]
         all: bool,
@@ -86,13 +86,19 @@ pub(super) fn domain(text: &str) -> Result<Domain, String> {
     })
 }
 
+/// A domain, or `saga`.
+fn feed(text: &str) -> Result<Feed, String> {
+    Feed::from_name(text)
+        .ok_or_else(|| format!("one of {} is wanted", Feed::all().map(Feed::name).collect::<Vec<_>>().join(", ")))
+}
+
 impl Dlq {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self {
             Self::List { place, domain, all, json } => list(&place.cluster()?, domain, all, json),
             Self::Show { place, letter } => {
                 let cluster = place.cluster()?;
-                let letter = Letters::new(&cluster).show(letter.domain, letter.offset).map_err(failed)?;
+                let letter = Letters::new(&cluster).show(letter.feed, letter.offset).map_err(failed)?;
                 let data = serde_json::from_slice(&letter.value)
                     .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&letter.value)));
                 let mut shown = to_json(&letter);
@@ -111,9 +117,9 @@ impl Act {
     fn retry(self) -> Result<(), Failure> {
         let (cluster, by) = (self.place.cluster()?, who(self.by));
         let mut refused = Vec::new();
-        for LetterId { domain, offset } in self.letters {
-            let (name, topic) = (domain.name(), domain.transport_topic());
-            match Letters::new(&cluster).retry(domain, offset, &by).map_err(failed)? {
+        for LetterId { feed, offset } in self.letters {
+            let (name, topic) = (feed.name(), feed.topic());
+            match Letters::new(&cluster).retry(feed, offset, &by).map_err(failed)? {
                 Outcome::Taken => print(&format!("{name}/{offset}: {topic} has it"))?,
                 Outcome::Refused(reason) => {
                     refused.push(format!("{name}/{offset}: {topic} refuses it again: {reason}"));
@@ -126,9 +132,9 @@ impl Act {
 
     fn discard(self) -> Result<(), Failure> {
         let (cluster, by) = (self.place.cluster()?, who(self.by));
-        for LetterId { domain, offset } in self.letters {
-            Letters::new(&cluster).discard(domain, offset, &by).map_err(failed)?;
-            print(&format!("{}/{offset}: put aside", domain.name()))?;
+        for LetterId { feed, offset } in self.letters {
+            Letters::new(&cluster).discard(feed, offset, &by).map_err(failed)?;
+            print(&format!("{}/{offset}: put aside", feed.name()))?;
         }
         Ok(())
     }
@@ -144,11 +150,10 @@ fn who(by: Option<String>) -> String {
     })
 }
 
-fn list(cluster: &Cluster, domain: Option<Domain>, is_all: bool, json: bool) -> Result<(), Failure> {
-    let domains = domain.map_or_else(|| Domain::ALL.to_vec(), |domain| vec![domain]);
+fn list(cluster: &Cluster, feed: Option<Feed>, is_all: bool, json: bool) -> Result<(), Failure> {
     let (mut shown, mut left_out) = (0_u64, 0_u64);
-    for domain in domains {
-        let (letters, older) = Letters::new(cluster).list(domain).map_err(failed)?;
+    for feed in Feed::all().filter(|one| feed.is_none_or(|feed| feed == *one)) {
+        let (letters, older) = Letters::new(cluster).list(feed).map_err(failed)?;
         left_out = left_out.saturating_add(older);
         for letter in letters.iter().filter(|letter| is_all || letter.decided.is_none()) {
             shown = shown.saturating_add(1);
@@ -183,7 +188,7 @@ fn to_json(letter: &DeadLetter) -> Value {
     let decided = letter.decided.as_ref();
     json!({
         "letter": letter.id(),
-        "domain": letter.domain.name(),
+        "domain": letter.header("ce_domain"),
         "seq": letter.header("ce_seq"),
         "key": letter.key,
         "reason": letter.header("reason"),

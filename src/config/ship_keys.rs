@@ -55,7 +55,8 @@ section! {
         min_insync_replicas: u32 = [2] in Allowed::Integer(1, 32), "copies";
         /// Makes topics that are missing, with the settings that are needed. Without it they must be there.
         create_topics: bool = [true] in Allowed::Bool;
-        /// Ships every event as JSON as well, to `transport.DOMAIN-events`, in the same transaction.
+        /// Ships every event as JSON as well, to `transport.DOMAIN-events`, and those of sagas to `saga.events`, in the
+        /// same transaction.
         transport: bool = [true] in Allowed::Bool;
         /// Each batch of events is a transaction. `false` is for a cluster that has none: then events may be there again,
         /// which those who read must leave out, and nobody is fenced: `docs/kafka.md`. Not with `lease_ms`, nor with

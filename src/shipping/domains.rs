@@ -106,6 +106,93 @@ impl Domain {
     }
 }
 
+/// Work of many decisions towards one end, which goes on from state after a crash: the *sagas* of today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saga {
+    /// A mass cancel: of a client, of a kill switch, of a session that is due.
+    MassCancel,
+    /// The search for orders whose outcome became unknown.
+    DoubtSearch,
+}
+
+impl Saga {
+    /// The saga that an event begins, moves or ends: a function of its type alone, and the one list of what is told of
+    /// sagas.
+    #[must_use]
+    pub const fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::MassCancelAccepted(_) | Event::MassCancelProgressed(_) | Event::MassCancelCompleted(_) => {
+                Some(Self::MassCancel)
+            }
+            Event::DoubtSearchProgressed(_) => Some(Self::DoubtSearch),
+            _ => None,
+        }
+    }
+
+    /// As headers spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MassCancel => "mass-cancel",
+            Self::DoubtSearch => "doubt-search",
+        }
+    }
+}
+
+/// Where events are told as JSON: each in the feed of its domain, those of sagas in that of all sagas as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// All events of a domain.
+    Domain(Domain),
+    /// All events of sagas.
+    Sagas,
+}
+
+impl Feed {
+    /// Every feed, by its `index`.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Domain::ALL.iter().map(|domain| Self::Domain(*domain)).chain([Self::Sagas])
+    }
+
+    /// Those that an event is told in.
+    pub fn of(event: &Event) -> impl Iterator<Item = Self> {
+        [Some(Self::Domain(Domain::of(event))), Saga::of(event).map(|_| Self::Sagas)].into_iter().flatten()
+    }
+
+    /// Its place among all.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Domain(domain) => domain as usize,
+            Self::Sagas => Domain::ALL.len(),
+        }
+    }
+
+    /// As options spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Domain(domain) => domain.name(),
+            Self::Sagas => "saga",
+        }
+    }
+
+    /// Its topic.
+    #[must_use]
+    pub const fn topic(self) -> &'static str {
+        match self {
+            Self::Domain(domain) => domain.transport_topic(),
+            Self::Sagas => "saga.events",
+        }
+    }
+
+    /// The feed that is spelled so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|feed| feed.name() == name)
+    }
+}
+
 /// The thing that an event tells of; events of one are kept in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Aggregate {

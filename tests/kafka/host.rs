@@ -40,6 +40,9 @@ const DOMAINS: [&str; 10] = [
     "system",
 ];
 
+/// What events of sagas are called, and the saga.
+const SAGAS: [(&str, &str); 2] = [("MassCancel", "mass-cancel"), ("DoubtSearch", "doubt-search")];
+
 /// The broker of these tests: one at a time has it, since some of them kill it.
 pub struct Broker {
     pub address: String,
@@ -294,29 +297,39 @@ impl Host {
         }
     }
 
-    /// The JSON of each event of the journal is in its topic once, in order, or among the dead letters: those that are
-    /// in their topics, by number.
+    /// The JSON of each event of the journal is in its topic once, in order, or among the dead letters, and so are those
+    /// of sagas in theirs: the events that are in the topics of their domains, by number.
     pub fn assert_json_once(&self) -> BTreeSet<u64> {
         let dir = self.journal_dir();
         let mut export = Command::new(env!("CARGO_BIN_EXE_tradecore"));
         let export = export.args(["journal", "export", "--out", "-", "--dir"]).arg(dir).output().expect("run");
-        let mut lines: BTreeMap<u64, Value> = BTreeMap::new();
+        let mut lines: BTreeMap<(u64, bool), Value> = BTreeMap::new();
         for line in String::from_utf8(export.stdout).expect("text").lines() {
             let line: Value = serde_json::from_str(line).expect("an object");
-            lines.insert(line["seq"].as_str().expect("text").parse().expect("a number"), line);
+            let seq = line["seq"].as_str().expect("text").parse().expect("a number");
+            if let Some((_, saga)) = SAGAS.iter().find(|(name, _)| line["type"].as_str().expect("text").contains(name))
+            {
+                lines.insert((seq, true), line.clone());
+                lines.entry((seq, true)).and_modify(|line| line["saga"] = (*saga).into());
+            }
+            lines.insert((seq, false), line);
         }
         let mut delivered = BTreeSet::new();
         let topic_of = |domain: &str| format!("transport.{domain}-events");
         let topics: Vec<(String, i32)> = DOMAINS
             .iter()
-            .flat_map(|domain| [(topic_of(domain), PARTITIONS), (format!("{}.dlq", topic_of(domain)), 1)])
+            .map(|domain| topic_of(domain))
+            .chain(["saga.events".to_owned()])
+            .flat_map(|topic| [(topic.clone(), PARTITIONS), (format!("{topic}.dlq"), 1)])
             .collect();
         let mut last = BTreeMap::new();
         self.read(&topics, |topic, message| {
             let message = message.detach();
             let place = format!("{topic}/{} at {}", message.partition(), message.offset());
             let seq: u64 = header(&message, "ce_seq").expect("a number").parse().expect("a number");
-            let mut line = lines.remove(&seq).unwrap_or_else(|| panic!("{place}: {seq} is there twice"));
+            let is_saga = topic.starts_with("saga.");
+            let line = lines.remove(&(seq, is_saga));
+            let mut line = line.unwrap_or_else(|| panic!("{place}: {seq} is there twice, or does not belong there"));
             let before = last.insert((topic.to_owned(), message.partition()), seq).unwrap_or(0);
             assert!(before < seq, "{place}: {seq} behind {before}");
             let value: Value = serde_json::from_slice(message.payload().expect("a value")).expect("JSON");
@@ -329,10 +342,11 @@ impl Host {
                 };
                 assert_eq!(header(&message, &name).as_deref(), wanted.as_str(), "{place}: {name}");
             }
-            let is_letter = topic.ends_with(".dlq");
-            assert_eq!(topic.trim_end_matches(".dlq"), topic_of(line["domain"].as_str().expect("text")), "{place}");
+            let domain = line["domain"].as_str().expect("text");
+            assert!(is_saga || topic.trim_end_matches(".dlq") == topic_of(domain), "{place}: of {domain}");
+            assert_eq!(header(&message, "ce_saga").is_some(), is_saga, "{place}");
             assert_eq!(message.key(), line["partitionkey"].as_str().map(str::as_bytes), "{place}");
-            if !is_letter {
+            if !is_saga && !topic.ends_with(".dlq") {
                 delivered.insert(seq);
             }
         });

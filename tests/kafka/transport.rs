@@ -132,6 +132,29 @@ fn a_dead_letter_is_sent_again_or_put_aside_once_and_who_did_it_is_written_down(
 }
 
 #[test]
+fn what_the_topic_of_sagas_refuses_is_its_own_dead_letter_and_no_other_topic_misses_it() {
+    let host = Host::new("timeout_ms = 10000");
+    host.write(200);
+    host.succeed(&["ship", "run", "--drain"]);
+    assert_eq!(host.assert_json_once().len(), 200);
+    let before = host.records("saga.events", 2).len();
+    assert!(before > 5, "{before} events of sagas");
+    let topic = format!("{}saga.events", host.prefix);
+    host.broker.set(&topic, &[("retention.ms", "-1"), ("max.message.bytes", "100")]);
+    host.write(200);
+    host.succeed(&["ship", "run", "--drain"]);
+    assert_eq!((host.assert_exactly_once(), host.assert_json_once().len()), (400, 400), "their domains have them");
+    let letters = host.succeed(&["dlq", "list", "--json", "--domain", "saga"]);
+    let letters: Vec<Value> = letters.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert!(letters.len() > 5 && letters[0]["headers"]["original_topic"] == topic.as_str(), "{letters:?}");
+    host.broker.set(&topic, &[("retention.ms", "-1")]);
+    let ids: Vec<&str> = letters.iter().map(|letter| letter["letter"].as_str().expect("text")).collect();
+    host.succeed(&[&["dlq", "retry", "--by", "anna"], &ids[..]].concat());
+    assert_eq!(host.records("saga.events", 2).len(), before + letters.len());
+    assert!(host.succeed(&["dlq", "list"]).contains("no dead letter"));
+}
+
+#[test]
 fn without_transport_no_topic_of_json_is_made() {
     let host = Host::new("timeout_ms = 10000\ntransport = false");
     host.write(100);
@@ -139,7 +162,7 @@ fn without_transport_no_topic_of_json_is_made() {
     assert_eq!(host.assert_exactly_once(), 100);
     let topics = host.topics();
     assert!(topics.iter().any(|topic| topic == "eventstore.order-events"), "{topics:?}");
-    assert!(!topics.iter().any(|topic| topic.starts_with("transport.")), "{topics:?}");
+    assert!(!topics.iter().any(|topic| topic.starts_with("transport.") || topic.starts_with("saga.")), "{topics:?}");
 }
 
 #[test]
@@ -165,20 +188,27 @@ fn a_replay_sends_json_again_where_it_may_and_nothing_else() {
             assert_eq!((record.key(), record.payload()), (original.key(), original.payload()));
         }
     }
-    for topic in ["eventstore.order-events", "transport.order-events.dlq", "tradecore.progress", "system.health"] {
+    let own =
+        ["eventstore.order-events", "transport.order-events.dlq", "saga.events", "tradecore.progress", "system.health"];
+    for topic in own {
         let topic = format!("{}{topic}", host.prefix);
         let output = host.run(&["ship", "replay", "--from", "1", "--topic", &topic]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(65), "{said}");
         assert!(said.contains("the gateway needs as it is"), "{said}");
     }
-    let said = host.succeed(&["ship", "replay", "--from", "1", "--to", "10"]);
-    assert!(said.contains("sent 10 events again, 1 to 10"), "{said}");
+    let said = host.succeed(&["ship", "replay", "--from", "81", "--to", "90"]);
+    assert!(said.contains("sent 10 events again, 81 to 90"), "{said}");
     let all: usize = ["order", "system", "user-account", "broker-account", "broker-connection"]
         .iter()
         .map(|domain| host.records(&format!("transport.{domain}-events"), 2).len())
         .sum();
     assert_eq!(all, 310, "each once, and ten of them again");
+    let sagas = host.records("saga.events", 2);
+    let seq = |record: &OwnedMessage| header(record, "ce_seq").expect("seq").parse::<u64>().expect("a number");
+    let mut of_sagas: Vec<u64> = sagas.iter().map(seq).filter(|seq| (81..=90).contains(seq)).collect();
+    of_sagas.sort_unstable();
+    assert_eq!(of_sagas, [84, 84, 88, 88], "those of sagas as well");
     host.succeed(&["ship", "run", "--drain"]);
     assert_eq!((host.assert_exactly_once(), host.status("term")), (350, "2".to_owned()));
 }

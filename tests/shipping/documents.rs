@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tradecore::shipping::domains::{Aggregate, Domain};
+use tradecore::shipping::domains::{Aggregate, Domain, Saga};
 use tradecore_domain::event::{EVENT_BYTES_MAX, EVENTS, Event};
 
 pub fn root() -> PathBuf {
@@ -67,10 +67,21 @@ fn events_table() -> String {
     out
 }
 
+fn sagas_table() -> String {
+    let mut out = "| saga | event | what happened |\n|---|---|---|\n".to_owned();
+    for (event, (_, _, name, _, doc)) in events_of(1).zip(EVENTS) {
+        if let Some(saga) = Saga::of(&event) {
+            out += &format!("| `{}` | `{name}` | {} |\n", saga.name(), doc.trim());
+        }
+    }
+    out
+}
+
 #[test]
 fn the_document_names_every_event_and_its_domain() {
     let document = std::fs::read_to_string(root().join("docs/events.md")).expect("docs/events.md");
     let document = with_section(&document, "domains", &domains_table());
+    let document = with_section(&document, "sagas", &sagas_table());
     let document = with_section(&document, "events", &events_table());
     check_file("docs/events.md", &document);
 }

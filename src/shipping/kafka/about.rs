@@ -4,17 +4,27 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 const JSON: usize = 1 << 63;
 const LETTER: usize = 1 << 62;
+const SAGA: usize = 1 << 61;
 const _: () = assert!(usize::BITS == 64, "a report carries one word, and a number of an event has 64 bits");
+
+/// An event in one of its feeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Piece {
+    /// Its number.
+    pub(super) seq: u64,
+    /// In that of sagas; else in that of its domain.
+    pub(super) is_saga: bool,
+}
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
     /// A record of the journal, in the slot with this index.
     Event(usize),
-    /// An event as JSON, by its number.
-    Json(u64),
+    /// An event as JSON.
+    Json(Piece),
     /// Its dead letter.
-    Letter(u64),
+    Letter(Piece),
     /// An alert, or a sign of life.
     Note,
     /// Progress.
@@ -26,22 +36,32 @@ impl About {
     pub(super) const fn word(self) -> usize {
         match self {
             Self::Event(slot) => slot,
-            Self::Json(seq) => JSON | seq as usize,
-            Self::Letter(seq) => LETTER | seq as usize,
+            Self::Json(piece) => JSON | piece.word(),
+            Self::Letter(piece) => LETTER | piece.word(),
             Self::Note => JSON | LETTER | 1,
             Self::Other => JSON | LETTER,
         }
     }
 
     pub(super) const fn from_word(word: usize) -> Self {
-        let rest = (word & !(JSON | LETTER)) as u64;
+        let rest = word & !(JSON | LETTER);
         match (word & JSON != 0, word & LETTER != 0) {
             (false, false) => Self::Event(word),
-            (true, false) => Self::Json(rest),
-            (false, true) => Self::Letter(rest),
+            (true, false) => Self::Json(Piece::from_word(rest)),
+            (false, true) => Self::Letter(Piece::from_word(rest)),
             (true, true) if rest == 1 => Self::Note,
             (true, true) => Self::Other,
         }
+    }
+}
+
+impl Piece {
+    const fn word(self) -> usize {
+        if self.is_saga { SAGA | self.seq as usize } else { self.seq as usize }
+    }
+
+    const fn from_word(word: usize) -> Self {
+        Self { seq: (word & !SAGA) as u64, is_saga: word & SAGA != 0 }
     }
 }
 
@@ -67,11 +87,9 @@ mod tests {
 
     #[test]
     fn what_a_message_is_about_survives_its_way_through_the_client() {
-        let seq = (1 << 62) - 1;
-        for about in [About::Event(0), About::Event(10_240), About::Json(1), About::Json(seq), About::Letter(seq)] {
-            assert_eq!(About::from_word(about.word()), about);
-        }
-        for about in [About::Note, About::Other] {
+        let pieces = [1, (1 << 61) - 1].into_iter().flat_map(|seq| [false, true].map(|is_saga| Piece { seq, is_saga }));
+        let of_events = pieces.flat_map(|piece| [About::Json(piece), About::Letter(piece)]);
+        for about in of_events.chain([About::Event(0), About::Event(10_240), About::Note, About::Other]) {
             assert_eq!(About::from_word(about.word()), about);
         }
     }

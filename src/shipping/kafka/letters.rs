@@ -9,19 +9,22 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use serde_json::json;
 
-use super::about::About;
+use super::about::{About, Piece};
 use super::cluster::Cluster;
 use super::desk::Desk;
 use super::tail::Looker;
 use super::transport::{Letter, letter_headers};
 use super::trouble::Trouble;
-use crate::shipping::domains::Domain;
+use crate::shipping::domains::Feed;
 use crate::shipping::json::Utc;
 
-/// Letters of a domain that are held at once, the newest.
+/// Letters of a feed that are held at once, the newest.
 const LETTERS_MAX: usize = 10_000;
 /// Headers that a letter adds to its event's.
 const OWN: &[&str] = &["original_topic", "original_partition", "reason", "time", "retry_count"];
+
+/// Nobody asks which one a report is about.
+const NONE: Piece = Piece { seq: 0, is_saga: false };
 
 /// What can be done about a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +65,9 @@ pub struct Decided {
 /// An event as JSON that its topic refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Domain of its event.
-    pub domain: Domain,
-    /// Its offset among the dead letters of the domain.
+    /// Where it was to be told.
+    pub feed: Feed,
+    /// Its offset among the dead letters of the feed.
     pub offset: i64,
     /// What the event is and was refused for: its headers, by name.
     pub headers: Vec<(String, String)>,
@@ -80,7 +83,7 @@ impl DeadLetter {
     /// Its name for commands, `order/17`.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}/{}", self.domain.name(), self.offset)
+        format!("{}/{}", self.feed.name(), self.offset)
     }
 
     /// A header, by name; empty when there is none.
@@ -112,19 +115,19 @@ impl<'a> Letters<'a> {
         Self { cluster }
     }
 
-    /// The letters of a domain in order, the newest if there are very many, with what was done about them; and how many
+    /// The letters of a feed in order, the newest if there are very many, with what was done about them; and how many
     /// older ones were left out.
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub fn list(&self, domain: Domain) -> Result<(Vec<DeadLetter>, u64), Trouble> {
-        let (letters, left_out) = self.read(domain, None)?;
+    pub fn list(&self, feed: Feed) -> Result<(Vec<DeadLetter>, u64), Trouble> {
+        let (letters, left_out) = self.read(feed, None)?;
         Ok((letters.into_values().collect(), left_out))
     }
 
     /// All letters without their values, or one with it.
-    fn read(&self, domain: Domain, wanted: Option<i64>) -> Result<(BTreeMap<i64, DeadLetter>, u64), Trouble> {
-        let topic = self.cluster.letter_topic(domain);
+    fn read(&self, feed: Feed, wanted: Option<i64>) -> Result<(BTreeMap<i64, DeadLetter>, u64), Trouble> {
+        let topic = self.cluster.letter_topic(feed);
         let looker = Looker::new(self.cluster)?;
         let (mut letters, mut left_out) = (BTreeMap::new(), 0_u64);
         if !looker.has_topic(&topic)? {
@@ -152,7 +155,7 @@ impl<'a> Letters<'a> {
             }
             let value = wanted.and(message.payload()).unwrap_or_default().to_vec();
             let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
-            letters.insert(offset, DeadLetter { domain, offset, headers, key, value, decided: None });
+            letters.insert(offset, DeadLetter { feed, offset, headers, key, value, decided: None });
             if letters.len() > LETTERS_MAX {
                 letters.pop_first();
                 left_out = left_out.saturating_add(1);
@@ -165,9 +168,9 @@ impl<'a> Letters<'a> {
     ///
     /// # Errors
     /// `Refused` when there is none.
-    pub fn show(&self, domain: Domain, offset: i64) -> Result<DeadLetter, Trouble> {
-        self.read(domain, Some(offset))?.0.remove(&offset).ok_or_else(|| {
-            let id = format!("{}/{offset}", domain.name());
+    pub fn show(&self, feed: Feed, offset: i64) -> Result<DeadLetter, Trouble> {
+        self.read(feed, Some(offset))?.0.remove(&offset).ok_or_else(|| {
+            let id = format!("{}/{offset}", feed.name());
             Trouble::Refused(format!(
                 "no dead letter {id} of stream {}; tradecore dlq list shows them",
                 self.cluster.stream
@@ -179,17 +182,17 @@ impl<'a> Letters<'a> {
     ///
     /// # Errors
     /// `Refused` when there is none, or something was done about it already.
-    pub fn retry(&self, domain: Domain, offset: i64, by: &str) -> Result<Outcome, Trouble> {
+    pub fn retry(&self, feed: Feed, offset: i64, by: &str) -> Result<Outcome, Trouble> {
         let desk = Desk::open(self.cluster, "dlq")?;
-        let letter = self.open_letter(domain, offset)?;
-        let topic = self.cluster.transport_topic(domain);
+        let letter = self.open_letter(feed, offset)?;
+        let topic = self.cluster.feed_topic(feed);
         let partition = letter.header("original_partition").parse().unwrap_or(0);
         desk.begin()?;
         let of_event = letter.headers.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
         let event = of_event
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
         let refused =
-            desk.send(record(&topic, partition, About::Json(0), &letter.key, &letter.value, event.clone()))?;
+            desk.send(record(&topic, partition, About::Json(NONE), &letter.key, &letter.value, event.clone()))?;
         let Some(error) = refused else {
             self.write_down(&desk, &letter, Act::Retried, by)?;
             return Ok(Outcome::Taken);
@@ -202,8 +205,8 @@ impl<'a> Letters<'a> {
         let time_ns = crate::clock::utc_ns();
         let headers =
             letter_headers(event, &Letter { topic: &topic, partition, reason: &reason, time_ns, retry_count });
-        let letters = self.cluster.letter_topic(domain);
-        if let Some(error) = desk.send(record(&letters, 0, About::Letter(0), &letter.key, &letter.value, headers))? {
+        let letters = self.cluster.letter_topic(feed);
+        if let Some(error) = desk.send(record(&letters, 0, About::Letter(NONE), &letter.key, &letter.value, headers))? {
             return Err(Trouble::Refused(format!("topic {letters} refuses a dead letter: {error}")));
         }
         self.write_down(&desk, &letter, Act::RefusedAgain, by)?;
@@ -214,15 +217,15 @@ impl<'a> Letters<'a> {
     ///
     /// # Errors
     /// As `retry`.
-    pub fn discard(&self, domain: Domain, offset: i64, by: &str) -> Result<(), Trouble> {
+    pub fn discard(&self, feed: Feed, offset: i64, by: &str) -> Result<(), Trouble> {
         let desk = Desk::open(self.cluster, "dlq")?;
-        let letter = self.open_letter(domain, offset)?;
+        let letter = self.open_letter(feed, offset)?;
         desk.begin()?;
         self.write_down(&desk, &letter, Act::Discarded, by)
     }
 
-    fn open_letter(&self, domain: Domain, offset: i64) -> Result<DeadLetter, Trouble> {
-        let letter = self.show(domain, offset)?;
+    fn open_letter(&self, feed: Feed, offset: i64) -> Result<DeadLetter, Trouble> {
+        let letter = self.show(feed, offset)?;
         match &letter.decided {
             None => Ok(letter),
             Some(Decided { act, by, time }) => {
@@ -233,7 +236,7 @@ impl<'a> Letters<'a> {
 
     /// Writes down what was done, and ends the transaction.
     fn write_down(&self, desk: &Desk<'_>, letter: &DeadLetter, act: Act, by: &str) -> Result<(), Trouble> {
-        let topic = self.cluster.letter_topic(letter.domain);
+        let topic = self.cluster.letter_topic(letter.feed);
         let time = Utc(crate::clock::utc_ns()).to_string();
         let headers = OwnedHeaders::new()
             .insert(Header { key: "ce_source", value: Some(letter.header("ce_source")) })
@@ -246,7 +249,9 @@ impl<'a> Letters<'a> {
             "stream": stream, "act": act.name(), "letter": id, "seq": letter.header("ce_seq"), "by": by, "time": time,
         })
         .to_string();
-        if let Some(error) = desk.send(record(&topic, 0, About::Letter(0), &letter.key, value.as_bytes(), headers))? {
+        if let Some(error) =
+            desk.send(record(&topic, 0, About::Letter(NONE), &letter.key, value.as_bytes(), headers))?
+        {
             return Err(Trouble::Refused(format!("topic {topic} refuses what was done: {error}")));
         }
         desk.commit()

@@ -9,14 +9,14 @@ use rdkafka::producer::BaseRecord;
 use tradecore_domain::event::Event;
 use tradecore_journal::{Reader, Record, Until};
 
-use super::about::About;
+use super::about::{About, Piece};
 use super::cluster::Cluster;
 use super::desk::Desk;
 use super::tail::{Looker, failed};
 use super::transport;
 use super::trouble::Trouble;
 use crate::shipping::alerts::Kind;
-use crate::shipping::domains::{self, Domain};
+use crate::shipping::domains::{self, Domain, Feed};
 use crate::shipping::json::{self, Place, Utc};
 
 /// What is sent again, and where to.
@@ -66,7 +66,12 @@ pub fn replay(cluster: &Cluster, what: &Replay, stop: &AtomicBool) -> Result<Rep
             if in_transaction == 0 {
                 desk.begin()?;
             }
-            send(cluster, &desk, &target, &record, &event, &time, &mut value)?;
+            value.clear();
+            json::write_data(&mut value, &event);
+            // To a topic that is named it goes once, as its domain tells it.
+            for feed in Feed::of(&event).take(if target.topic.is_some() { 1 } else { usize::MAX }) {
+                send(cluster, &desk, &target, (&record, &event, feed), &time, &value)?;
+            }
             in_transaction = in_transaction.saturating_add(1);
             done.events = done.events.saturating_add(1);
         }
@@ -105,23 +110,21 @@ fn send(
     cluster: &Cluster,
     desk: &Desk<'_>,
     target: &Target,
-    record: &Record<'_>,
-    event: &Event,
+    (record, event, feed): (&Record<'_>, &Event, Feed),
     time: &str,
-    value: &mut String,
+    value: &str,
 ) -> Result<(), Trouble> {
     let place = Place { stream: cluster.stream, epoch: record.epoch, seq: record.seq, ts_ns: record.ts_ns };
     let key = domains::key(cluster.stream, event);
-    value.clear();
-    json::write_data(value, event);
-    let headers = transport::headers(&place, event).insert(Header { key: "replayed", value: Some(time) });
+    let headers = transport::headers(&place, event, feed).insert(Header { key: "replayed", value: Some(time) });
     let partition = i32::try_from(domains::partition(key.as_bytes(), target.partitions)).unwrap_or(0);
-    let topic = target.topic.clone().unwrap_or_else(|| cluster.transport_topic(Domain::of(event)));
-    let message = BaseRecord::with_opaque_to(&topic, About::Json(record.seq).word())
-        .key(key.as_bytes())
-        .payload(value.as_bytes())
-        .partition(partition)
-        .headers(headers);
+    let topic = target.topic.clone().unwrap_or_else(|| cluster.feed_topic(feed));
+    let message =
+        BaseRecord::with_opaque_to(&topic, About::Json(Piece { seq: record.seq, is_saga: feed == Feed::Sagas }).word())
+            .key(key.as_bytes())
+            .payload(value.as_bytes())
+            .partition(partition)
+            .headers(headers);
     desk.post(message)?.map_or(Ok(()), |error| Err(refused(&error.to_string())))
 }
 
@@ -137,8 +140,8 @@ impl Target {
         let missing =
             |topic: &str| Trouble::Refused(format!("topic {topic} is not there; it is not made for a replay"));
         let Some(topic) = topic else {
-            for domain in Domain::ALL {
-                let topic = cluster.transport_topic(*domain);
+            for feed in Feed::all() {
+                let topic = cluster.feed_topic(feed);
                 if !looker.has_topic(&topic)? {
                     return Err(missing(&topic));
                 }
@@ -160,10 +163,8 @@ impl Target {
 
 /// Topics in which each record means something.
 fn is_own(cluster: &Cluster, topic: &str) -> bool {
-    let of_domains = Domain::ALL.iter().any(|domain| {
-        let own = [cluster.topic(*domain), cluster.transport_topic(*domain), cluster.letter_topic(*domain)];
-        own.iter().any(|own| own == topic)
-    });
+    let of_domains = Domain::ALL.iter().any(|domain| cluster.topic(*domain) == topic);
+    let of_feeds = Feed::all().any(|feed| cluster.feed_topic(feed) == topic || cluster.letter_topic(feed) == topic);
     let of_alerts = Kind::ALL.iter().any(|kind| cluster.alert_topic(*kind) == topic);
-    of_domains || of_alerts || topic == cluster.progress_topic() || topic == cluster.health_topic()
+    of_domains || of_feeds || of_alerts || topic == cluster.progress_topic() || topic == cluster.health_topic()
 }

@@ -13,7 +13,7 @@ use tradecore_domain::event::Event;
 use tradecore_journal::record::crc32c;
 use tradecore_journal::{Reader, Record};
 
-use super::about::{About, is_refused_for_good};
+use super::about::{About, Piece, is_refused_for_good};
 use super::beginning::{Identity, check_last, check_progress, known, last_seq, reader, superseded};
 use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
@@ -24,7 +24,7 @@ use super::trouble::Trouble;
 use super::watch::Watch;
 use super::{tail, topics};
 use crate::shipping::alerts::{self, Alert, Kind};
-use crate::shipping::domains::{self, Domain};
+use crate::shipping::domains::{self, Domain, Feed};
 use crate::shipping::json::Place;
 
 mod reports;
@@ -221,7 +221,13 @@ impl<'a> Session<'a> {
         if let Some(alert) = Alert::of(&event, record.seq, record.ts_ns) {
             self.send_alert(&alert, stop)?;
         }
-        self.send_json(record, &event, &key, slot, transport, stop)
+        if transport.is_on() {
+            transport.write(&event);
+            for feed in Feed::of(&event) {
+                self.send_json(record, &event, feed, &key, slot.1, transport, stop)?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds an alert to the transaction.
@@ -262,35 +268,36 @@ impl<'a> Session<'a> {
         tracing::error!(%error, "a topic refuses alerts or signs of life: they are in the log only, until the next session");
     }
 
-    /// Adds an event as JSON: to its topic, or to the dead letters if that does not take it.
+    /// Adds an event as JSON, which `transport` holds, to a feed, or to its dead letters if that does not take it.
     fn send_json(
         &mut self,
         record: &Record<'_>,
         event: &Event,
+        feed: Feed,
         key: &str,
-        (domain, partition): Slot,
+        partition: u32,
         transport: &mut Transport,
         stop: &AtomicBool,
     ) -> Result<(), Trouble> {
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
         let place = Place { stream: self.cluster.stream, epoch: record.epoch, seq: record.seq, ts_ns: record.ts_ns };
-        let Some(mut way) = transport.way(record.seq) else { return Ok(()) };
-        transport.write(event);
+        let piece = Piece { seq: record.seq, is_saga: feed == Feed::Sagas };
+        let mut way = transport.way(piece);
         self.bytes = self.bytes.saturating_add(transport.value().len());
         if way == Way::Alone || way == Way::Together {
             let is_alone = way == Way::Alone;
             if is_alone {
                 self.be_careful()?;
             }
-            let message = BaseRecord::with_opaque_to(transport.topic(domain), About::Json(record.seq).word())
+            let message = BaseRecord::with_opaque_to(transport.topic(feed), About::Json(piece).word())
                 .key(key.as_bytes())
                 .payload(transport.value().as_bytes())
                 .partition(partition)
-                .headers(transport::headers(&place, event));
+                .headers(transport::headers(&place, event, feed));
             match self.hand_over(message, stop) {
                 // The client itself does not take it: nothing of it is in the transaction.
                 Err(Trouble::Unsent(error)) => {
-                    transport.refuse_alone(record.seq, &error);
+                    transport.refuse_alone(piece, &error);
                     way = Way::Letter(error.to_string());
                 }
                 Ok(()) if is_alone => self.wait_for_reports(self.cluster.timeout())?,
@@ -300,23 +307,23 @@ impl<'a> Session<'a> {
         if let Way::Letter(reason) = way {
             self.be_careful()?;
             let letter = Letter {
-                topic: transport.topic(domain),
+                topic: transport.topic(feed),
                 partition,
                 reason: &reason,
                 time_ns: crate::clock::utc_ns(),
                 retry_count: 0,
             };
-            let message = BaseRecord::with_opaque_to(transport.letter_topic(domain), About::Letter(record.seq).word())
+            let message = BaseRecord::with_opaque_to(transport.letter_topic(feed), About::Letter(piece).word())
                 .key(key.as_bytes())
                 .payload(transport.value().as_bytes())
                 .partition(0)
-                .headers(transport::letter_headers(transport::headers(&place, event), &letter));
+                .headers(transport::letter_headers(transport::headers(&place, event, feed), &letter));
             match self.hand_over(message, stop) {
-                Err(Trouble::Unsent(error)) => transport.refuse(About::Letter(record.seq), &error),
+                Err(Trouble::Unsent(error)) => transport.refuse(About::Letter(piece), &error),
                 sent => {
                     sent?;
                     self.wait_for_reports(self.cluster.timeout())?;
-                    let text = format!("{} refuses event {}: {reason}", transport.topic(domain), record.seq);
+                    let text = format!("{} refuses event {}: {reason}", transport.topic(feed), record.seq);
                     let alert = Alert { kind: Kind::DeadLetter, seq: record.seq, time_ns: letter.time_ns, text };
                     self.send_alert(&alert, stop)?;
                 }

@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::cluster::Cluster;
 use super::trouble::Trouble;
 use crate::shipping::alerts::Kind;
-use crate::shipping::domains::Domain;
+use crate::shipping::domains::{Domain, Feed};
 
 /// What a topic is for: how long it must keep its records follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +61,10 @@ fn wanted(cluster: &Cluster) -> Vec<Wanted> {
     let mut want = |name, partitions, purpose| wanted.push(Wanted { name, partitions, purpose });
     for domain in Domain::ALL {
         want(cluster.topic(*domain), partitions, Purpose::Events);
-        if cluster.kafka.transport {
-            want(cluster.transport_topic(*domain), partitions, Purpose::Transport);
-            want(cluster.letter_topic(*domain), 1, Purpose::Letters);
-        }
+    }
+    for feed in Feed::all().filter(|_| cluster.kafka.transport) {
+        want(cluster.feed_topic(feed), partitions, Purpose::Transport);
+        want(cluster.letter_topic(feed), 1, Purpose::Letters);
     }
     for kind in Kind::ALL {
         want(cluster.alert_topic(*kind), 1, Purpose::Alerts);

@@ -12,22 +12,22 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use tradecore_domain::event::Event;
 
-use super::about::About;
+use super::about::{About, Piece};
 use super::cluster::Cluster;
-use crate::shipping::domains::Domain;
+use crate::shipping::domains::{Feed, Saga};
 use crate::shipping::json::{self, Place, Utc};
 
 /// The JSON of a stream, over all sessions of its shipper.
 #[derive(Debug)]
 pub(super) struct Transport {
     is_on: bool,
-    /// Of each domain.
+    /// Of each feed.
     topics: Vec<String>,
     letter_topics: Vec<String>,
     /// Events that were refused together with others; in no transaction that is committed.
-    suspects: BTreeSet<u64>,
+    suspects: BTreeSet<Piece>,
     /// Events that were refused alone.
-    refused: BTreeMap<u64, Refused>,
+    refused: BTreeMap<Piece, Refused>,
     /// A topic of alerts or signs of life has refused one.
     pub(super) are_notes_refused: bool,
     /// The value that is being made.
@@ -57,11 +57,10 @@ pub(super) enum Way {
 
 impl Transport {
     pub(super) fn new(cluster: &Cluster) -> Self {
-        let named =
-            |name: fn(&Cluster, Domain) -> String| Domain::ALL.iter().map(|domain| name(cluster, *domain)).collect();
+        let named = |name: fn(&Cluster, Feed) -> String| Feed::all().map(|feed| name(cluster, feed)).collect();
         Self {
             is_on: cluster.kafka.transport,
-            topics: named(Cluster::transport_topic),
+            topics: named(Cluster::feed_topic),
             letter_topics: named(Cluster::letter_topic),
             suspects: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -70,24 +69,25 @@ impl Transport {
         }
     }
 
-    pub(super) fn way(&self, seq: u64) -> Option<Way> {
-        if !self.is_on {
-            return None;
-        }
-        Some(match self.refused.get(&seq) {
+    pub(super) const fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    pub(super) fn way(&self, piece: Piece) -> Way {
+        match self.refused.get(&piece) {
             Some(refused) if refused.is_letter_refused => Way::Nowhere,
             Some(refused) => Way::Letter(refused.reason.clone()),
-            None if self.suspects.contains(&seq) => Way::Alone,
+            None if self.suspects.contains(&piece) => Way::Alone,
             None => Way::Together,
-        })
+        }
     }
 
-    pub(super) fn topic(&self, domain: Domain) -> &str {
-        self.topics.get(domain as usize).map(String::as_str).unwrap_or_default()
+    pub(super) fn topic(&self, feed: Feed) -> &str {
+        self.topics.get(feed.index()).map(String::as_str).unwrap_or_default()
     }
 
-    pub(super) fn letter_topic(&self, domain: Domain) -> &str {
-        self.letter_topics.get(domain as usize).map(String::as_str).unwrap_or_default()
+    pub(super) fn letter_topic(&self, feed: Feed) -> &str {
+        self.letter_topics.get(feed.index()).map(String::as_str).unwrap_or_default()
     }
 
     /// Makes the value of an event; it stands in `value` until the next is made.
@@ -103,14 +103,14 @@ impl Transport {
     /// The sink takes this message at no time.
     pub(super) fn refuse(&mut self, about: About, error: &KafkaError) {
         match about {
-            About::Json(seq) if self.suspects.contains(&seq) => self.refuse_alone(seq, error),
-            About::Json(seq) => {
-                self.suspects.insert(seq);
+            About::Json(piece) if self.suspects.contains(&piece) => self.refuse_alone(piece, error),
+            About::Json(piece) => {
+                self.suspects.insert(piece);
             }
-            About::Letter(seq) => {
-                tracing::error!(seq, %error, "an event's JSON is refused, by the dead letters too; it is in the event store only");
+            About::Letter(piece) => {
+                tracing::error!(piece.seq, %error, "an event's JSON is refused, by the dead letters too; it is in the event store only");
                 let reason = error.to_string();
-                self.refused.insert(seq, Refused { reason, is_letter_refused: true });
+                self.refused.insert(piece, Refused { reason, is_letter_refused: true });
             }
             About::Note => self.are_notes_refused = true,
             About::Event(_) | About::Other => {}
@@ -118,9 +118,9 @@ impl Transport {
     }
 
     /// What was sent alone, or cannot be sent at all.
-    pub(super) fn refuse_alone(&mut self, seq: u64, error: &KafkaError) {
-        tracing::warn!(seq, %error, "the JSON of an event is refused; it becomes a dead letter");
-        self.refused.insert(seq, Refused { reason: error.to_string(), is_letter_refused: false });
+    pub(super) fn refuse_alone(&mut self, piece: Piece, error: &KafkaError) {
+        tracing::warn!(piece.seq, %error, "the JSON of an event is refused; it becomes a dead letter");
+        self.refused.insert(piece, Refused { reason: error.to_string(), is_letter_refused: false });
     }
 
     /// All up to this event is committed.
@@ -128,15 +128,16 @@ impl Transport {
         if self.suspects.is_empty() && self.refused.is_empty() {
             return;
         }
-        let next = seq.saturating_add(1);
+        let next = Piece { seq: seq.saturating_add(1), is_saga: false };
         self.suspects = self.suspects.split_off(&next);
         self.refused = self.refused.split_off(&next);
     }
 }
 
-/// The attributes of an event as headers: `content-type`, and `ce_…` for the others.
-pub(super) fn headers(place: &Place, event: &Event) -> OwnedHeaders {
-    // The twelve, and those of a dead letter.
+/// The attributes of an event as headers: `content-type`, and `ce_…` for the others; in the feed of sagas with that
+/// which it belongs to.
+pub(super) fn headers(place: &Place, event: &Event, feed: Feed) -> OwnedHeaders {
+    // The twelve, that of a saga, and those of a dead letter.
     let mut headers = Some(OwnedHeaders::new_with_capacity(18));
     let (mut name_text, mut value_text) = (String::new(), String::new());
     json::attributes(place, event, |name, value| {
@@ -153,7 +154,11 @@ pub(super) fn headers(place: &Place, event: &Event) -> OwnedHeaders {
         value_text.write_fmt(value).unwrap_or_default();
         headers = headers.take().map(|taken| taken.insert(Header { key: &name_text, value: Some(&value_text) }));
     });
-    headers.unwrap_or_default()
+    let headers = headers.unwrap_or_default();
+    match Saga::of(event).filter(|_| feed == Feed::Sagas) {
+        Some(saga) => headers.insert(Header { key: "ce_saga", value: Some(saga.name()) }),
+        None => headers,
+    }
 }
 
 /// What a dead letter says beside its event: `docs/kafka.md`.
