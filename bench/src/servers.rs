@@ -144,7 +144,14 @@ impl Postgres {
     /// As the gateway reaches it.
     pub(crate) fn reach(&self) -> Result<Server, Failure> {
         let [host, _, database, user, password] = &self.parts;
-        let reach = Reach { host, port: self.port()?, database, user, schema: SCHEMA };
+        let reach = Reach {
+            host,
+            port: self.port()?,
+            database,
+            user,
+            schema: SCHEMA,
+            answer_max: std::time::Duration::from_secs(60),
+        };
         Ok(Server::new(reach, Some(password.as_bytes())))
     }
 

@@ -25,6 +25,9 @@ section! {
         password_file: Option<PathBuf> = [None] in Allowed::PathOrNone;
         /// Schema of the tables, in which nothing else may be; made if missing, where the user may do that.
         schema: String = ["tradecore".to_owned()] in Allowed::Text(1, 63);
+        /// Longest silence of the server while an answer of it is waited for, thirty times as long where all rows are
+        /// replaced at once; then the connection counts as lost. A statement that takes nine tenths of it is given up.
+        answer_timeout_s: u64 = [60] in Allowed::Integer(1, 3_600), "s";
         /// Allows a host that is not this one: the password is safe there, rows can be read on their way.
         i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
     }

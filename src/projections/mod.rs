@@ -11,7 +11,7 @@
 //! | `fold.rs` | what an event means for a row: pure |
 //! | `rows.rs` | rows between two transactions |
 //! | `store.rs` | the tables, whichever database has them |
-//! | `sqlite.rs`; `postgres.rs`, `server.rs` | SQLite; PostgreSQL, and what its refusals mean |
+//! | `sqlite.rs`; `postgres.rs`, `server.rs`, `link.rs` | SQLite; PostgreSQL, what its refusals mean, and when it counts as lost |
 //! | `projector.rs`, `follow.rs` | journal → tables; the daemon's thread |
 //! | `removal.rs` | closed rows that leave after some days |
 //! | `rebuild.rs` | rows made anew, compared, put in place |
@@ -32,6 +32,7 @@ mod error;
 pub mod fold;
 mod follow;
 mod identity;
+mod link;
 pub mod monitor;
 pub mod partial;
 mod postgres;
@@ -77,8 +78,14 @@ pub fn source_of(config: &Config) -> Source {
 /// When the password cannot be read.
 pub fn server_source_of(config: &Config) -> Result<Option<Source>, ConfigError> {
     let Some(keys) = &config.projection.postgres else { return Ok(None) };
-    let reach =
-        Reach { host: &keys.host, port: keys.port, database: &keys.database, user: &keys.user, schema: &keys.schema };
+    let reach = Reach {
+        host: &keys.host,
+        port: keys.port,
+        database: &keys.database,
+        user: &keys.user,
+        schema: &keys.schema,
+        answer_max: std::time::Duration::from_secs(keys.answer_timeout_s),
+    };
     let server = Server::new(reach, config.postgres_password()?.as_deref());
     let path = config.beside(&config.core.data_dir).join("read-model-postgres");
     Ok(Some(Source { path, server: Some(server), ..source_of(config) }))

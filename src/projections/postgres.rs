@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use postgres::types::{ToSql, Type};
-use postgres::{Client, NoTls, SimpleQueryMessage, Statement};
+use postgres::{Client, SimpleQueryMessage, Statement};
 
 use super::cell::Cell;
 use super::declare::{Dialect, Row as _, Table};
@@ -34,6 +34,9 @@ const WRITER_WAIT_MS: u32 = 2_000;
 
 /// Longest wait for a lock that somebody holds on a table or row.
 const LOCK_WAIT_MS: u32 = 10_000;
+
+/// How many times as long as for an answer is waited for one that replaces all rows.
+const REPLACING: u32 = 30;
 
 /// A connection to a server.
 pub(super) struct Postgres {
@@ -98,12 +101,15 @@ impl Postgres {
     }
 
     fn connect(server: &Server) -> Result<Self, ProjectionError> {
-        let client = server.config.connect(NoTls).map_err(|source| server.error(source))?;
+        let client = server.config.connect(server.link).map_err(|source| server.error(source))?;
         let mut postgres = Self { client, server: server.clone(), statements: BTreeMap::new() };
         postgres.run(&format!(
             "SET search_path TO {}; SET lock_timeout = {LOCK_WAIT_MS}; SET client_min_messages = warning; \
-             SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3",
-            quoted(&server.schema)
+             SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+             SET statement_timeout = {}",
+            quoted(&server.schema),
+            // A server that works on something says so before it counts as silent.
+            server.link.answer_max.saturating_mul(9).as_millis() / 10
         ))?;
         Ok(postgres)
     }
@@ -242,7 +248,12 @@ pub(super) fn replace(
     start: &PositionOfProjectionRow,
     from: &mut Store,
 ) -> Result<(), ProjectionError> {
+    let mut server = server.clone();
+    server.link.answer_max = server.link.answer_max.saturating_mul(REPLACING);
+    let server = &server;
     let mut postgres = Postgres::connect(server)?;
+    // Of any length, as long as rows go over.
+    postgres.run("SET statement_timeout = 0")?;
     postgres.lock()?;
     let found = postgres.find()?;
     let make_schema = match found {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use postgres::config::{SslMode, SslNegotiation};
 use postgres::error::SqlState;
 
 use super::error::ProjectionError;
+use super::link::Link;
 
 /// Longest wait for a connection, to each address of the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,6 +18,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct Server {
     pub(super) config: postgres::Config,
+    pub(super) link: Link,
     pub(super) schema: String,
     name: String,
 }
@@ -39,13 +42,15 @@ pub struct Reach<'a> {
     pub user: &'a str,
     /// Schema of the tables.
     pub schema: &'a str,
+    /// Longest silence while an answer is waited for.
+    pub answer_max: Duration,
 }
 
 impl Server {
     /// A server that is reached so.
     #[must_use]
     pub fn new(reach: Reach<'_>, password: Option<&[u8]>) -> Self {
-        let Reach { host, port, database, user, schema } = reach;
+        let Reach { host, port, database, user, schema, answer_max } = reach;
         let mut config = postgres::Config::new();
         config.host(host).port(port).dbname(database).user(user).application_name("tradecore projection");
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(SILENCE_MAX);
@@ -53,12 +58,15 @@ impl Server {
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
-        config.ssl_mode(postgres::config::SslMode::Disable);
+        // What is put around the socket is asked for as TLS is; a socket of this host has nobody in between.
+        let is_watched = !host.starts_with('/');
+        config.ssl_mode(if is_watched { SslMode::Require } else { SslMode::Disable });
+        config.ssl_negotiation(SslNegotiation::Direct);
         if let Some(password) = password {
             config.password(password);
         }
         let name = format!("postgres://{user}@{host}:{port}/{database}, schema {schema}");
-        Self { config, schema: schema.to_owned(), name }
+        Self { config, link: Link { answer_max }, schema: schema.to_owned(), name }
     }
 
     /// How it is called in errors: without the password.

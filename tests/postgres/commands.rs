@@ -7,7 +7,7 @@ use super::host::{self, Gateway, command, refused, run, said, write_secret};
 use super::server::{DEADLINE, Postgres};
 use super::support::{events_of, write};
 
-fn configured(postgres: &Postgres, schema: &str) -> tempfile::TempDir {
+pub(crate) fn configured(postgres: &Postgres, schema: &str) -> tempfile::TempDir {
     let dir = host::configured(&postgres.section(schema));
     write_secret(dir.path(), "pg-password", postgres.password());
     drop(postgres.source(&dir.path().join("data/journal"), schema));

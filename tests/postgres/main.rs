@@ -11,6 +11,7 @@ mod host;
 mod proxy;
 mod refusals;
 mod server;
+mod silent;
 #[path = "../projections/support.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of SQLite alone")]
 mod support;
@@ -144,6 +145,14 @@ fn a_second_writer_stays_outside_and_one_that_has_lost_the_race_writes_nothing()
         other => panic!("{other:?}"),
     }
     assert_eq!(count(&mut client), before, "its transaction was taken back");
+}
+
+/// Lets time pass in which nothing happens.
+fn pass(time: std::time::Duration) {
+    let since = Instant::now();
+    while since.elapsed() < time {
+        std::thread::park_timeout(time.saturating_sub(since.elapsed()));
+    }
 }
 
 /// How often commits are killed.

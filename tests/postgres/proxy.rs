@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// What happens at the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,29 @@ const COMMIT: &[u8] = b"COMMIT\0";
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     plan: Arc<Mutex<Option<Cut>>>,
+    relays: Arc<Relays>,
     /// Hears of each cut.
     pub(crate) done: Receiver<Cut>,
+}
+
+/// Whether anything is passed on: else all connections stay, and nothing comes by them.
+#[derive(Default)]
+struct Relays {
+    are_silent: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Relays {
+    fn set(&self, are_silent: bool) {
+        *self.are_silent.lock().expect("no panic") = are_silent;
+        self.changed.notify_all();
+    }
+
+    /// Until something is passed on; it ends with the process.
+    fn wait(&self) {
+        let are_silent = self.are_silent.lock().expect("no panic");
+        drop(self.changed.wait_while(are_silent, |are_silent| *are_silent).expect("no panic"));
+    }
 }
 
 impl Proxy {
@@ -32,17 +53,23 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let plan = Arc::new(Mutex::new(None));
         let (tell, done) = channel();
-        let shared = Arc::clone(&plan);
+        let (shared, relays) = (Arc::clone(&plan), Arc::<Relays>::default());
+        let passing = Arc::clone(&relays);
         // It ends with the process.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // While the server is dead, its proxy has no connection to offer.
                 let Ok(server) = TcpStream::connect(server) else { continue };
-                let (plan, tell) = (Arc::clone(&shared), tell.clone());
-                std::thread::spawn(move || serve(client, server, &plan, &tell));
+                let (plan, tell, relays) = (Arc::clone(&shared), tell.clone(), Arc::clone(&passing));
+                std::thread::spawn(move || serve(client, server, &plan, &tell, &relays));
             }
         });
-        Self { port, plan, done }
+        Self { port, plan, relays, done }
+    }
+
+    /// From now on nothing is passed on, as by one whose other end is gone; until it is taken back.
+    pub(crate) fn be_silent(&self, is_silent: bool) {
+        self.relays.set(is_silent);
     }
 
     pub(crate) fn plan(&self, cut: Cut) {
@@ -50,15 +77,22 @@ impl Proxy {
     }
 }
 
-fn serve(mut client: TcpStream, mut server: TcpStream, plan: &Mutex<Option<Cut>>, tell: &Sender<Cut>) {
+fn serve(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    plan: &Mutex<Option<Cut>>,
+    tell: &Sender<Cut>,
+    relays: &Arc<Relays>,
+) {
     let (mut answers, mut back) = (server.try_clone().expect("cloned"), client.try_clone().expect("cloned"));
     // True while an answer is to be kept back.
     let is_mute = Arc::new(Mutex::new(false));
-    let mute = Arc::clone(&is_mute);
+    let (mute, answers_wait) = (Arc::clone(&is_mute), Arc::clone(relays));
     let (swallowed, hears) = channel();
     let answering = std::thread::spawn(move || {
         let mut bytes = [0; 65_536];
         while let Ok(count @ 1..) = answers.read(&mut bytes) {
+            answers_wait.wait();
             if *mute.lock().expect("no panic") {
                 // The server has done it, and said so.
                 swallowed.send(()).unwrap_or(());
@@ -72,6 +106,7 @@ fn serve(mut client: TcpStream, mut server: TcpStream, plan: &Mutex<Option<Cut>>
     });
     let mut bytes = [0; 65_536];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
+        relays.wait();
         let sent = &bytes[..count];
         let cut = if sent.windows(COMMIT.len()).any(|part| part == COMMIT) {
             plan.lock().expect("no panic").take()

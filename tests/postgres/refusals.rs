@@ -19,7 +19,7 @@ fn refused(source: &Source) -> ProjectionError {
     }
 }
 
-fn trouble_of(error: &ProjectionError) -> Trouble {
+pub(crate) fn trouble_of(error: &ProjectionError) -> Trouble {
     match error {
         ProjectionError::Postgres { trouble, .. } => *trouble,
         other => panic!("{other}"),

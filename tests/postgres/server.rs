@@ -47,13 +47,22 @@ impl Postgres {
 
     pub(crate) fn reach_as(&self, schema: &str, port: u16, user: &str, password: &str) -> Server {
         let (host, database) = (self.host.as_str(), self.database.as_str());
-        Server::new(Reach { host, port, database, user, schema }, Some(password.as_bytes()))
+        Server::new(Reach { host, port, database, user, schema, answer_max: DEADLINE }, Some(password.as_bytes()))
+    }
+
+    /// As `reach`, of one that waits for an answer so long.
+    pub(crate) fn reach_within(&self, answer_max: Duration, schema: &str, port: u16) -> Server {
+        let (host, database, user) = (self.host.as_str(), self.database.as_str(), self.user.as_str());
+        Server::new(Reach { host, port, database, user, schema, answer_max }, Some(self.password.as_bytes()))
     }
 
     /// The schema of a test in another database.
     pub(crate) fn reach_to(&self, database: &str, schema: &str) -> Server {
         let (host, user) = (self.host.as_str(), self.user.as_str());
-        Server::new(Reach { host, port: self.port, database, user, schema }, Some(self.password.as_bytes()))
+        Server::new(
+            Reach { host, port: self.port, database, user, schema, answer_max: DEADLINE },
+            Some(self.password.as_bytes()),
+        )
     }
 
     /// A projection into an empty schema.
