@@ -8,7 +8,7 @@
 use rustix::process::Signal;
 
 use super::host::{Host, Process};
-use super::proxy::{END_TXN, Fault, PRODUCE, Proxy};
+use super::proxy::{END_TXN, FETCH, Fault, PRODUCE, Proxy};
 use super::wait_until;
 
 /// Codes of Kafka's protocol.
@@ -96,6 +96,28 @@ fn the_end_of_a_transaction_that_comes_during_the_next_ends_neither() {
     assert_eq!(host.assert_exactly_once(), 500);
     assert_eq!(host.assert_json_once().len(), 500);
     end(shipper);
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn an_audit_that_takes_long_holds_up_no_event() {
+    // Longer than is waited for below: who waits for the audit is seen.
+    let host = Host::new("health_s = 0\ntimeout_ms = 300000\nlinger_ms = 1\naudit_s = 1");
+    let Some(door) = Proxy::before(&host) else { return };
+    let mut journal = host.journal();
+    journal.append(500);
+    let shipper = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    let told = shipper.said.len();
+    // With nothing to ship, nobody else reads.
+    door.arm(FETCH, Fault::Hold, 1);
+    door.wait_for_hits(1);
+    journal.append(500);
+    wait_until(&host, "lag_events", "0");
+    door.release();
+    assert_eq!(host.assert_exactly_once(), 1_000);
+    let said = end(shipper);
+    assert!(!said[told..].contains(BEGINS_ANEW), "{said}");
     journal.closer.seal(journal.writer);
 }
 

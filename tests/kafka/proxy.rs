@@ -12,6 +12,7 @@ use super::host::{DEADLINE, Host};
 
 /// Kinds of requests, as the protocol numbers them.
 pub const PRODUCE: i16 = 0;
+pub const FETCH: i16 = 1;
 pub const END_TXN: i16 = 26;
 const METADATA: i16 = 3;
 const FIND_COORDINATOR: i16 = 10;

@@ -14,6 +14,7 @@
 //! | `beginning.rs` | where a session begins, in the journal that the cluster's events came from |
 //! | `session.rs` | one life of a producer: from the fence to the first doubt |
 //! | `session/reports.rs` | what became of its messages |
+//! | `audit.rs` | that the cluster still has what it has acknowledged |
 //! | `watch.rs` | what stands in place of the fence where there are no transactions |
 //! | `signs.rs` | signs of life, and alerts of the process |
 //! | `shipper.rs` | one session after the other; waits in between |
@@ -26,6 +27,7 @@
 //! and what the cluster has is read before anything else is sent.
 
 mod about;
+mod audit;
 mod beginning;
 mod cluster;
 mod desk;

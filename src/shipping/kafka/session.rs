@@ -3,7 +3,6 @@
 //! Order matters at the start: `init_transactions` fences every older producer and ends what it has left open; only
 //! then is what the cluster has read back, for only then can nobody add to it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use tradecore_journal::record::crc32c;
 use tradecore_journal::{Reader, Record};
 
 use super::about::{About, Piece, is_refused_for_good};
-use super::beginning::{Identity, check_last, check_progress, known, last_seq, reader, superseded};
+use super::beginning::{Identity, check_last, check_progress, known, last_seq, reader};
 use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
 use super::progress::{Progress, Slot, Tail};
@@ -149,6 +148,11 @@ impl<'a> Session<'a> {
     /// Last event up to which all was shipped before the open transaction.
     pub(super) const fn committed_seq(&self) -> u64 {
         if self.is_open { self.committed.seq } else { self.progress.seq }
+    }
+
+    /// What the last transaction has said, when none is open.
+    pub(super) const fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Journal time of the oldest event that is under way.
@@ -452,23 +456,6 @@ impl<'a> Session<'a> {
         }
         self.commit(transport)?;
         leasing.committed(begun_at, self.progress.seq);
-        Ok(())
-    }
-
-    /// That the cluster still has what it has acknowledged.
-    pub(super) fn audit(&self) -> Result<(), Trouble> {
-        let found = Looker::new(self.cluster)?.look()?;
-        let (term, seq) = found.progress.as_ref().map_or((0, 0), |progress| (progress.term, progress.seq));
-        if term > self.progress.term {
-            return Err(superseded(found.progress.as_ref().map_or("", |progress| &progress.owner)));
-        }
-        let seqs = |tails: &BTreeMap<Slot, Tail>| tails.iter().map(|(slot, tail)| (*slot, tail.seq)).collect();
-        let (known, found): (Vec<_>, Vec<_>) = (seqs(&self.progress.tails), seqs(&found.tails));
-        if seq != self.progress.seq || known != found {
-            let text = "the audit has found that the cluster does not have what it has acknowledged";
-            alerts::raise(Kind::ShippingLoss, self.progress.seq.min(seq), text.to_owned());
-            return Err(Trouble::Doubt(text.to_owned()));
-        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tradecore_journal::Reader;
 
+use super::audit::Audit;
 use super::beginning::Identity;
 use super::cluster::Cluster;
 use super::lease::Leasing;
@@ -25,7 +26,8 @@ const IDLE_WAIT_MAX: Duration = Duration::from_millis(20);
 /// Ships a journal to a cluster.
 #[derive(Debug)]
 pub struct Shipper {
-    cluster: Cluster,
+    /// Shared with the audit.
+    cluster: Arc<Cluster>,
     identity: Identity,
     leasing: Leasing,
     transport: Transport,
@@ -52,7 +54,15 @@ impl Shipper {
         let (leasing, transport, signs) =
             (Leasing::new(&cluster, None), Transport::new(&cluster), Signs::new(&cluster));
         let breaker = Breaker { failures: 0, min, max };
-        Self { cluster, identity: Identity::here(), leasing, transport, signs, breaker, shipped_seq: 0 }
+        Self {
+            cluster: Arc::new(cluster),
+            identity: Identity::here(),
+            leasing,
+            transport,
+            signs,
+            breaker,
+            shipped_seq: 0,
+        }
     }
 
     /// Beside a core that wants to know what the cluster has confirmed, and trades under its lease if there is one.
@@ -123,8 +133,7 @@ impl Shipper {
         tracing::info!(stream = %cluster.stream(), shipped_seq = session.shipped_seq(), "shipping to Kafka");
         *shipped_seq = session.shipped_seq();
         let linger = Duration::from_millis(cluster.kafka.linger_ms);
-        let audit = Duration::from_secs(cluster.kafka.audit_s);
-        let mut audited_at = Instant::now();
+        let mut audit = Audit::new(cluster);
         let mut idle = Duration::from_millis(1);
         let mut mark = Mark::new(cluster.journal_dir(), retention::KAFKA);
         // Since when events gather for the next transaction; whether the last one was full, and more waits.
@@ -139,6 +148,9 @@ impl Shipper {
                     }
                 }
                 return Err(Trouble::Stopped);
+            }
+            if !session.is_open() && audit.look(cluster, session.progress())? {
+                breaker.succeeded();
             }
             // They gather in the journal, not in a transaction: what is handed over at once takes the cluster fewer
             // requests, and one that comes right behind a commit is put off while the cluster still ends that.
@@ -189,11 +201,6 @@ impl Shipper {
                 mark.pass(session.shipped_seq());
                 if is_drain {
                     return Ok(End::Drained(session.shipped_seq()));
-                }
-                if !audit.is_zero() && audited_at.elapsed() >= audit {
-                    session.audit()?;
-                    breaker.succeeded();
-                    audited_at = Instant::now();
                 }
                 idle = idle.saturating_mul(2).min(IDLE_WAIT_MAX);
             }
