@@ -36,7 +36,7 @@ pub use allowed::Allowed;
 pub use declare::{Key, Section, Shape};
 pub use error::{Code, ConfigError, Place, Refusal};
 pub use keys::{Account, Broker, Core, Instrument, Journal, Listen, OtherCore, Projection, Session, SessionEntry};
-pub use names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName};
+pub use names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName, TlsName};
 pub use overrides::{ENV_PREFIX, environment, variable};
 pub use postgres_keys::ProjectionPostgres;
 pub use reference::{markdown, sample};
@@ -342,6 +342,24 @@ impl Config {
             let allowed = "a file that only its owner can read, with the password in it";
             self.places.error(Code::Secret, "projection.postgres.password_file", None, problem, allowed)
         })
+    }
+
+    /// The certificates of the authorities that may sign that of the PostgreSQL server, as its file has them; `None` when
+    /// it is spoken to in the clear.
+    ///
+    /// # Errors
+    /// When the file cannot be read; `Code::Secret`.
+    pub fn postgres_ca(&self) -> Result<Option<Vec<u8>>, ConfigError> {
+        let keys = self.projection.postgres.as_ref().filter(|keys| keys.tls == TlsName::VerifyFull);
+        let Some(named) = keys.and_then(|keys| keys.ca_file.as_ref()) else { return Ok(None) };
+        std::fs::read(self.beside(named)).map(Some).map_err(|error| self.bad_postgres_ca(&error.to_string()))
+    }
+
+    /// What is wrong with that file.
+    #[must_use]
+    pub fn bad_postgres_ca(&self, problem: &str) -> ConfigError {
+        let allowed = "a file of certificates in PEM, of the authorities that sign that of the server";
+        self.places.error(Code::Secret, "projection.postgres.ca_file", None, problem, allowed)
     }
 
     /// Checks what depends on the host, and takes the file descriptors that are needed: a client may read this file

@@ -152,7 +152,7 @@ impl Postgres {
             schema: SCHEMA,
             answer_max: std::time::Duration::from_secs(60),
         };
-        Ok(Server::new(reach, Some(password.as_bytes())))
+        Ok(Server::new(reach, Some(password.as_bytes()), None))
     }
 
     /// The variables that set it in a gateway's configuration, whose password is in a file.

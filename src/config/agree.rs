@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Config;
 use super::error::{Code, ConfigError};
 use super::keys::Instrument;
-use super::names::{BrokerKind, DurabilityName, RoleName};
+use super::names::{BrokerKind, DurabilityName, RoleName, TlsName};
 use crate::market_data::decimal::parse_units;
 use crate::session::FLOOR_BYTES_MIN;
 
@@ -234,6 +234,18 @@ fn check_postgres(config: &Config) -> Result<(), ConfigError> {
     let is_here = host.starts_with('/')
         || host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if postgres.tls == TlsName::VerifyFull {
+        if host.starts_with('/') {
+            let allowed = "\"off\" for a unix socket, which does not leave this host";
+            return Err(config.disagreement("projection.postgres.tls", "a unix socket has no TLS", allowed));
+        }
+        if postgres.ca_file.is_none() {
+            let problem = "nobody is named who may sign the server's certificate";
+            let allowed = "projection.postgres.ca_file with the certificates of who signs it, or \"off\"";
+            return Err(config.disagreement("projection.postgres.tls", problem, allowed));
+        }
+        return Ok(());
+    }
     if is_here || postgres.i_accept_plaintext_on_a_network {
         return Ok(());
     }
@@ -241,7 +253,7 @@ fn check_postgres(config: &Config) -> Result<(), ConfigError> {
         "projection.postgres.host",
         "on a network rows can be read on their way",
         "a loopback address or the directory of a unix socket, to which a tunnel may lead; any other with \
-         projection.postgres.i_accept_plaintext_on_a_network = true",
+         projection.postgres.tls = \"verify-full\", or with i_accept_plaintext_on_a_network = true there",
     ))
 }
 

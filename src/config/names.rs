@@ -41,6 +41,16 @@ words! {
 }
 
 words! {
+    /// How a database server is spoken to.
+    TlsName {
+        /// In the clear.
+        Off = "off",
+        /// Encrypted, once the server's certificate is shown to be of its host and signed by whom `ca_file` names.
+        VerifyFull = "verify-full",
+    }
+}
+
+words! {
     /// Durability class: what a report has survived when it is told.
     DurabilityName as Durability {
         /// Survives a crash of the process.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::allowed::Allowed;
 use super::declare::{Key, Section, Shape, empty_is_none, section, to_value};
+use super::names::TlsName;
 
 section! {
     /// A PostgreSQL server that the same tables are kept on, by a side thread of the gateway of its own: `docs/postgres.md`
@@ -28,7 +29,12 @@ section! {
         /// Longest silence of the server while an answer of it is waited for, thirty times as long where all rows are
         /// replaced at once; then the connection counts as lost. A statement that takes nine tenths of it is given up.
         answer_timeout_s: u64 = [60] in Allowed::Integer(1, 3_600), "s";
-        /// Allows a host that is not this one: the password is safe there, rows can be read on their way.
+        /// Whether the connection is encrypted, and whom it ends at is proved.
+        tls: TlsName = [TlsName::Off] in Allowed::Words(TlsName::WORDS);
+        /// Certificates in PEM of the authorities, one of which has signed the server's, which must name the host.
+        #[serde(default, deserialize_with = "empty_is_none::deserialize")]
+        ca_file: Option<PathBuf> = [None] in Allowed::PathOrNone;
+        /// Allows a host that is not this one without TLS: rows can be read on their way.
         i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
     }
 }

@@ -182,7 +182,9 @@ impl From<&ProjectionError> for Exit {
             | E::BadRow { .. }
             | E::TooManyParked { .. }
             | E::TooManyOrders { .. } => Self::ProjectionUnusable,
-            E::Postgres { trouble: Trouble::Unauthorized | Trouble::NoRights, .. } => Self::Credential,
+            E::Postgres { trouble: Trouble::Unauthorized | Trouble::Untrusted | Trouble::NoRights, .. } => {
+                Self::Credential
+            }
             E::Postgres { .. } => Self::Unavailable,
             E::Sqlite { .. } | E::Io { .. } => Self::Io,
             E::Journal(ReadError::Gone { .. }) => Self::JournalShortened,

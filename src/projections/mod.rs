@@ -11,7 +11,7 @@
 //! | `fold.rs` | what an event means for a row: pure |
 //! | `rows.rs` | rows between two transactions |
 //! | `store.rs` | the tables, whichever database has them |
-//! | `sqlite.rs`; `postgres.rs`, `server.rs`, `link.rs` | SQLite; PostgreSQL, what its refusals mean, and when it counts as lost |
+//! | `sqlite.rs`; `postgres.rs`, `server.rs`, `link.rs` | SQLite; PostgreSQL, what its refusals mean, TLS, and when it counts as lost |
 //! | `projector.rs`, `follow.rs` | journal → tables; the daemon's thread |
 //! | `removal.rs` | closed rows that leave after some days |
 //! | `rebuild.rs` | rows made anew, compared, put in place |
@@ -54,6 +54,7 @@ use crate::config::{Config, ConfigError};
 pub use durable::durable_seq;
 pub use error::ProjectionError;
 pub use follow::{follow, follow_healed, open};
+pub use link::Tls;
 pub use projector::{BATCH_EVENTS_MAX, Mismatch, Projector, Source, stream_of};
 pub use rebuild::{Compared, OnProgress, Rebuilt, compare, rebuild, verify};
 pub use server::{Reach, Server};
@@ -75,7 +76,7 @@ pub fn source_of(config: &Config) -> Source {
 /// `data_dir`.
 ///
 /// # Errors
-/// When the password cannot be read.
+/// When the password or the certificates cannot be read.
 pub fn server_source_of(config: &Config) -> Result<Option<Source>, ConfigError> {
     let Some(keys) = &config.projection.postgres else { return Ok(None) };
     let reach = Reach {
@@ -86,7 +87,9 @@ pub fn server_source_of(config: &Config) -> Result<Option<Source>, ConfigError> 
         schema: &keys.schema,
         answer_max: std::time::Duration::from_secs(keys.answer_timeout_s),
     };
-    let server = Server::new(reach, config.postgres_password()?.as_deref());
+    let tls = config.postgres_ca()?.map(|pem| Tls::of(&pem)).transpose();
+    let tls = tls.map_err(|problem| config.bad_postgres_ca(&problem))?;
+    let server = Server::new(reach, config.postgres_password()?.as_deref(), tls);
     let path = config.beside(&config.core.data_dir).join("read-model-postgres");
     Ok(Some(Source { path, server: Some(server), ..source_of(config) }))
 }

@@ -101,7 +101,7 @@ impl Postgres {
     }
 
     fn connect(server: &Server) -> Result<Self, ProjectionError> {
-        let client = server.config.connect(server.link).map_err(|source| server.error(source))?;
+        let client = server.config.connect(server.link.clone()).map_err(|source| server.error(source))?;
         let mut postgres = Self { client, server: server.clone(), statements: BTreeMap::new() };
         postgres.run(&format!(
             "SET search_path TO {}; SET lock_timeout = {LOCK_WAIT_MS}; SET client_min_messages = warning; \

@@ -6,7 +6,7 @@ use postgres::config::{SslMode, SslNegotiation};
 use postgres::error::SqlState;
 
 use super::error::ProjectionError;
-use super::link::Link;
+use super::link::{Link, Tls, is_untrusted};
 
 /// Longest wait for a connection, to each address of the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,9 +47,9 @@ pub struct Reach<'a> {
 }
 
 impl Server {
-    /// A server that is reached so.
+    /// A server that is reached so, in the clear without `tls`.
     #[must_use]
-    pub fn new(reach: Reach<'_>, password: Option<&[u8]>) -> Self {
+    pub fn new(reach: Reach<'_>, password: Option<&[u8]>, tls: Option<Tls>) -> Self {
         let Reach { host, port, database, user, schema, answer_max } = reach;
         let mut config = postgres::Config::new();
         config.host(host).port(port).dbname(database).user(user).application_name("tradecore projection");
@@ -58,7 +58,7 @@ impl Server {
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3);
-        // What is put around the socket is asked for as TLS is; a socket of this host has nobody in between.
+        // `Link` does what the client would do of TLS, so that it sees all of it; a unix socket has nobody in between.
         let is_watched = !host.starts_with('/');
         config.ssl_mode(if is_watched { SslMode::Require } else { SslMode::Disable });
         config.ssl_negotiation(SslNegotiation::Direct);
@@ -66,7 +66,7 @@ impl Server {
             config.password(password);
         }
         let name = format!("postgres://{user}@{host}:{port}/{database}, schema {schema}");
-        Self { config, link: Link { answer_max }, schema: schema.to_owned(), name }
+        Self { config, link: Link { answer_max, tls }, schema: schema.to_owned(), name }
     }
 
     /// How it is called in errors: without the password.
@@ -116,6 +116,8 @@ fn text_of(error: &postgres::Error) -> String {
 pub enum Trouble {
     /// It cannot be reached, or the connection to it was lost.
     Unreachable,
+    /// It does not offer TLS, or does not show that it is who it should be.
+    Untrusted,
     /// It does not let this user in.
     Unauthorized,
     /// It has no such database.
@@ -138,7 +140,9 @@ pub enum Trouble {
 
 impl Trouble {
     fn of(error: &postgres::Error) -> Self {
-        let Some(code) = error.code() else { return Self::Unreachable };
+        let Some(code) = error.code() else {
+            return if is_untrusted(error) { Self::Untrusted } else { Self::Unreachable };
+        };
         match *code {
             // A schema that this user may not use is as none to the search path.
             SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => return Self::NoRights,
@@ -164,6 +168,10 @@ impl Trouble {
     pub const fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Unreachable => ("unreachable", "start it, or check host and port of projection.postgres"),
+            Self::Untrusted => (
+                "untrusted",
+                "check host and ca_file of projection.postgres, and ssl and the certificate of the server",
+            ),
             Self::Unauthorized => {
                 ("unauthorized", "check user and password_file of projection.postgres, and pg_hba.conf of the server")
             }

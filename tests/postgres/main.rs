@@ -15,6 +15,7 @@ mod silent;
 #[path = "../projections/support.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of SQLite alone")]
 mod support;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

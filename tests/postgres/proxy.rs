@@ -27,10 +27,11 @@ pub(crate) struct Proxy {
     pub(crate) done: Receiver<Cut>,
 }
 
-/// Whether anything is passed on: else all connections stay, and nothing comes by them.
+/// Whether anything is passed on: else all connections stay, and nothing comes by them; and what was.
 #[derive(Default)]
 struct Relays {
     are_silent: Mutex<bool>,
+    seen: Mutex<Vec<u8>>,
     changed: Condvar,
 }
 
@@ -41,7 +42,8 @@ impl Relays {
     }
 
     /// Until something is passed on; it ends with the process.
-    fn wait(&self) {
+    fn wait(&self, passed: &[u8]) {
+        self.seen.lock().expect("no panic").extend_from_slice(passed);
         let are_silent = self.are_silent.lock().expect("no panic");
         drop(self.changed.wait_while(are_silent, |are_silent| *are_silent).expect("no panic"));
     }
@@ -72,6 +74,12 @@ impl Proxy {
         self.relays.set(is_silent);
     }
 
+    /// Whether such bytes came by, and how many did in all.
+    pub(crate) fn has_seen(&self, part: &[u8]) -> (bool, usize) {
+        let seen = self.relays.seen.lock().expect("no panic");
+        (seen.windows(part.len()).any(|window| window == part), seen.len())
+    }
+
     pub(crate) fn plan(&self, cut: Cut) {
         *self.plan.lock().expect("no panic") = Some(cut);
     }
@@ -92,7 +100,7 @@ fn serve(
     let answering = std::thread::spawn(move || {
         let mut bytes = [0; 65_536];
         while let Ok(count @ 1..) = answers.read(&mut bytes) {
-            answers_wait.wait();
+            answers_wait.wait(&bytes[..count]);
             if *mute.lock().expect("no panic") {
                 // The server has done it, and said so.
                 swallowed.send(()).unwrap_or(());
@@ -106,8 +114,8 @@ fn serve(
     });
     let mut bytes = [0; 65_536];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
-        relays.wait();
         let sent = &bytes[..count];
+        relays.wait(sent);
         let cut = if sent.windows(COMMIT.len()).any(|part| part == COMMIT) {
             plan.lock().expect("no panic").take()
         } else {

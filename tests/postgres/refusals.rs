@@ -12,7 +12,7 @@ use super::server::Postgres;
 use super::support::{catch_up, events_of, write, write_history};
 use super::{assert_is_a_fold, differing};
 
-fn refused(source: &Source) -> ProjectionError {
+pub(crate) fn refused(source: &Source) -> ProjectionError {
     match Projector::open(source, Care::Live) {
         Err(error) => error,
         Ok(other) => panic!("{other:?}"),

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
-use tradecore::projections::{Reach, Server, Source};
+use tradecore::projections::{Reach, Server, Source, Tls};
 
 /// Generous: a server that was killed comes back within a second, on a busy machine within many.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -47,13 +47,13 @@ impl Postgres {
 
     pub(crate) fn reach_as(&self, schema: &str, port: u16, user: &str, password: &str) -> Server {
         let (host, database) = (self.host.as_str(), self.database.as_str());
-        Server::new(Reach { host, port, database, user, schema, answer_max: DEADLINE }, Some(password.as_bytes()))
+        Server::new(Reach { host, port, database, user, schema, answer_max: DEADLINE }, Some(password.as_bytes()), None)
     }
 
     /// As `reach`, of one that waits for an answer so long.
     pub(crate) fn reach_within(&self, answer_max: Duration, schema: &str, port: u16) -> Server {
         let (host, database, user) = (self.host.as_str(), self.database.as_str(), self.user.as_str());
-        Server::new(Reach { host, port, database, user, schema, answer_max }, Some(self.password.as_bytes()))
+        Server::new(Reach { host, port, database, user, schema, answer_max }, Some(self.password.as_bytes()), None)
     }
 
     /// The schema of a test in another database.
@@ -62,6 +62,7 @@ impl Postgres {
         Server::new(
             Reach { host, port: self.port, database, user, schema, answer_max: DEADLINE },
             Some(self.password.as_bytes()),
+            None,
         )
     }
 
@@ -89,6 +90,13 @@ impl Postgres {
                 Err(_) => std::thread::yield_now(),
             }
         }
+    }
+
+    /// As a user of a password, by TLS.
+    pub(crate) fn reach_by_tls(&self, port: u16, (user, password): (&str, &str), schema: &str, ca: &[u8]) -> Server {
+        let (host, database, tls) = (self.host.as_str(), self.database.as_str(), Tls::of(ca).expect("certificates"));
+        let reach = Reach { host, port, database, user, schema, answer_max: DEADLINE };
+        Server::new(reach, Some(password.as_bytes()), Some(tls))
     }
 
     /// The section of the configuration that reaches it.

@@ -12,7 +12,13 @@ fn a_postgresql_server_on_a_network_has_to_be_accepted_as_such() {
         let text = error.to_string();
         assert!(text.contains("projection.postgres.host") && text.contains("rows can be read on their way"), "{text}");
         assert!(parse(&format!("{}i_accept_plaintext_on_a_network = true\n", with_host(away))).is_ok(), "{away}");
+        let with_tls = format!("{}tls = \"verify-full\"\n", with_host(away));
+        assert!(parse(&format!("{with_tls}ca_file = \"ca.pem\"\n")).is_ok(), "{away}");
+        let text = parse(&with_tls).expect_err(away).to_string();
+        assert!(text.contains("projection.postgres.tls") && text.contains("projection.postgres.ca_file"), "{text}");
     }
+    let with_tls = format!("{}tls = \"verify-full\"\nca_file = \"ca.pem\"\n", with_host("/run/postgresql"));
+    assert!(parse(&with_tls).expect_err("a socket").to_string().contains("a unix socket has no TLS"));
 }
 
 #[test]
