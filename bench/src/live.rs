@@ -202,7 +202,10 @@ mod tests {
         let mut live = Live::start(&dir.path().join("j")).unwrap();
         let first = live.seq();
         live.fill(3_000).unwrap();
+        let begun = Instant::now();
         let made = live.run(10_000, |seq| seq >= first + 3_200).unwrap();
+        let due_at = |nth: u32| begun + Duration::from_micros(100) * nth;
+        assert!((0..).zip(&made).all(|(nth, (made_at, _))| *made_at >= due_at(nth)), "before it was due: {made:?}");
         assert_eq!(live.seq(), first + 3_000 + made.len() as u64);
         assert!(made.windows(2).all(|pair| pair[0].1 + 1 == pair[1].1 && pair[0].0 <= pair[1].0));
         live.end();
