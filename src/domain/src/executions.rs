@@ -45,11 +45,10 @@ impl Executions {
             return;
         }
         if self.in_order.len() >= self.kept
-            && let Some((oldest_id, oldest_order_id)) = self.in_order.front().copied()
+            && let Some((oldest_id, oldest_order_id)) = self.in_order.pop_front()
         {
             let first_no = self.first_no;
             self.known.remove(key(oldest_id, oldest_order_id), |no| no == first_no);
-            self.in_order.pop_front();
             self.first_no = first_no.wrapping_add(1) % NUMBERS;
         }
         let no = self.first_no.wrapping_add(self.in_order.len() as u32) % NUMBERS;

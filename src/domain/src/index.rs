@@ -8,6 +8,8 @@ const FREE: u32 = u32::MAX;
 /// Most keys are counters: runs of so many (as a power of two) lie side by side, so that the next one is found in the
 /// cache line of those before it. Longer runs would meet each other in a table that is nearly full.
 const RUN_BITS: u32 = 2;
+/// As `RUN_BITS`, of keys that leave gaps: a line.
+const SPARSE_RUN_BITS: u32 = LINE_BITS;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -34,6 +36,7 @@ pub struct Index {
     mask: usize,
     /// What of a key's second number spreads it: all, or nothing.
     second_mask: u64,
+    run_bits: u32,
     /// Where runs lie depends on it.
     seed: u64,
     len: usize,
@@ -50,20 +53,22 @@ impl Index {
             lines: vec![Line([EMPTY; LINE]); entries >> LINE_BITS].into_boxed_slice(),
             mask: entries.wrapping_sub(1),
             second_mask: u64::MAX,
+            run_bits: RUN_BITS,
             seed,
             len: 0,
             capacity: capacity as usize,
         }
     }
 
-    /// As `new`, for keys whose first numbers differ: it alone says where they lie, both say what they are.
+    /// As `new`, for keys whose first numbers differ and leave gaps: it alone says where they lie, both say what they are.
     pub(crate) fn by_first(capacity: u32, seed: u64) -> Self {
-        Self { second_mask: 0, ..Self::new(capacity, seed) }
+        Self { second_mask: 0, run_bits: SPARSE_RUN_BITS, ..Self::new(capacity, seed) }
     }
 
     /// The same table with room for `capacity` keys.
     pub(crate) fn grow(&mut self, capacity: u32) {
-        let mut grown = Self { second_mask: self.second_mask, ..Self::new(capacity, self.seed) };
+        let Self { second_mask, run_bits, seed, .. } = *self;
+        let mut grown = Self { second_mask, run_bits, ..Self::new(capacity, seed) };
         for entry in self.lines.iter().flat_map(|line| line.0).filter(|entry| entry.place != FREE) {
             // All of them are keys of their own.
             grown.put(entry, |_| false);
@@ -80,10 +85,10 @@ impl Index {
     const fn hash(&self, key: (u64, u64)) -> u32 {
         // Multiplicative mixes: the numbers of runs are counters too, their low bits differ least.
         let second = (key.1 & self.second_mask).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        let mixed = ((key.0 >> RUN_BITS) ^ self.seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ second.rotate_left(32);
+        let mixed = ((key.0 >> self.run_bits) ^ self.seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ second.rotate_left(32);
         let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let run = (mixed ^ (mixed >> 32)) << RUN_BITS;
-        (run | (key.0 & ((1 << RUN_BITS) - 1))) as u32
+        let run = (mixed ^ (mixed >> 32)) << self.run_bits;
+        (run | (key.0 & !(u64::MAX << self.run_bits))) as u32
     }
 
     const fn home(&self, hash: u32) -> usize {
