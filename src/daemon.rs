@@ -59,7 +59,8 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Effects and frames that may wait; what happens beyond is named where they are used.
 const OUTBOX_MAX: u32 = 65_536;
 const GATE_MAX: usize = 262_144;
-const RING_MAX: usize = 16_384;
+const RING_MAX: usize = 8_192;
+const QUOTES_MAX: usize = 4_096;
 
 /// Why a daemon did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -256,7 +257,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     let address = venue::start(&config, &mut side)?;
     let clock = Clock::new();
     let replication = shipping::replication(&config, &clock);
-    let link = Link::new(RING_MAX, RING_MAX, RING_MAX, limits.accounts_max)?.with(Arc::clone(&replication));
+    let link = Link::new(RING_MAX, RING_MAX, QUOTES_MAX, limits.accounts_max)?.with(Arc::clone(&replication));
     let link = Arc::new(link);
     let replay = Arc::new(ReplayLink::new(1024, 64)?);
     let counters = Arc::new(figures::mapped(hot_dir.as_deref(), calibration)?);

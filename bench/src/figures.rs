@@ -107,7 +107,7 @@ const fn at_least(id: &'static str, source: Source, thousandths: u64, what: &'st
 }
 
 /// All of them, with their targets in thousandths.
-pub(crate) const FIGURES: [Figure; 38] = [
+pub(crate) const FIGURES: [Figure; 39] = [
     at_most("ack_p50_ratio", Latency, 1_100, "order to acceptance, p50 / p50 of the echo, worst rate"),
     at_most("ack_p99_ratio", Latency, 1_250, "the same, p99 / p99"),
     at_most("ack_p999_ratio", Latency, 1_500, "the same, p99.9 / p99.9"),
@@ -158,6 +158,7 @@ pub(crate) const FIGURES: [Figure; 38] = [
     at_least("synced_orders_per_s", Synced, 300_000_000, "class synced, one connection, pipelined, group commit"),
     at_most("scale_ratio", Scale, 1_100, "order to acceptance with 1 million open orders, p50 / p50 with 1 thousand"),
     at_most("tail_ratio", Tail, 1_500, "the same at half of saturation, p99.99 / p99.99 of the echo"),
+    at_most("tail_roll_over_stalls", Tail, 0, "roll-overs there that delay an order by more than 2 x p99.9"),
     at_most("loop_allocs", Loop, 0, "calls of the allocator by the warm loop, per million commands"),
     at_most("loop_faults", Loop, 0, "page faults of the same"),
     at_most("loop_other_syscalls", Loop, 0, "its system calls other than poll, receive and send"),
@@ -178,7 +179,7 @@ impl Figure {
     pub(crate) fn is_met(&self, value: Thousandths) -> bool {
         match self.bound {
             AtMost(bound) => value <= bound,
-            AtLeast(bound) => value >= bound,
+            AtLeast(bound) => value >= bound && !value.is_endless(),
         }
     }
 
@@ -230,6 +231,7 @@ mod tests {
         let (most, least) = (at_most("x", Start, 1100, ""), at_least("x", Start, 1100, ""));
         assert!(most.is_met(Thousandths(1100)) && !most.is_met(Thousandths(1101)));
         assert!(least.is_met(Thousandths(1100)) && !least.is_met(Thousandths(1099)));
+        assert!(!least.is_met(Thousandths::ratio(1, 0)), "a ratio to nothing is no figure");
     }
 
     #[test]

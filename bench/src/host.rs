@@ -419,7 +419,7 @@ idle = "busy"
 
 [listen]
 tcp = "127.0.0.1:0"
-connections_max = {connections_max}
+{connections}
 heartbeat_max_ms = 600000
 
 [session]
@@ -437,7 +437,9 @@ position_max = "100000"
 open_orders_max = {open_orders_max}
 "#,
         open_orders_max = extent.open_orders_max,
-        connections_max = sessions.saturating_add(16),
+        // The default has room for hundreds, and is a part of what a gateway takes.
+        connections =
+            if sessions > 512 { format!("connections_max = {}", sessions.saturating_add(16)) } else { String::new() },
     );
     for id in 1..=extent.instruments {
         let symbol = if id == 1 { "BTCUSDT".to_owned() } else { format!("X{id}USDT") };

@@ -57,25 +57,25 @@ pub(crate) struct Options {
     #[arg(long = "payload", value_delimiter = ',', default_values_t = [64, EVENT_BYTES, 256, 1024])]
     pub(crate) payloads: Vec<usize>,
     /// Appends of each length in a round.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 200_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) appends: u64,
     /// What is appended, MiB/s: no more than the disk takes.
-    #[arg(long, default_value_t = 80)]
+    #[arg(long, default_value_t = 80, value_parser = crate::at_least_one::<u64>)]
     pub(crate) mib_per_s: u64,
     /// Length of a segment, MiB: the shorter, the more roll-overs are in the figures.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = crate::at_least_one::<u64>)]
     pub(crate) segment_mib: u64,
     /// Appends in a round whose way to the disk is waited for.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = crate::at_least_one::<u64>)]
     pub(crate) syncs: u64,
     /// Groups in a round that a reader follows.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) followed: u64,
     /// Where segments are written, one after the other in each round.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Segments::Hot])]
     pub(crate) segments: Vec<Segments>,
     /// Rounds; each opens a journal anew.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// Where the journal lies: the disk that is measured.
     #[arg(long)]

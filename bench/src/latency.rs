@@ -18,13 +18,13 @@ pub(crate) const COMPARED: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p9
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second, one after the other.
-    #[arg(long = "rate", value_delimiter = ',', default_values_t = [1_000, 5_000, 20_000])]
+    #[arg(long = "rate", value_delimiter = ',', default_values_t = [1_000, 5_000, 20_000], value_parser = crate::at_least_one::<u64>)]
     pub(crate) rates: Vec<u64>,
     /// Length of each rate in a round, for each of the two, s.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = crate::at_least_one::<u64>)]
     pub(crate) seconds: u64,
     /// Rounds; each starts both servers anew.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// The gateway's broker: what it costs besides is on the generator's CPU.
     #[arg(long, value_enum, default_value_t = Broker::Instant)]
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Idle::Spin)]
     pub(crate) idle: Idle,
     /// Median of the echo from which the machine is too busy to say anything, µs.
-    #[arg(long, default_value_t = ECHO_MAX_US)]
+    #[arg(long, default_value_t = ECHO_MAX_US, value_parser = crate::at_least_one::<u64>)]
     pub(crate) echo_max_us: u64,
 }
 

@@ -28,16 +28,16 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Commands that are not counted: tables, buffers and the first segments are filled with them.
-    #[arg(long, default_value_t = 3_000_000)]
+    #[arg(long, default_value_t = 3_000_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) warm_up: u64,
     /// Commands over which allocations and page faults are counted.
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long, default_value_t = 5_000_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) commands: u64,
     /// Commands over which system calls are counted.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) traced: u64,
     /// Commands that wait for their acceptance.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = crate::at_least_one::<u64>)]
     pub(crate) in_flight: u64,
 }
 

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use serde::Serialize;
 
@@ -51,8 +49,8 @@ impl Run {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let uname = rustix::system::uname();
         Self {
-            commit: git(&["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]).unwrap_or_else(unknown),
-            committed_utc_s: git(&["show", "--no-patch", "--format=%ct", "HEAD"]).and_then(|time| time.parse().ok()),
+            commit: env!("BENCH_COMMIT").to_owned(),
+            committed_utc_s: env!("BENCH_COMMITTED_UTC_S").parse().ok(),
             cpu: field(&cpuinfo, "model name").unwrap_or_else(unknown),
             cpus: tradecore::affinity::usable().len(),
             kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
@@ -96,18 +94,6 @@ fn mitigations() -> BTreeMap<String, String> {
         }
     }
     found
-}
-
-/// What git says of the sources that this was built from, when they are still there.
-fn git(arguments: &[&str]) -> Option<String> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new("git")
-        .args(arguments)
-        .current_dir(sources)
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
 #[cfg(test)]

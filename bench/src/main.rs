@@ -118,16 +118,16 @@ enum Command {
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- sessions --sessions 1000")]
     Sessions {
         /// Sessions that are open at once.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u32>)]
         sessions: u32,
         /// Orders a second of all active ones.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u64>)]
         rate: u64,
         /// Length of each run, s.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = crate::at_least_one::<u64>)]
         seconds: u64,
         /// Runs of each.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
         runs: usize,
     },
     /// Where the time of an order goes inside the gateway, and what it costs to measure that.
@@ -137,10 +137,10 @@ enum Command {
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- recovery --orders 1000000")]
     Recovery {
         /// Orders in the journal; each makes four events.
-        #[arg(long, default_value_t = 1_000_000)]
+        #[arg(long, default_value_t = 1_000_000, value_parser = crate::at_least_one::<u64>)]
         orders: u64,
         /// Replays.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
         runs: usize,
     },
     /// Events a second that become tables of SQLite and of PostgreSQL, with the position in each transaction.
@@ -149,10 +149,10 @@ enum Command {
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- projection --orders 100000")]
     Projection {
         /// Orders in the journal; each makes four events.
-        #[arg(long, default_value_t = 100_000)]
+        #[arg(long, default_value_t = 100_000, value_parser = crate::at_least_one::<u64>)]
         orders: u64,
         /// Projections, each into a new database.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = crate::at_least_one::<usize>)]
         runs: usize,
     },
     /// How long a rebuild of the tables takes.
@@ -169,10 +169,10 @@ enum Command {
     )]
     Shipping {
         /// Orders in the journal; each makes four events.
-        #[arg(long, default_value_t = 250_000)]
+        #[arg(long, default_value_t = 250_000, value_parser = crate::at_least_one::<u64>)]
         orders: u64,
         /// Runs, each into new topics.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = crate::at_least_one::<usize>)]
         runs: usize,
     },
     /// How fast shipper and projectors catch up after an outage, while events go on coming.
@@ -250,6 +250,14 @@ enum Command {
 
 /// Why a measurement could not be made.
 type Failure = Box<dyn Error>;
+
+/// A number of things to do: a median of none, or a ratio to none, is no figure.
+pub(crate) fn at_least_one<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number >= T::from(1))
+        .ok_or_else(|| "a whole number from 1 on is wanted".to_owned())
+}
 
 fn main() -> ExitCode {
     let Arguments { command, files } = Arguments::parse();

@@ -32,10 +32,10 @@ const WARM_UP: u64 = 50_000;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Clients' commands in a round.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) commands: u64,
     /// Rounds, each with the journal and without it.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
 }
 

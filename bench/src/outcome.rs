@@ -99,12 +99,11 @@ impl Outcome {
 
     /// Refuses when a figure could not be measured.
     pub(crate) fn complete(&self) -> Result<(), Failure> {
-        if self.missing.is_empty() {
-            return Ok(());
-        }
-        let lines: Vec<String> =
-            self.missing.iter().map(|(id, reason)| format!("{id}: not measured: {reason}")).collect();
-        Err(lines.join("\n").into())
+        let missing = self.missing.iter().map(|(id, reason)| format!("{id}: not measured: {reason}"));
+        let endless = self.values.iter().filter(|value| value.value.is_endless());
+        let endless = endless.map(|value| format!("{}: not measured: its baseline is nothing", value.id));
+        let lines: Vec<String> = missing.chain(endless).collect();
+        if lines.is_empty() { Ok(()) } else { Err(lines.join("\n").into()) }
     }
 
     /// The figure of an id.

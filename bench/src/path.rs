@@ -27,13 +27,13 @@ const COMPARED: [(&str, u64); 2] = [("p50", 500_000), ("p99", 990_000)];
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second.
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 5_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) rate: u64,
     /// Length of a round, for each of the two, s.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = crate::at_least_one::<u64>)]
     pub(crate) seconds: u64,
     /// Rounds; each starts both gateways anew.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// What the generator does while it awaits nothing.
     #[arg(long, value_enum, default_value_t = Idle::Yield)]

@@ -72,22 +72,22 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Peer>,
     /// Rounds; each starts all that it compares anew.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// Length of each measurement in a round, ms.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) length_ms: u64,
     /// Orders a second, for the round trip of one: low enough for the slowest.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) rate: u64,
     /// Commands on their way, where they are pipelined.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = crate::at_least_one::<u64>)]
     pub(crate) in_flight: u64,
     /// Entries of a durable batch.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=256))]
     pub(crate) batch: u64,
     /// Durable batches in a round.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = crate::at_least_one::<u64>)]
     pub(crate) batches: u64,
     /// Where the files of all lie that are synced: the disk that is measured.
     #[arg(long)]
@@ -96,7 +96,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = Programs::DEFAULT_DIR)]
     pub(crate) programs: PathBuf,
     /// Median of the echo from which the machine is too busy to say anything, µs.
-    #[arg(long, default_value_t = ECHO_MAX_US)]
+    #[arg(long, default_value_t = ECHO_MAX_US, value_parser = crate::at_least_one::<u64>)]
     pub(crate) echo_max_us: u64,
 }
 

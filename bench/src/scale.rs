@@ -40,25 +40,25 @@ const MIB: u64 = 1 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Open orders; all other points have the first number.
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 1_000_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 1_000_000], value_parser = crate::at_least_one::<u64>)]
     pub(crate) open: Vec<u64>,
     /// Instruments that orders go to in turn; 1 is always there.
     #[arg(long, value_delimiter = ',', default_values_t = [16, 200])]
     pub(crate) instruments: Vec<u16>,
     /// Sessions that send in turn; 1 is always there.
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 256])]
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 256], value_parser = crate::at_least_one::<u32>)]
     pub(crate) sessions: Vec<u32>,
     /// What the journal takes at least, MiB; one that holds no more than its orders is always there.
-    #[arg(long, value_delimiter = ',', default_values_t = [1_024])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1_024], value_parser = crate::at_least_one::<u64>)]
     pub(crate) journal_mib: Vec<u64>,
     /// Orders a second.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) rate: u64,
     /// Length of each point in a round, s.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = crate::at_least_one::<u64>)]
     pub(crate) seconds: u64,
     /// Rounds; in each, all points have their turns.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
 }
 

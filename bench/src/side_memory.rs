@@ -28,7 +28,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders that wait; each makes some three events.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 200_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) orders: u64,
 }
 

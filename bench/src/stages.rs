@@ -29,19 +29,19 @@ pub(crate) const TOTAL: &str = "total";
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second.
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 5_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) rate: u64,
     /// Length of a round, for each of the two, s.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = crate::at_least_one::<u64>)]
     pub(crate) seconds: u64,
     /// Rounds; each starts both gateways anew.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// What the generator does while it awaits nothing.
     #[arg(long, value_enum, default_value_t = Idle::Spin)]
     pub(crate) idle: Idle,
     /// Median of an order from which the machine is too busy to say anything, µs.
-    #[arg(long, default_value_t = P50_MAX_US)]
+    #[arg(long, default_value_t = P50_MAX_US, value_parser = crate::at_least_one::<u64>)]
     pub(crate) p50_max_us: u64,
 }
 

@@ -13,7 +13,7 @@ use crate::timing::median;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Starts.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
 }
 

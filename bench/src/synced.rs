@@ -31,25 +31,25 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Idle::YieldAlways, Idle::Spin])]
     pub(crate) idle: Vec<Idle>,
     /// Orders a second of which each is timed: so few that one is on its way at a time.
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = crate::at_least_one::<u64>)]
     pub(crate) rate: u64,
     /// Length of a round for the gateway, for the echo and for the bare sync, s each.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = crate::at_least_one::<u64>)]
     pub(crate) seconds: u64,
     /// Orders on their way where as many as possible are sent.
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = crate::at_least_one::<u64>)]
     pub(crate) in_flight: u64,
     /// Length of a round of that, s.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = crate::at_least_one::<u64>)]
     pub(crate) flow_seconds: u64,
     /// Rounds; each starts everything anew.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// Where the journal lies, on the disk that is measured; by default the system's directory for temporary files.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
     /// Median of the echo from which the machine is too busy to say anything, µs.
-    #[arg(long, default_value_t = ECHO_MAX_US)]
+    #[arg(long, default_value_t = ECHO_MAX_US, value_parser = crate::at_least_one::<u64>)]
     pub(crate) echo_max_us: u64,
 }
 

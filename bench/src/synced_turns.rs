@@ -9,7 +9,7 @@ use tradecore_domain::event::{Event, OrderAccepted};
 use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
 
 use crate::Failure;
-use crate::bare_sync::PlainFile;
+use crate::bare_sync::{PAGE_BYTES, PlainFile};
 use crate::echo::EchoClient;
 use crate::host::{self, Broker, Gateway, Process, Setup};
 use crate::orders::{Active, wait_until_trading};
@@ -65,7 +65,7 @@ impl SyncedTurns {
         let mut active = Active::log_on(&gateway.address, 1)?;
         wait_until_trading(&mut active)?;
         let bare_dir = tempfile::tempdir_in(dir)?;
-        let bare = PlainFile::create(bare_dir.path(), group_bytes())?;
+        let bare = PlainFile::create(bare_dir.path(), PAGE_BYTES)?;
         Ok(Self { echo_process, echo, gateway, active, bare, idle, _bare_dir: bare_dir })
     }
 

@@ -28,10 +28,10 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) rate: Option<u64>,
     /// Length of a round, for each of the two, s.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 12, value_parser = crate::at_least_one::<u64>)]
     pub(crate) seconds: u64,
     /// Rounds; each starts both servers anew.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// The gateway's broker.
     #[arg(long, value_enum, default_value_t = Broker::Instant)]
@@ -43,7 +43,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rate: None, seconds: 8, rounds: 5, broker: Broker::Instant, idle: Idle::Spin }
+        Self { rate: None, seconds: 12, rounds: 5, broker: Broker::Instant, idle: Idle::Spin }
     }
 }
 

@@ -21,6 +21,11 @@ impl Thousandths {
         Self(rounded.map_or(u64::MAX, |rounded| u64::try_from(rounded).unwrap_or(u64::MAX)))
     }
 
+    /// True for a ratio to nothing, which is no figure.
+    pub(crate) const fn is_endless(self) -> bool {
+        self.0 == u64::MAX
+    }
+
     /// Reads what `Serialize` writes.
     pub(crate) fn read(number: &serde_json::Value) -> Option<Self> {
         if let Some(whole) = number.as_u64() {

@@ -26,16 +26,16 @@ const WARM_UP: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Connections, one number after the other.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 100, 1000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 100, 1000], value_parser = crate::at_least_one::<u32>)]
     pub(crate) connections: Vec<u32>,
     /// Commands of all connections that wait for their acceptance.
-    #[arg(long, default_value_t = 4096)]
+    #[arg(long, default_value_t = 4096, value_parser = crate::at_least_one::<u64>)]
     pub(crate) in_flight: u64,
     /// Length of each run, s.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 6, value_parser = crate::at_least_one::<u64>)]
     pub(crate) seconds: u64,
     /// Rounds; each starts a gateway anew for each number of connections.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
     /// The gateway's broker.
     #[arg(long, value_enum, default_value_t = Broker::Instant)]
@@ -44,7 +44,7 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connections: vec![1, 100], in_flight: 4096, seconds: 5, rounds: 5, broker: Broker::Instant }
+        Self { connections: vec![1, 100], in_flight: 4096, seconds: 6, rounds: 5, broker: Broker::Instant }
     }
 }
 

@@ -44,11 +44,12 @@ pub struct Index {
 }
 
 impl Index {
-    /// A table for at most `capacity` keys; twice as many entries keep probes short. With a `seed` that they do not
+    /// A table for at most `capacity` keys; half as many entries more, and what is missing to a power of two, keep probes
+    /// short. With a `seed` that they do not
     /// know, those who pick the keys cannot pick such as lie in each other's way; nothing but time depends on it.
     #[must_use]
     pub fn new(capacity: u32, seed: u64) -> Self {
-        let entries = (capacity as usize).saturating_mul(2).next_power_of_two().max(LINE);
+        let entries = (capacity as usize).saturating_mul(3).div_ceil(2).next_power_of_two().max(LINE);
         Self {
             lines: vec![Line([EMPTY; LINE]); entries >> LINE_BITS].into_boxed_slice(),
             mask: entries.wrapping_sub(1),
