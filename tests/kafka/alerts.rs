@@ -75,6 +75,10 @@ fn a_sign_of_life_tells_how_far_shipping_is_though_nothing_happens() {
         }
         assert!(since.elapsed() < DEADLINE, "{life:?}");
     };
+    // The first stands before all that there was to ship.
+    for (name, value) in [("synced_seq", "50"), ("shipped_seq", "0"), ("lag_events", "50")] {
+        assert_eq!(life[0][name], value, "{}", life[0]);
+    }
     let last = life.last().expect("one");
     for (name, value) in
         [("stream", "virtual-1"), ("synced_seq", "50"), ("lag_events", "0"), ("term", "1"), ("lag_ms", "0")]

@@ -5,10 +5,11 @@
 //! cluster of librdkafka does not serve here: it neither makes topics nor knows their settings, which the shipper asks for
 //! first, and it tells readers of what was never committed.
 
+use rdkafka::admin::AdminOptions;
 use rustix::process::Signal;
 
-use super::host::{Host, Process};
-use super::proxy::{END_TXN, FETCH, Fault, PRODUCE, Proxy};
+use super::host::{Host, PARTITIONS, Process, wait_for};
+use super::proxy::{END_TXN, FETCH, Fault, LIST_OFFSETS, PRODUCE, Proxy};
 use super::wait_until;
 
 /// Codes of Kafka's protocol.
@@ -87,8 +88,12 @@ fn the_end_of_a_transaction_that_comes_during_the_next_ends_neither() {
     journal.append(500);
     door.wait_for_hits(1);
     shipper.wait_for(BEGINS_ANEW);
-    // The same events, sent again by a producer of a later epoch, and as good as committed.
+    // The same events, sent again and as good as committed, by the same producer of a later epoch: whose earlier ones
+    // the broker has ended, and does not only wait for.
     door.wait_for_hits(2);
+    let producers = door.held();
+    let [(first, epoch), (next, later)] = producers[..] else { panic!("{producers:?}") };
+    assert!(first == next && epoch < later, "{producers:?}");
     assert!(door.release().is_some_and(|code| code != 0), "the broker takes the end of what was given up");
     assert_eq!(host.status("shipped_seq"), "0", "it has ended the next transaction");
     assert_eq!(door.release(), Some(0));
@@ -102,7 +107,8 @@ fn the_end_of_a_transaction_that_comes_during_the_next_ends_neither() {
 #[test]
 fn an_audit_that_takes_long_holds_up_no_event() {
     // Longer than is waited for below: who waits for the audit is seen.
-    let host = Host::new("health_s = 0\ntimeout_ms = 300000\nlinger_ms = 1\naudit_s = 1");
+    let long = "timeout_ms = 300000\nsettings = [\"socket.timeout.ms=300000\"]";
+    let host = Host::new(&format!("health_s = 0\nlinger_ms = 1\naudit_s = 1\n{long}"));
     let Some(door) = Proxy::before(&host) else { return };
     let mut journal = host.journal();
     journal.append(500);
@@ -118,6 +124,31 @@ fn an_audit_that_takes_long_holds_up_no_event() {
     assert_eq!(host.assert_exactly_once(), 1_000);
     let said = end(shipper);
     assert!(!said[told..].contains(BEGINS_ANEW), "{said}");
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn what_the_cluster_lost_without_a_word_is_found_by_the_audit() {
+    let host = Host::new("health_s = 0\ntimeout_ms = 60000\nlinger_ms = 1\naudit_s = 1");
+    let Some(door) = Proxy::before(&host) else { return };
+    let mut journal = host.journal();
+    journal.append(300);
+    let mut shipper = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    // An audit that has just begun: later it would hear that there is no such topic.
+    door.arm_about("tradecore.progress", LIST_OFFSETS, Fault::Hold, 1);
+    door.wait_for_hits(1);
+    let topic = format!("{}eventstore.order-events", host.prefix);
+    let deleted = wait_for(host.broker.admin().delete_topics(&[&topic], &AdminOptions::new())).expect("an answer");
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    host.broker.make(&topic, PARTITIONS);
+    host.broker.set(&topic, &[("retention.ms", "-1"), ("unclean.leader.election.enable", "false")]);
+    door.release();
+    shipper.wait_for("the audit has found that the cluster does not have what it has acknowledged");
+    shipper.wait_for("the cluster has lost events that it had acknowledged");
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.assert_exactly_once(), 300);
+    end(shipper);
     journal.closer.seal(journal.writer);
 }
 

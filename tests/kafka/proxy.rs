@@ -13,6 +13,7 @@ use super::host::{DEADLINE, Host};
 /// Kinds of requests, as the protocol numbers them.
 pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
+pub const LIST_OFFSETS: i16 = 2;
 pub const END_TXN: i16 = 26;
 const METADATA: i16 = 3;
 const FIND_COORDINATOR: i16 = 10;
@@ -45,6 +46,8 @@ struct Plan {
 struct State {
     /// The kind, what becomes of it, and how often.
     armed: Option<(i16, Fault, u32)>,
+    /// What it must speak of.
+    about: Vec<u8>,
     hits: u32,
     held: VecDeque<(Vec<u8>, TcpStream)>,
     /// What the broker said to those that were released: the code of each.
@@ -92,8 +95,13 @@ impl Proxy {
 
     /// The next `times` requests of this kind have this fate.
     pub fn arm(&self, kind: i16, fault: Fault, times: u32) {
+        self.arm_about("", kind, fault, times);
+    }
+
+    /// As `arm`, of those that speak of a topic with such a name.
+    pub fn arm_about(&self, name: &str, kind: i16, fault: Fault, times: u32) {
         let mut state = self.plan.state();
-        (state.armed, state.hits) = (Some((kind, fault, times)), 0);
+        (state.armed, state.about, state.hits) = (Some((kind, fault, times)), name.as_bytes().to_vec(), 0);
     }
 
     pub fn disarm(&self) {
@@ -103,6 +111,18 @@ impl Proxy {
     /// Waits until so many requests have had it.
     pub fn wait_for_hits(&self, hits: u32) {
         self.plan.wait(|state| (state.hits >= hits).then_some(()));
+    }
+
+    /// Number and epoch of the producer of each end of a transaction that is held.
+    pub fn held(&self) -> Vec<(i64, i16)> {
+        let of = |frame: &[u8]| {
+            let behind = |at: usize| at + 2 + usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+            // Behind the names of client and transaction.
+            let at = behind(behind(8));
+            let number = i64::from_be_bytes(frame[at..at + 8].try_into().expect("eight bytes"));
+            (number, i16::from_be_bytes([frame[at + 8], frame[at + 9]]))
+        };
+        self.plan.state().held.iter().map(|(frame, _)| of(frame)).collect()
     }
 
     /// Lets the oldest request go that is held: the code that the broker answers it with, if it is the end of a
@@ -132,8 +152,12 @@ impl Plan {
     }
 
     /// What becomes of a request of this kind.
-    fn fault(&self, kind: i16) -> Option<Fault> {
+    fn fault(&self, kind: i16, frame: &[u8]) -> Option<Fault> {
         let mut state = self.state();
+        let about = &state.about;
+        if !about.is_empty() && !frame.windows(about.len()).any(|part| part == about) {
+            return None;
+        }
         let (_, fault, left) = state.armed.as_mut().filter(|(armed, _, left)| *armed == kind && *left > 0)?;
         *left -= 1;
         Some(*fault)
@@ -155,7 +179,7 @@ impl Plan {
             while let Some(frame) = receive(&mut client) {
                 let (kind, number) = (kind_of(&frame), number_of(&frame, 4));
                 let note = |fate| fates.lock().unwrap_or_else(PoisonError::into_inner).insert(number, fate);
-                match plan.fault(kind) {
+                match plan.fault(kind, &frame) {
                     Some(Fault::Refuse(code)) => {
                         if send(&mut client, &refusal(&frame, code)).is_err() {
                             break;

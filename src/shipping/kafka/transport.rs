@@ -108,7 +108,7 @@ impl Transport {
                 self.suspects.insert(piece);
             }
             About::Letter(piece) => {
-                tracing::error!(piece.seq, %error, "an event's JSON is refused, by the dead letters too; it is in the event store only");
+                tracing::error!(seq = piece.seq, %error, "an event's JSON is refused, by the dead letters too; it is in the event store only");
                 let reason = error.to_string();
                 self.refused.insert(piece, Refused { reason, is_letter_refused: true });
             }
@@ -119,7 +119,7 @@ impl Transport {
 
     /// What was sent alone, or cannot be sent at all.
     pub(super) fn refuse_alone(&mut self, piece: Piece, error: &KafkaError) {
-        tracing::warn!(piece.seq, %error, "the JSON of an event is refused; it becomes a dead letter");
+        tracing::warn!(seq = piece.seq, %error, "the JSON of an event is refused; it becomes a dead letter");
         self.refused.insert(piece, Refused { reason: error.to_string(), is_letter_refused: false });
     }
 
