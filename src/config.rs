@@ -36,7 +36,7 @@ pub use allowed::Allowed;
 pub use declare::{Key, Section, Shape};
 pub use error::{Code, ConfigError, Place, Refusal};
 pub use keys::{Account, Broker, Core, Instrument, Journal, Listen, OtherCore, Projection, Session, SessionEntry};
-pub use names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, Idle, RoleName, TlsName};
+pub use names::{BrokerKind, CodModeName, DurabilityName, EnvironmentName, FeedName, Idle, RoleName, TlsName};
 pub use overrides::{ENV_PREFIX, environment, variable};
 pub use postgres_keys::ProjectionPostgres;
 pub use reference::{markdown, sample};

@@ -61,7 +61,7 @@ exit_codes! {
     JournalTruncated = 87,
     /// A second signal ended a stop that was not done; the next start recovers as after a crash.
     StopCutShort = 88,
-    /// Segments that a start needs were removed from the journal, or events from the topics that it is restored from.
+    /// Segments that a start needs were removed from the journal, or events from the topics that it, or tables, are made of.
     JournalShortened = 89,
     /// A signal ended the command before it was done.
     Interrupted = 90,

@@ -59,7 +59,7 @@ impl Needs {
         let has = |name: &&str| match *name {
             FILES => ship.is_some_and(|ship| ship.files.is_some()),
             KAFKA => ship.is_some_and(|ship| ship.kafka.is_some()),
-            PROJECTION_PG => config.projection.postgres.is_some(),
+            PROJECTION_PG => config.projection.has_postgres_thread(),
             _ => config.projection.sqlite.is_some(),
         };
         Self {

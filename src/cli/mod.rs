@@ -12,6 +12,8 @@ mod journal;
 mod kill;
 mod log;
 mod order;
+#[cfg(feature = "kafka")]
+mod project;
 mod projection;
 mod query;
 mod read_model;
@@ -84,6 +86,8 @@ enum Command {
     #[command(subcommand)]
     Journal(journal::Journal),
     #[cfg(feature = "kafka")]
+    Project(project::Project),
+    #[cfg(feature = "kafka")]
     #[command(subcommand)]
     Ship(ship::Ship),
     #[cfg(feature = "kafka")]
@@ -136,6 +140,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Projection(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Journal(command) => command.run(),
+        #[cfg(feature = "kafka")]
+        Command::Project(command) => command.run(),
         #[cfg(feature = "kafka")]
         Command::Ship(command) => command.run(),
         #[cfg(feature = "kafka")]

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Config;
 use super::error::{Code, ConfigError};
 use super::keys::Instrument;
-use super::names::{BrokerKind, DurabilityName, RoleName, TlsName};
+use super::names::{BrokerKind, DurabilityName, FeedName, RoleName, TlsName};
 use crate::market_data::decimal::parse_units;
 use crate::session::FLOOR_BYTES_MIN;
 
@@ -230,6 +230,10 @@ fn check_kafka(config: &Config) -> Result<(), ConfigError> {
 
 fn check_postgres(config: &Config) -> Result<(), ConfigError> {
     let Some(postgres) = &config.projection.postgres else { return Ok(()) };
+    if postgres.feed == FeedName::Kafka && config.kafka().is_none() {
+        let problem = "there is no section [ship.kafka]";
+        return Err(config.disagreement("projection.postgres.feed", problem, "\"journal\", or such a section"));
+    }
     let host = postgres.host.as_str();
     let is_here = host.starts_with('/')
         || host == "localhost"

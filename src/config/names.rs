@@ -75,6 +75,16 @@ words! {
 }
 
 words! {
+    /// Where the events for tables come from.
+    FeedName {
+        /// The journal, by a side thread of the gateway.
+        Journal = "journal",
+        /// The topics of `[ship.kafka]`, by `tradecore project` on any host; the gateway leaves these tables alone.
+        Kafka = "kafka",
+    }
+}
+
+words! {
     /// Which broker.
     BrokerKind {
         /// A venue process.

@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use super::allowed::Allowed;
 use super::declare::{Key, Section, Shape, empty_is_none, section, to_value};
-use super::names::TlsName;
+use super::names::{FeedName, TlsName};
 
 section! {
-    /// A PostgreSQL server that the same tables are kept on, by a side thread of the gateway of its own: `docs/postgres.md`
-    /// tells how it is set up.
+    /// A PostgreSQL server that the same tables are kept on, by a side thread of the gateway of its own, or by workers on
+    /// other hosts: `docs/postgres.md` tells how it is set up.
     ProjectionPostgres "projection.postgres" Shape::OptionalTable => {
         /// Host, or the directory of a unix socket.
         host: String = ["127.0.0.1".to_owned()] in Allowed::Text(1, 255);
@@ -24,6 +24,8 @@ section! {
         /// keys of sessions; empty: none is sent.
         #[serde(default, deserialize_with = "empty_is_none::deserialize")]
         password_file: Option<PathBuf> = [None] in Allowed::PathOrNone;
+        /// Where the events for the tables come from.
+        feed: FeedName = [FeedName::Journal] in Allowed::Words(FeedName::WORDS);
         /// Schema of the tables, in which nothing else may be; made if missing, where the user may do that.
         schema: String = ["tradecore".to_owned()] in Allowed::Text(1, 63);
         /// Longest silence of the server while an answer of it is waited for, thirty times as long where all rows are
@@ -36,5 +38,13 @@ section! {
         ca_file: Option<PathBuf> = [None] in Allowed::PathOrNone;
         /// Allows a host that is not this one without TLS: rows can be read on their way.
         i_accept_plaintext_on_a_network: bool = [false] in Allowed::Bool;
+    }
+}
+
+impl super::keys::Projection {
+    /// Whether the gateway itself keeps tables on a server.
+    #[must_use]
+    pub fn has_postgres_thread(&self) -> bool {
+        self.postgres.as_ref().is_some_and(|keys| keys.feed == FeedName::Journal)
     }
 }

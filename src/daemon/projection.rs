@@ -23,7 +23,9 @@ pub(super) fn start(config: &Config, side: &mut Side) -> Result<(), DaemonError>
             side.spawn("integrity", move || watch(&watched, interval, &asks, &asked))?;
         }
     }
-    if let Some(source) = projections::server_source_of(config)? {
+    if config.projection.has_postgres_thread()
+        && let Some(source) = projections::server_source_of(config)?
+    {
         let asked = stop_of(side);
         side.spawn("projection-pg", move || projections::follow(&source, &asked))?;
     }

@@ -17,11 +17,11 @@ use crate::retention::{Mark, PROJECTION_PG};
 use crate::shipping::alerts::{self, Kind};
 
 /// How often the journal is looked at when nothing came: half of what a reader may lag.
-const IDLE_WAIT: Duration = Duration::from_millis(25);
+pub(super) const IDLE_WAIT: Duration = Duration::from_millis(25);
 
 /// First wait after a failure; it doubles up to the longest.
-const RETRY_MIN: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(60);
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(500);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Follows the journal until `stop` is set, or something failed that does not pass.
 pub fn follow(source: &Source, stop: &AtomicBool) {
@@ -61,7 +61,7 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
 }
 
 /// Waits, but for a stop, which unparks this thread.
-fn pause(stop: &AtomicBool, wait: Duration) {
+pub(super) fn pause(stop: &AtomicBool, wait: Duration) {
     if !stop.load(Ordering::Acquire) {
         std::thread::park_timeout(wait);
     }

@@ -13,6 +13,7 @@
 //! | `store.rs` | the tables, whichever database has them |
 //! | `sqlite.rs`; `postgres.rs`, `server.rs`, `link.rs` | SQLite; PostgreSQL, what its refusals mean, TLS, and when it counts as lost |
 //! | `projector.rs`, `follow.rs` | journal → tables; the daemon's thread |
+//! | `worker.rs` | topics → tables on a server; a process of its own, one of several (feature `kafka`) |
 //! | `removal.rs` | closed rows that leave after some days |
 //! | `rebuild.rs` | rows made anew, compared, put in place |
 //! | `identity.rs` | whether the files are still those that were opened |
@@ -48,6 +49,8 @@ pub mod server;
 mod sqlite;
 pub mod store;
 pub mod tables;
+#[cfg(feature = "kafka")]
+pub mod worker;
 
 use crate::config::{Config, ConfigError};
 

@@ -118,8 +118,8 @@ impl Postgres {
     /// server has seen that too, and its last transaction is committed or taken back: so what the position says after
     /// this does not change any more.
     fn lock(&mut self) -> Result<(), ProjectionError> {
-        let schema = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, self.server.schema.as_bytes()) as u32;
-        let (one, two) = (schema::APPLICATION_ID, schema as i32);
+        let (one, schema) = lock_of(&self.server);
+        let two = schema as i32;
         let taken = self.client.simple_query(&format!(
             "SET lock_timeout = {WRITER_WAIT_MS}; SELECT pg_advisory_lock({one}, {two}); SET lock_timeout = {LOCK_WAIT_MS}"
         ));
@@ -239,6 +239,26 @@ impl Postgres {
         }
         Ok(())
     }
+}
+
+/// The two numbers of the lock of the one writer.
+fn lock_of(server: &Server) -> (i32, u32) {
+    let schema = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, server.schema.as_bytes()) as u32;
+    (schema::APPLICATION_ID, schema)
+}
+
+/// Ends the connection of a worker of the same group that holds the lock of the one writer; false when nobody of them
+/// does. What it has not committed is taken back.
+#[cfg(feature = "kafka")]
+pub(super) fn end_fellow(server: &Server) -> Result<bool, ProjectionError> {
+    let (one, schema) = lock_of(server);
+    // In the list, and not in the condition, which may be looked at in any order: it is done for these rows alone.
+    let ended = Postgres::connect(server)?.ask(&format!(
+        "SELECT pg_terminate_backend(pid)::int::bigint FROM pg_locks JOIN pg_stat_activity USING (pid) \
+         WHERE locktype = 'advisory' AND granted AND pg_locks.classid = {one} AND pg_locks.objid = {schema} \
+         AND application_name = current_setting('application_name')"
+    ))?;
+    Ok(!ended.is_empty())
 }
 
 /// Puts the rows of another store in the place of all that there are, in one transaction: who reads sees the old rows

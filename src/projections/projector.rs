@@ -1,4 +1,4 @@
-//! Journal → tables, a batch at a time, each with its position in one transaction.
+//! Journal, or whatever else has its records, → tables, a batch at a time, each with its position in one transaction.
 
 use std::path::{Path, PathBuf};
 
@@ -76,14 +76,113 @@ pub enum Mismatch {
     },
 }
 
+/// Takes the records of one group, one after the other.
+pub(super) type Take<'a> = &'a mut dyn FnMut(&Record<'_>) -> Result<(), ProjectionError>;
+
+/// Tables and the position that they have come to, wherever records come from.
+#[derive(Debug)]
+pub(super) struct Folding {
+    store: Store,
+    rows: Rows,
+    position: PositionOfProjectionRow,
+    keep_days: u32,
+}
+
+impl Folding {
+    /// Goes on where the tables stand.
+    ///
+    /// # Errors
+    /// What the database is instead.
+    pub(super) fn open(source: &Source, care: Care) -> Result<Self, ProjectionError> {
+        let (mut store, position) = Store::open(source, care)?;
+        let mut rows = store.rows()?;
+        rows.leave_some_day = source.keep_days > 0;
+        Ok(Self { store, rows, position, keep_days: source.keep_days })
+    }
+
+    /// How far the tables have come.
+    #[must_use]
+    pub(super) const fn position(&self) -> &PositionOfProjectionRow {
+        &self.position
+    }
+
+    /// Whether a record is the last one that the tables know.
+    #[must_use]
+    pub(super) fn is_known(&self, record: &Record<'_>) -> bool {
+        record.seq == self.position.seq && crc_of(record) == self.position.record_crc
+    }
+
+    /// That nothing is parked which this release can take, as the log in the tables has it.
+    ///
+    /// # Errors
+    /// `Outdated`, when something is.
+    #[cfg(feature = "kafka")]
+    pub(super) fn check_parked(&mut self) -> Result<(), ProjectionError> {
+        for (aggregate, seq) in &self.rows.parked {
+            if let super::aggregate::Aggregate::Unread(_) = aggregate
+                && let Some(row) = self.store.event(*seq)?
+                && let Ok(version) = u8::try_from(row.version)
+                && Event::from_archive(row.event, version, &row.payload).is_ok()
+            {
+                return Err(self.store.outdated(Mismatch::Parked { seq: *seq }.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in one batch of events up to `to_seq`, and moves the position with it; how many there were.
+    /// `next_group` hands over one whole group, or says that there is none.
+    ///
+    /// # Errors
+    /// Then this has come to its end: another may be opened.
+    pub(super) fn step(
+        &mut self,
+        to_seq: u64,
+        next_group: &mut dyn FnMut(Take<'_>) -> Result<bool, ProjectionError>,
+    ) -> Result<u64, ProjectionError> {
+        let Self { store, rows, position, keep_days } = self;
+        let mut next = position.clone();
+        let mut count: u64 = 0;
+        while count < BATCH_EVENTS_MAX && next.seq < to_seq {
+            let before_ns = next.ts_ns;
+            let is_there = next_group(&mut |record| {
+                let event = Event::from_archive(record.kind, record.version, record.payload);
+                if let Ok(event) = &event
+                    && let Some(order_id) = order_needed(event)
+                    && rows.orders.get(order_id).is_none()
+                    && let Some(row) = store.order(order_id)?
+                {
+                    rows.orders.load(order_id, row);
+                }
+                fold(rows, &entry_of(record), event.as_ref().map_err(ToString::to_string));
+                (next.seq, next.ts_ns, next.record_crc) = (record.seq, record.ts_ns, crc_of(record));
+                count = count.saturating_add(1);
+                Ok(())
+            })?;
+            if !is_there {
+                break;
+            }
+            rows.remove_before_ns = due(*keep_days, before_ns, next.ts_ns);
+            if rows.remove_before_ns.is_some() {
+                // What leaves is decided by the rows as they are behind this decision.
+                break;
+            }
+        }
+        if count > 0 {
+            next.epoch = rows.epoch();
+            store.write(rows, position, &next)?;
+            rows.settle();
+            *position = next;
+        }
+        Ok(count)
+    }
+}
+
 /// Folds a journal into a database.
 #[derive(Debug)]
 pub struct Projector {
-    store: Store,
-    rows: Rows,
+    folding: Folding,
     reader: Reader,
-    position: PositionOfProjectionRow,
-    keep_days: u32,
 }
 
 impl Projector {
@@ -92,32 +191,30 @@ impl Projector {
     /// # Errors
     /// What the database or the journal is instead. `Ok(Err(_))` when the rows have to be made anew.
     pub fn open(source: &Source, care: Care) -> Result<Result<Self, Mismatch>, ProjectionError> {
-        let (mut store, position) = Store::open(source, care)?;
-        if let Some(mismatch) = mismatch(&source.journal_dir, &position)? {
+        let folding = Folding::open(source, care)?;
+        if let Some(mismatch) = mismatch(&source.journal_dir, &folding)? {
             return Ok(Err(mismatch));
         }
-        let mut rows = store.rows()?;
-        rows.leave_some_day = source.keep_days > 0;
-        for (aggregate, seq) in &rows.parked {
+        for (aggregate, seq) in &folding.rows.parked {
             if let super::aggregate::Aggregate::Unread(_) = aggregate
                 && is_readable(&source.journal_dir, *seq)?
             {
                 return Ok(Err(Mismatch::Parked { seq: *seq }));
             }
         }
-        let reader = Reader::open(&source.journal_dir, position.seq.saturating_add(1), Until::Synced)?;
-        Ok(Ok(Self { store, rows, reader, position, keep_days: source.keep_days }))
+        let reader = Reader::open(&source.journal_dir, folding.position.seq.saturating_add(1), Until::Synced)?;
+        Ok(Ok(Self { folding, reader }))
     }
 
     /// How far the tables have come.
     #[must_use]
     pub const fn position(&self) -> &PositionOfProjectionRow {
-        &self.position
+        self.folding.position()
     }
 
     /// The database.
     pub const fn store(&mut self) -> &mut Store {
-        &mut self.store
+        &mut self.folding.store
     }
 
     /// Ends; everything is on the disk.
@@ -125,7 +222,7 @@ impl Projector {
     /// # Errors
     /// When the system refuses.
     pub fn close_durably(self) -> Result<(), ProjectionError> {
-        self.store.close_durably()
+        self.folding.store.close_durably()
     }
 
     /// Takes in one batch of what is durable, of events up to `to_seq`; how many there were. 0 when there is nothing.
@@ -133,37 +230,12 @@ impl Projector {
     /// # Errors
     /// Then this projector has come to its end: another may be opened.
     pub fn step(&mut self, to_seq: u64) -> Result<u64, ProjectionError> {
-        let mut next = self.position.clone();
-        let mut count: u64 = 0;
-        while count < BATCH_EVENTS_MAX && next.seq < to_seq {
-            let Some(group) = self.reader.next_group()? else { break };
-            let before_ns = next.ts_ns;
-            for record in group.records() {
-                let event = Event::from_archive(record.kind, record.version, record.payload);
-                if let Ok(event) = &event
-                    && let Some(order_id) = order_needed(event)
-                    && self.rows.orders.get(order_id).is_none()
-                    && let Some(row) = self.store.order(order_id)?
-                {
-                    self.rows.orders.load(order_id, row);
-                }
-                fold(&mut self.rows, &entry_of(&record), event.as_ref().map_err(ToString::to_string));
-                (next.seq, next.ts_ns, next.record_crc) = (record.seq, record.ts_ns, crc_of(&record));
-                count = count.saturating_add(1);
-            }
-            self.rows.remove_before_ns = due(self.keep_days, before_ns, next.ts_ns);
-            if self.rows.remove_before_ns.is_some() {
-                // What leaves is decided by the rows as they are behind this decision.
-                break;
-            }
-        }
-        if count > 0 {
-            next.epoch = self.rows.epoch();
-            self.store.write(&self.rows, &self.position, &next)?;
-            self.rows.settle();
-            self.position = next;
-        }
-        Ok(count)
+        let reader = &mut self.reader;
+        self.folding.step(to_seq, &mut |take| {
+            let Some(group) = reader.next_group()? else { return Ok(false) };
+            group.records().try_for_each(|record| take(&record))?;
+            Ok(true)
+        })
     }
 }
 
@@ -183,8 +255,8 @@ fn crc_of(record: &Record<'_>) -> u64 {
 }
 
 /// Why the rows of a position are not those of the journal; `None` when they are.
-fn mismatch(dir: &Path, position: &PositionOfProjectionRow) -> Result<Option<Mismatch>, ProjectionError> {
-    let position_seq = position.seq;
+fn mismatch(dir: &Path, folding: &Folding) -> Result<Option<Mismatch>, ProjectionError> {
+    let position_seq = folding.position.seq;
     if position_seq == 0 {
         return Ok(None);
     }
@@ -199,7 +271,7 @@ fn mismatch(dir: &Path, position: &PositionOfProjectionRow) -> Result<Option<Mis
     let Some(group) = reader.next_group()? else {
         return Ok(Some(Mismatch::Cut { position_seq, journal_seq }));
     };
-    let is_it = group.records().any(|record| record.seq == position_seq && crc_of(&record) == position.record_crc);
+    let is_it = group.records().any(|record| folding.is_known(&record));
     Ok((!is_it).then_some(Mismatch::Other { position_seq }))
 }
 

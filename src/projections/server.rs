@@ -69,6 +69,14 @@ impl Server {
         Self { config, link: Link { answer_max, tls }, schema: schema.to_owned(), name }
     }
 
+    /// The same, of a worker of a group: its fellows know its connections by that.
+    #[must_use]
+    pub fn of_group(mut self, group: &str) -> Self {
+        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, group.as_bytes());
+        self.config.application_name(&format!("tradecore project {crc:016x}"));
+        self
+    }
+
     /// How it is called in errors: without the password.
     #[must_use]
     pub fn name(&self) -> &str {

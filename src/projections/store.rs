@@ -217,6 +217,20 @@ impl Store {
         Ok(found)
     }
 
+    /// An event of the log in the tables; `None` when it has left them.
+    #[cfg(feature = "kafka")]
+    pub(super) fn event(&mut self, seq: u64) -> Result<Option<super::tables::EventRow>, ProjectionError> {
+        let mut found = None;
+        self.load(&format!("WHERE seq = {}", seq as i64), |row| found = Some(row))?;
+        Ok(found)
+    }
+
+    /// That its rows must be made anew.
+    #[cfg(feature = "kafka")]
+    pub(super) fn outdated(&self, why: String) -> ProjectionError {
+        ProjectionError::Outdated { path: self.path.clone(), why }
+    }
+
     /// Room that the tables take on their disk.
     ///
     /// # Errors

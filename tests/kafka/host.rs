@@ -466,6 +466,13 @@ impl Process {
         }
     }
 
+    /// All that it has said until now.
+    #[allow(dead_code, reason = "for the tests of workers")]
+    pub fn heard(&mut self) -> &str {
+        self.lines.try_iter().for_each(|line| self.said += &format!("{line}\n"));
+        &self.said
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process");
         rustix::process::kill_process(pid, signal).expect("sent");

@@ -22,6 +22,8 @@ use crate::shipping::domains::{Domain, Feed, Stream};
 
 /// Where the last record of each stream says how far it is shipped.
 const PROGRESS_TOPIC: &str = "tradecore.progress";
+/// What a follower may have fetched of all partitions and not handed out.
+const FOLLOWER_KBYTES: usize = 32_768;
 /// Signs of life.
 const HEALTH_TOPIC: &str = "system.health";
 
@@ -166,6 +168,10 @@ impl Cluster {
 
     /// `is_committed`: sees what is committed, and no more; else all.
     pub(super) fn consumer(&self, is_committed: bool) -> KafkaResult<BaseConsumer<Context>> {
+        self.consumer_config(is_committed).create_with_context(Context::default())
+    }
+
+    fn consumer_config(&self, is_committed: bool) -> ClientConfig {
         let mut client = self.client();
         client.set("isolation.level", if is_committed { "read_committed" } else { "read_uncommitted" });
         client.set("enable.auto.commit", "false");
@@ -177,6 +183,30 @@ impl Cluster {
         client.set("queued.max.messages.kbytes", "4096");
         client.set("fetch.message.max.bytes", "1048576");
         client.set("fetch.wait.max.ms", "50");
+        client
+    }
+
+    /// Reads on and on, and keeps in a group how far.
+    pub(super) fn follower(&self, group: &str, partitions: usize) -> KafkaResult<BaseConsumer<Context>> {
+        let mut client = self.consumer_config(true);
+        client.set("group.id", group);
+        // librdkafka stops fetching what is full, partition by partition: that bounds what it holds of all of them.
+        let kbytes = FOLLOWER_KBYTES.checked_div(partitions).unwrap_or(FOLLOWER_KBYTES).clamp(64, 4_096);
+        client.set("queued.max.messages.kbytes", kbytes.to_string());
+        client.set("fetch.message.max.bytes", (kbytes << 10).to_string());
+        client.set("fetch.max.bytes", "4194304");
+        client.create_with_context(Context::default())
+    }
+
+    /// Takes part in a group, and reads nothing.
+    pub(super) fn member(&self, group: &str) -> KafkaResult<BaseConsumer<Context>> {
+        let mut client = self.consumer_config(true);
+        client.set("group.id", group);
+        client.set("partition.assignment.strategy", "cooperative-sticky");
+        // Where it would begin, were it to read.
+        client.set("auto.offset.reset", "latest");
+        // A topic that is made later is seen then.
+        client.set("topic.metadata.refresh.interval.ms", "10000");
         client.create_with_context(Context::default())
     }
 

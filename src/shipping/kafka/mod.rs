@@ -20,8 +20,10 @@
 //! | `shipper.rs` | one session after the other; waits in between |
 //! | `trouble.rs` | what can go wrong, and what follows |
 //! | `lease.rs` | who may trade: the lease that a commit renews |
+//! | `lanes.rs`, `merge.rs` | every partition read by itself; all of them as one stream, in the order of the journal |
 //! | `proof.rs` | that the topics hold each event exactly once, in order |
 //! | `restore.rs` | the journal made anew from the topics |
+//! | `feed.rs`, `membership.rs` | the stream as it comes, for who folds it; who of several does so |
 //!
 //! Nothing that was sent is ever sent again by hand: at the first doubt the producer is dropped, a new one fences it,
 //! and what the cluster has is read before anything else is sent.
@@ -31,8 +33,12 @@ mod audit;
 mod beginning;
 mod cluster;
 mod desk;
+mod feed;
+mod lanes;
 mod lease;
 mod letters;
+mod membership;
+mod merge;
 mod progress;
 mod proof;
 mod replay;
@@ -47,7 +53,10 @@ mod trouble;
 mod watch;
 
 pub use cluster::Cluster;
+pub use feed::{Feed, FeedError};
 pub use letters::{Act, DeadLetter, Decided, Letters, Outcome};
+pub use membership::{Membership, group_of};
+pub use merge::Group;
 pub use progress::Progress;
 pub use proof::{Flaw, Proof, prove};
 pub use replay::{Replay, Replayed, replay};

@@ -3,24 +3,17 @@
 //! The journal is walked once; the record that must come next in its partition is taken from there. So memory does not
 //! grow with the journal, and an event is missing, extra or different where it stands.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use rdkafka::Offset;
-use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
 use tradecore_domain::event::Event;
 use tradecore_journal::record::crc32c;
 use tradecore_journal::{Reader, Record, Until};
 
 use super::cluster::{Cluster, Context};
+use super::lanes::{Lane, lanes};
 use super::progress::Slot;
-use super::tail::{EventHeaders, Looker, failed, is_foreign};
+use super::tail::Looker;
 use super::trouble::Trouble;
 use crate::shipping::domains::{self, Domain};
 
@@ -89,32 +82,6 @@ impl Proof {
     }
 }
 
-/// A partition, read from its start to where it ended when the comparison began.
-pub(super) struct Lane {
-    topic: String,
-    partition: i32,
-    queue: PartitionQueue<Context>,
-    pub(super) head: Option<Head>,
-    is_ended: bool,
-    /// Last event of the stream that was taken; `None` before the first.
-    pub(super) last_seq: Option<u64>,
-    /// Events that were there again behind it.
-    repeated: u64,
-}
-
-/// Every partition that holds records.
-pub(super) type Lanes = BTreeMap<Slot, Lane>;
-
-/// The next event of a lane.
-pub(super) struct Head {
-    pub(super) seq: u64,
-    pub(super) prev_seq: u64,
-    pub(super) epoch: u32,
-    pub(super) crc: u32,
-    pub(super) offset: i64,
-    pub(super) bytes: Vec<u8>,
-}
-
 /// Reads the topics back and compares them with the journal, up to what progress says is shipped.
 ///
 /// # Errors
@@ -176,35 +143,6 @@ fn slot_of(cluster: &Cluster, record: &Record<'_>) -> Result<Slot, Trouble> {
     Ok((Domain::of(&event), domains::partition(key.as_bytes(), cluster.kafka.partitions)))
 }
 
-pub(super) fn lanes(cluster: &Cluster, looker: &Looker<'_>) -> Result<(Arc<BaseConsumer<Context>>, Lanes), Trouble> {
-    let failed = failed("reading the topics");
-    let refused = |error: KafkaError| Trouble::Refused(format!("a setting of librdkafka: {error}"));
-    let consumer = Arc::new(cluster.consumer(true).map_err(refused)?);
-    let mut list = TopicPartitionList::new();
-    let mut slots = Vec::new();
-    for domain in Domain::ALL {
-        let topic = cluster.topic(*domain);
-        for partition in 0..cluster.kafka.partitions {
-            let number = i32::try_from(partition).unwrap_or(i32::MAX);
-            let (first, end) = looker.bounds(&topic, number)?;
-            if first < end {
-                list.add_partition_offset(&topic, number, Offset::Offset(first)).map_err(&failed)?;
-                slots.push(((*domain, partition), topic.clone(), number));
-            }
-        }
-    }
-    consumer.assign(&list).map_err(&failed)?;
-    let mut lanes = BTreeMap::new();
-    for (slot, topic, partition) in slots {
-        let Some(queue) = consumer.split_partition_queue(&topic, partition) else {
-            return Err(Trouble::Doubt(format!("partition {partition} of {topic} cannot be read by itself")));
-        };
-        let lane = Lane { topic, partition, queue, head: None, is_ended: false, last_seq: None, repeated: 0 };
-        lanes.insert(slot, lane);
-    }
-    Ok((consumer, lanes))
-}
-
 fn compare(
     proof: &mut Proof,
     lane: &mut Lane,
@@ -249,57 +187,5 @@ fn compare(
         } else {
             lane.last_seq = Some(seq);
         }
-    }
-}
-
-impl Lane {
-    pub(super) fn place(&self, offset: i64) -> String {
-        format!("{}/{} at {offset}", self.topic, self.partition)
-    }
-
-    /// The next event of the stream, without taking it; `None` at the end.
-    pub(super) fn peek(
-        &mut self,
-        consumer: &BaseConsumer<Context>,
-        cluster: &Cluster,
-        stream: &str,
-    ) -> Result<Option<&Head>, Trouble> {
-        let since = Instant::now();
-        while self.head.is_none() && !self.is_ended {
-            match self.queue.poll(Duration::from_millis(10)) {
-                Some(Ok(message)) => {
-                    let Some(headers) = EventHeaders::of(&message) else {
-                        return Err(is_foreign(&self.topic, self.partition, message.offset()));
-                    };
-                    // Without transactions it may be there again, which readers leave out.
-                    let is_again = !cluster.kafka.transactions && self.last_seq.is_some_and(|last| headers.seq <= last);
-                    if is_again && headers.stream == stream.as_bytes() {
-                        self.repeated = self.repeated.saturating_add(1);
-                    } else if headers.stream == stream.as_bytes() {
-                        self.head = Some(Head {
-                            seq: headers.seq,
-                            prev_seq: headers.prev_seq,
-                            epoch: headers.epoch,
-                            crc: headers.crc,
-                            offset: message.offset(),
-                            bytes: message.payload().unwrap_or_default().to_vec(),
-                        });
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => self.is_ended = true,
-                Some(Err(error)) => return Err(Trouble::of("reading the topics", &error)),
-                None => {
-                    // What concerns all partitions comes by the consumer's own queue.
-                    if let Some(Err(error)) = consumer.poll(Duration::ZERO) {
-                        return Err(Trouble::of("reading the topics", &error));
-                    }
-                    if since.elapsed() > cluster.timeout() {
-                        let problem = "cannot be read: the cluster does not answer";
-                        return Err(Trouble::Doubt(format!("{}/{} {problem}", self.topic, self.partition)));
-                    }
-                }
-            }
-        }
-        Ok(self.head.as_ref())
     }
 }

@@ -1,24 +1,19 @@
 //! The journal made anew from the topics: for a host that is lost.
 //!
-//! Every partition is in the order of the journal, so the events are merged by their numbers, one of each partition in
-//! memory. Nothing is guessed: a gap, a repetition, a byte that differs from its checksum or a group that is not whole
-//! ends it. What was written is then read back, and must be what was received.
+//! What is merged is written, read back, and must be what was received.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use rdkafka::consumer::BaseConsumer;
 use sha2::{Digest, Sha256};
-use tradecore_journal::record::{FLAG_MORE, RecordHeader, crc32c};
-use tradecore_journal::{GROUP_RECORDS_MAX, ReadError, Reader, RestoreError, Restorer, Until};
+use tradecore_journal::{ReadError, Reader, RestoreError, Restorer, Until};
 
 use super::beginning::Identity;
-use super::cluster::{Cluster, Context};
+use super::cluster::Cluster;
+use super::lanes::{Lanes, lanes};
 use super::lease::Leasing;
+use super::merge::{Merge, Unfit};
 use super::progress::{Progress, Slot};
-use super::proof::{Head, Lanes, lanes};
 use super::session::Session;
 use super::tail::Looker;
 use super::trouble::Trouble;
@@ -110,11 +105,28 @@ pub fn restore(
         }
         drop(session);
     }
-    let (consumer, lanes) = lanes(cluster, &looker)?;
-    let mut merge = Merge { cluster, consumer, lanes, heads: BinaryHeap::new(), stream, last_seq: progress.seq };
-    merge.begin(&progress)?;
+    let lanes = lanes(cluster, &looker)?;
+    let emptied = emptied(cluster, &progress, &lanes.1);
+    let mut merge = Merge::new(cluster, lanes, 0, false);
+    let failed = |unfit| trouble_of(unfit, progress.seq);
+    let cut = match merge.begin(&AtomicBool::new(false)) {
+        Ok(()) => None,
+        Err(Unfit::Shortened { last_seq, place }) => Some((last_seq, place)),
+        Err(unfit) => return Err(failed(unfit)),
+    };
+    // Of all that was removed, the last tells from where on everything is there.
+    if let Some((last_seq, place)) = cut.max(emptied) {
+        return Err(failed(Unfit::Shortened { last_seq, place }));
+    }
     let (mut written, mut epoch) = (Sha256::new(), 0);
-    while let Some(group) = merge.next_group(restorer.last_seq())? {
+    while merge.taken_seq() < progress.seq {
+        let Some(group) = merge.next_group().map_err(failed)? else {
+            let (seq, problem) = (merge.taken_seq().saturating_add(1), "no partition has it".to_owned());
+            return Err(RestoreTrouble::Flaw { seq, problem });
+        };
+        if merge.taken_seq() > progress.seq {
+            return Err(RestoreTrouble::Flaw { seq: progress.seq, problem: "its group does not end".to_owned() });
+        }
         group.records.iter().for_each(|record| written.update(record));
         epoch = group.epoch;
         restorer.append(group.epoch, &group.records)?;
@@ -151,102 +163,20 @@ fn read_back(
     Ok((events, digest.finalize().into()))
 }
 
-struct Group {
-    epoch: u32,
-    records: Vec<Vec<u8>>,
+/// What keeps a journal from being made.
+fn trouble_of(unfit: Unfit, last_seq: u64) -> RestoreTrouble {
+    match unfit {
+        Unfit::Cluster(trouble) => RestoreTrouble::Cluster(trouble),
+        Unfit::Shortened { last_seq: removed_seq, place } => {
+            RestoreTrouble::Shortened { first_seq: removed_seq.saturating_add(1), last_seq, place }
+        }
+        Unfit::Flaw { seq, problem } => RestoreTrouble::Flaw { seq, problem },
+    }
 }
 
-/// All partitions, as one stream in the order of the journal.
-struct Merge<'a> {
-    cluster: &'a Cluster,
-    consumer: Arc<BaseConsumer<Context>>,
-    lanes: Lanes,
-    /// The next event of each partition, the oldest first.
-    heads: BinaryHeap<Reverse<(u64, Slot)>>,
-    stream: String,
-    last_seq: u64,
-}
-
-impl Merge<'_> {
-    /// Looks at the first event of every partition: what came before it must be nothing.
-    fn begin(&mut self, progress: &Progress) -> Result<(), RestoreTrouble> {
-        let mut cut: BTreeMap<u64, String> = BTreeMap::new();
-        for ((domain, partition), tail) in &progress.tails {
-            if !self.lanes.contains_key(&(*domain, *partition)) {
-                cut.insert(tail.seq, format!("{}/{partition}", self.cluster.topic(*domain)));
-            }
-        }
-        for slot in self.lanes.keys().copied().collect::<Vec<_>>() {
-            let Some(lane) = self.lanes.get_mut(&slot) else { continue };
-            if let Some(Head { seq, prev_seq, offset, .. }) = lane.peek(&self.consumer, self.cluster, &self.stream)? {
-                let (seq, prev_seq, offset) = (*seq, *prev_seq, *offset);
-                self.heads.push(Reverse((seq, slot)));
-                lane.last_seq = Some(prev_seq);
-                if prev_seq > 0 {
-                    cut.insert(prev_seq, lane.place(offset));
-                }
-            }
-        }
-        match cut.pop_last() {
-            Some((seq, place)) => {
-                Err(RestoreTrouble::Shortened { first_seq: seq.saturating_add(1), last_seq: self.last_seq, place })
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The next whole group; `None` when all that is shipped was handed out.
-    fn next_group(&mut self, taken_seq: u64) -> Result<Option<Group>, RestoreTrouble> {
-        if taken_seq >= self.last_seq {
-            return Ok(None);
-        }
-        let mut group = Group { epoch: 0, records: Vec::new() };
-        let mut seq = taken_seq.saturating_add(1);
-        loop {
-            let head = self.next(seq)?;
-            let flaw = |problem: &str| RestoreTrouble::Flaw { seq, problem: problem.to_owned() };
-            if group.records.is_empty() {
-                group.epoch = head.epoch;
-            } else if group.epoch != head.epoch {
-                return Err(flaw("its group has another epoch"));
-            }
-            let header = RecordHeader::from_bytes(&head.bytes).ok_or_else(|| flaw("the record is too short"))?;
-            group.records.push(head.bytes);
-            if header.flags & FLAG_MORE == 0 {
-                return Ok(Some(group));
-            }
-            if seq >= self.last_seq || group.records.len() > GROUP_RECORDS_MAX {
-                return Err(flaw("its group does not end"));
-            }
-            seq = seq.saturating_add(1);
-        }
-    }
-
-    /// The event with this number, checked.
-    fn next(&mut self, seq: u64) -> Result<Head, RestoreTrouble> {
-        let flaw = |problem: String| RestoreTrouble::Flaw { seq, problem };
-        let (found, lane) = match self.heads.pop() {
-            Some(Reverse((found, slot))) => (found, self.lanes.get_mut(&slot).map(|lane| (slot, lane))),
-            None => (u64::MAX, None),
-        };
-        let Some((slot, lane)) = lane.filter(|_| found <= seq) else {
-            return Err(flaw("no partition has it".to_owned()));
-        };
-        let Some(head) = lane.head.take() else { return Err(flaw("no partition has it".to_owned())) };
-        let place = lane.place(head.offset);
-        if found < seq {
-            return Err(flaw(format!("event {found} is there again, or out of order: {place}")));
-        }
-        if lane.last_seq != Some(head.prev_seq) {
-            return Err(flaw(format!("the header prev_seq_same_partition does not fit: {place}")));
-        }
-        if crc32c(&head.bytes, &[]) != head.crc {
-            return Err(flaw(format!("the bytes do not fit the header crc: {place}")));
-        }
-        lane.last_seq = Some(seq);
-        if let Some(next) = lane.peek(&self.consumer, self.cluster, &self.stream)? {
-            self.heads.push(Reverse((next.seq, slot)));
-        }
-        Ok(head)
-    }
+/// Partitions that held events of the stream, and hold nothing at all.
+fn emptied(cluster: &Cluster, progress: &Progress, lanes: &Lanes) -> Option<(u64, String)> {
+    let is_gone = |(slot, _): &(&Slot, _)| !lanes.contains_key(*slot);
+    let gone = progress.tails.iter().filter(is_gone);
+    gone.map(|((domain, partition), tail)| (tail.seq, format!("{}/{partition}", cluster.topic(*domain)))).max()
 }

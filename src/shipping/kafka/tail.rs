@@ -42,7 +42,7 @@ pub(super) struct Looker<'a> {
 /// When the cluster does not answer.
 pub fn progress(cluster: &Cluster) -> Result<Option<Progress>, Trouble> {
     // A transaction ends a moment after its commit was answered; a shipper that stands still may have one open.
-    Looker { patience: Some(Duration::from_millis(500)), ..Looker::new(cluster)? }.progress()
+    Looker::new(cluster)?.with_patience(Duration::from_millis(500)).progress()
 }
 
 pub(super) fn failed(doing: &'static str) -> impl Fn(KafkaError) -> Trouble {
@@ -55,6 +55,11 @@ impl<'a> Looker<'a> {
         let committed = cluster.consumer(true).map_err(failed)?;
         let uncommitted = cluster.consumer(false).map_err(failed)?;
         Ok(Self { cluster, committed, uncommitted, patience: None })
+    }
+
+    /// One that waits so long for what is under way.
+    pub(super) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// All that counts of the stream; to be asked by who has fenced every other writer of it.

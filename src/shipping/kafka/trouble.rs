@@ -75,6 +75,7 @@ const fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
             Some("allow the gateway's user WRITE and DESCRIBE of the transactional id")
         }
         C::ClusterAuthorizationFailed => Some("allow the gateway's user IDEMPOTENT_WRITE of the cluster"),
+        C::GroupAuthorizationFailed => Some("allow the worker's user READ of the groups that docs/postgres.md names"),
         C::SaslAuthenticationFailed | C::Authentication => Some("check sasl.username and the secret of sasl.password"),
         C::UnsupportedVersion | C::UnsupportedFeature => Some("a cluster with transactions is needed"),
         C::KafkaStorageError => Some("the broker's disk has failed or is full"),
