@@ -80,12 +80,14 @@ fn records_that_are_there_again_are_left_out_where_there_are_no_transactions() {
     last = core.grow(60).max(last);
     core.ship();
     core.assert_is_a_fold(last, "as they come");
+    assert!(!live.heard().contains("looked at again"), "{}", live.said);
     live.signal(Signal::TERM);
     assert_eq!(live.end().0, Some(0));
     assert!(host.assert_seen_once().1 > 0, "nothing is there again");
     postgres.client().batch_execute("DROP SCHEMA project_again CASCADE").expect("dropped");
-    let live = worker(&host);
+    let mut live = worker(&host);
     core.assert_is_a_fold(last, "from the start");
+    assert!(!live.heard().contains("looked at again"), "{}", live.said);
     live.kill();
 }
 
