@@ -440,11 +440,12 @@ fn run_loop(
     notifier: &Notifier,
 ) -> Result<(), DaemonError> {
     let addresses: Vec<String> = gateway.addresses();
+    // Before anybody can know that it listens: who stops it then finds the journal sealed.
+    stop.started();
     if let Err(error) = listening.write(&addresses) {
         // A full disk must not keep a gateway down whose orders can still be canceled.
         tracing::warn!(%error, "the addresses could not be written down");
     }
-    stop.started();
     tracing::info!(?addresses, "ready");
     notifier.ready(&format!("listening on {}", addresses.join(", ")));
     let watchdog = Watchdog::start(watched)?;
