@@ -355,7 +355,7 @@ impl Host {
     }
 
     /// Every committed record of every topic against the journal: events, and those that were left out.
-    fn read_back(&self, is_leaving_out: bool) -> (u64, u64) {
+    pub fn read_back(&self, is_leaving_out: bool) -> (u64, u64) {
         let mut repeated = 0;
         let mut seen: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         let topics: Vec<(String, i32)> =
