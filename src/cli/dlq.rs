@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
-use tradecore::shipping::domains::{Domain, Feed};
+use tradecore::shipping::domains::{Channel, Domain};
 use tradecore::shipping::kafka::{Cluster, DeadLetter, Letters, Outcome};
 
 use super::failure::Failure;
@@ -12,7 +12,7 @@ use super::ship::{Place, failed};
 /// A letter, as `dlq list` names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LetterId {
-    feed: Feed,
+    channel: Channel,
     offset: i64,
 }
 
@@ -21,9 +21,9 @@ impl std::str::FromStr for LetterId {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no dead letter: DOMAIN/NUMBER or saga/NUMBER is wanted, such as order/17");
-        let (feed, offset) = text.split_once('/').ok_or_else(wrong)?;
-        let feed = Feed::from_name(feed).ok_or_else(wrong)?;
-        Ok(Self { feed, offset: offset.parse().ok().filter(|offset| *offset >= 0).ok_or_else(wrong)? })
+        let (channel, offset) = text.split_once('/').ok_or_else(wrong)?;
+        let channel = Channel::from_name(channel).ok_or_else(wrong)?;
+        Ok(Self { channel, offset: offset.parse().ok().filter(|offset| *offset >= 0).ok_or_else(wrong)? })
     }
 }
 
@@ -52,8 +52,8 @@ pub(super) enum Dlq {
         #[command(flatten)]
         place: Place,
         /// Those of one domain, or `saga`.
-        #[arg(long, value_parser = feed)]
-        domain: Option<Feed>,
+        #[arg(long, value_parser = channel)]
+        domain: Option<Channel>,
         /// Those, too, about which something was done.
         #[arg(long)]
         all: bool,
@@ -87,9 +87,9 @@ pub(super) fn domain(text: &str) -> Result<Domain, String> {
 }
 
 /// A domain, or `saga`.
-fn feed(text: &str) -> Result<Feed, String> {
-    Feed::from_name(text)
-        .ok_or_else(|| format!("one of {} is wanted", Feed::all().map(Feed::name).collect::<Vec<_>>().join(", ")))
+fn channel(text: &str) -> Result<Channel, String> {
+    Channel::from_name(text)
+        .ok_or_else(|| format!("one of {} is wanted", Channel::all().map(Channel::name).collect::<Vec<_>>().join(", ")))
 }
 
 impl Dlq {
@@ -98,7 +98,7 @@ impl Dlq {
             Self::List { place, domain, all, json } => list(&place.cluster()?, domain, all, json),
             Self::Show { place, letter } => {
                 let cluster = place.cluster()?;
-                let letter = Letters::new(&cluster).show(letter.feed, letter.offset).map_err(failed)?;
+                let letter = Letters::new(&cluster).show(letter.channel, letter.offset).map_err(failed)?;
                 let data = serde_json::from_slice(&letter.value)
                     .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&letter.value)));
                 let mut shown = to_json(&letter);
@@ -117,9 +117,9 @@ impl Act {
     fn retry(self) -> Result<(), Failure> {
         let (cluster, by) = (self.place.cluster()?, who(self.by));
         let mut refused = Vec::new();
-        for LetterId { feed, offset } in self.letters {
-            let (name, topic) = (feed.name(), feed.topic());
-            match Letters::new(&cluster).retry(feed, offset, &by).map_err(failed)? {
+        for LetterId { channel, offset } in self.letters {
+            let (name, topic) = (channel.name(), channel.topic());
+            match Letters::new(&cluster).retry(channel, offset, &by).map_err(failed)? {
                 Outcome::Taken => print(&format!("{name}/{offset}: {topic} has it"))?,
                 Outcome::Refused(reason) => {
                     refused.push(format!("{name}/{offset}: {topic} refuses it again: {reason}"));
@@ -132,9 +132,9 @@ impl Act {
 
     fn discard(self) -> Result<(), Failure> {
         let (cluster, by) = (self.place.cluster()?, who(self.by));
-        for LetterId { feed, offset } in self.letters {
-            Letters::new(&cluster).discard(feed, offset, &by).map_err(failed)?;
-            print(&format!("{}/{offset}: put aside", feed.name()))?;
+        for LetterId { channel, offset } in self.letters {
+            Letters::new(&cluster).discard(channel, offset, &by).map_err(failed)?;
+            print(&format!("{}/{offset}: put aside", channel.name()))?;
         }
         Ok(())
     }
@@ -150,10 +150,10 @@ fn who(by: Option<String>) -> String {
     })
 }
 
-fn list(cluster: &Cluster, feed: Option<Feed>, is_all: bool, json: bool) -> Result<(), Failure> {
+fn list(cluster: &Cluster, channel: Option<Channel>, is_all: bool, json: bool) -> Result<(), Failure> {
     let (mut shown, mut left_out) = (0_u64, 0_u64);
-    for feed in Feed::all().filter(|one| feed.is_none_or(|feed| feed == *one)) {
-        let (letters, older) = Letters::new(cluster).list(feed).map_err(failed)?;
+    for channel in Channel::all().filter(|one| channel.is_none_or(|channel| channel == *one)) {
+        let (letters, older) = Letters::new(cluster).list(channel).map_err(failed)?;
         left_out = left_out.saturating_add(older);
         for letter in letters.iter().filter(|letter| is_all || letter.decided.is_none()) {
             shown = shown.saturating_add(1);

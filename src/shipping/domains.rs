@@ -139,17 +139,17 @@ impl Saga {
     }
 }
 
-/// Where events are told as JSON: each in the feed of its domain, those of sagas in that of all sagas as well.
+/// Where events are told as JSON: each in the channel of its domain, those of sagas in that of all sagas as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feed {
+pub enum Channel {
     /// All events of a domain.
     Domain(Domain),
     /// All events of sagas.
     Sagas,
 }
 
-impl Feed {
-    /// Every feed, by its `index`.
+impl Channel {
+    /// Every channel, by its `index`.
     pub fn all() -> impl Iterator<Item = Self> {
         Domain::ALL.iter().map(|domain| Self::Domain(*domain)).chain([Self::Sagas])
     }
@@ -186,10 +186,10 @@ impl Feed {
         }
     }
 
-    /// The feed that is spelled so.
+    /// The channel that is spelled so.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::all().find(|feed| feed.name() == name)
+        Self::all().find(|channel| channel.name() == name)
     }
 }
 

@@ -18,7 +18,7 @@ use super::tail::failed;
 use super::trouble::Trouble;
 use crate::config::{Config, ConfigError, ShipKafka};
 use crate::shipping::alerts::Kind;
-use crate::shipping::domains::{Domain, Feed, Stream};
+use crate::shipping::domains::{Channel, Domain, Stream};
 
 /// Where the last record of each stream says how far it is shipped.
 const PROGRESS_TOPIC: &str = "tradecore.progress";
@@ -83,13 +83,13 @@ impl Cluster {
         format!("{}{}", self.kafka.topic_prefix, domain.eventstore_topic())
     }
 
-    pub(super) fn feed_topic(&self, feed: Feed) -> String {
-        format!("{}{}", self.kafka.topic_prefix, feed.topic())
+    pub(super) fn channel_topic(&self, channel: Channel) -> String {
+        format!("{}{}", self.kafka.topic_prefix, channel.topic())
     }
 
     /// Where its JSON goes that the sink refuses.
-    pub(super) fn letter_topic(&self, feed: Feed) -> String {
-        format!("{}.dlq", self.feed_topic(feed))
+    pub(super) fn letter_topic(&self, channel: Channel) -> String {
+        format!("{}.dlq", self.channel_topic(channel))
     }
 
     pub(super) fn alert_topic(&self, kind: Kind) -> String {

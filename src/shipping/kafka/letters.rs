@@ -15,10 +15,10 @@ use super::desk::Desk;
 use super::tail::Looker;
 use super::transport::{Letter, letter_headers};
 use super::trouble::Trouble;
-use crate::shipping::domains::Feed;
+use crate::shipping::domains::Channel;
 use crate::shipping::json::Utc;
 
-/// Letters of a feed that are held at once, the newest.
+/// Letters of a channel that are held at once, the newest.
 const LETTERS_MAX: usize = 10_000;
 /// Headers that a letter adds to its event's.
 const OWN: &[&str] = &["original_topic", "original_partition", "reason", "time", "retry_count"];
@@ -66,8 +66,8 @@ pub struct Decided {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Where it was to be told.
-    pub feed: Feed,
-    /// Its offset among the dead letters of the feed.
+    pub channel: Channel,
+    /// Its offset among the dead letters of the channel.
     pub offset: i64,
     /// What the event is and was refused for: its headers, by name.
     pub headers: Vec<(String, String)>,
@@ -83,7 +83,7 @@ impl DeadLetter {
     /// Its name for commands, `order/17`.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("{}/{}", self.feed.name(), self.offset)
+        format!("{}/{}", self.channel.name(), self.offset)
     }
 
     /// A header, by name; empty when there is none.
@@ -115,19 +115,19 @@ impl<'a> Letters<'a> {
         Self { cluster }
     }
 
-    /// The letters of a feed in order, the newest if there are very many, with what was done about them; and how many
+    /// The letters of a channel in order, the newest if there are very many, with what was done about them; and how many
     /// older ones were left out.
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub fn list(&self, feed: Feed) -> Result<(Vec<DeadLetter>, u64), Trouble> {
-        let (letters, left_out) = self.read(feed, None)?;
+    pub fn list(&self, channel: Channel) -> Result<(Vec<DeadLetter>, u64), Trouble> {
+        let (letters, left_out) = self.read(channel, None)?;
         Ok((letters.into_values().collect(), left_out))
     }
 
     /// All letters without their values, or one with it.
-    fn read(&self, feed: Feed, wanted: Option<i64>) -> Result<(BTreeMap<i64, DeadLetter>, u64), Trouble> {
-        let topic = self.cluster.letter_topic(feed);
+    fn read(&self, channel: Channel, wanted: Option<i64>) -> Result<(BTreeMap<i64, DeadLetter>, u64), Trouble> {
+        let topic = self.cluster.letter_topic(channel);
         let looker = Looker::new(self.cluster)?;
         let (mut letters, mut left_out) = (BTreeMap::new(), 0_u64);
         if !looker.has_topic(&topic)? {
@@ -155,7 +155,7 @@ impl<'a> Letters<'a> {
             }
             let value = wanted.and(message.payload()).unwrap_or_default().to_vec();
             let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
-            letters.insert(offset, DeadLetter { feed, offset, headers, key, value, decided: None });
+            letters.insert(offset, DeadLetter { channel, offset, headers, key, value, decided: None });
             if letters.len() > LETTERS_MAX {
                 letters.pop_first();
                 left_out = left_out.saturating_add(1);
@@ -168,9 +168,9 @@ impl<'a> Letters<'a> {
     ///
     /// # Errors
     /// `Refused` when there is none.
-    pub fn show(&self, feed: Feed, offset: i64) -> Result<DeadLetter, Trouble> {
-        self.read(feed, Some(offset))?.0.remove(&offset).ok_or_else(|| {
-            let id = format!("{}/{offset}", feed.name());
+    pub fn show(&self, channel: Channel, offset: i64) -> Result<DeadLetter, Trouble> {
+        self.read(channel, Some(offset))?.0.remove(&offset).ok_or_else(|| {
+            let id = format!("{}/{offset}", channel.name());
             Trouble::Refused(format!(
                 "no dead letter {id} of stream {}; tradecore dlq list shows them",
                 self.cluster.stream
@@ -182,10 +182,10 @@ impl<'a> Letters<'a> {
     ///
     /// # Errors
     /// `Refused` when there is none, or something was done about it already.
-    pub fn retry(&self, feed: Feed, offset: i64, by: &str) -> Result<Outcome, Trouble> {
+    pub fn retry(&self, channel: Channel, offset: i64, by: &str) -> Result<Outcome, Trouble> {
         let desk = Desk::open(self.cluster, "dlq")?;
-        let letter = self.open_letter(feed, offset)?;
-        let topic = self.cluster.feed_topic(feed);
+        let letter = self.open_letter(channel, offset)?;
+        let topic = self.cluster.channel_topic(channel);
         let partition = letter.header("original_partition").parse().unwrap_or(0);
         desk.begin()?;
         let of_event = letter.headers.iter().filter(|(name, _)| !OWN.contains(&name.as_str()));
@@ -205,7 +205,7 @@ impl<'a> Letters<'a> {
         let time_ns = crate::clock::utc_ns();
         let headers =
             letter_headers(event, &Letter { topic: &topic, partition, reason: &reason, time_ns, retry_count });
-        let letters = self.cluster.letter_topic(feed);
+        let letters = self.cluster.letter_topic(channel);
         if let Some(error) = desk.send(record(&letters, 0, About::Letter(NONE), &letter.key, &letter.value, headers))? {
             return Err(Trouble::Refused(format!("topic {letters} refuses a dead letter: {error}")));
         }
@@ -217,15 +217,15 @@ impl<'a> Letters<'a> {
     ///
     /// # Errors
     /// As `retry`.
-    pub fn discard(&self, feed: Feed, offset: i64, by: &str) -> Result<(), Trouble> {
+    pub fn discard(&self, channel: Channel, offset: i64, by: &str) -> Result<(), Trouble> {
         let desk = Desk::open(self.cluster, "dlq")?;
-        let letter = self.open_letter(feed, offset)?;
+        let letter = self.open_letter(channel, offset)?;
         desk.begin()?;
         self.write_down(&desk, &letter, Act::Discarded, by)
     }
 
-    fn open_letter(&self, feed: Feed, offset: i64) -> Result<DeadLetter, Trouble> {
-        let letter = self.show(feed, offset)?;
+    fn open_letter(&self, channel: Channel, offset: i64) -> Result<DeadLetter, Trouble> {
+        let letter = self.show(channel, offset)?;
         match &letter.decided {
             None => Ok(letter),
             Some(Decided { act, by, time }) => {
@@ -236,7 +236,7 @@ impl<'a> Letters<'a> {
 
     /// Writes down what was done, and ends the transaction.
     fn write_down(&self, desk: &Desk<'_>, letter: &DeadLetter, act: Act, by: &str) -> Result<(), Trouble> {
-        let topic = self.cluster.letter_topic(letter.feed);
+        let topic = self.cluster.letter_topic(letter.channel);
         let time = Utc(crate::clock::utc_ns()).to_string();
         let headers = OwnedHeaders::new()
             .insert(Header { key: "ce_source", value: Some(letter.header("ce_source")) })

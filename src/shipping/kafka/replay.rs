@@ -16,7 +16,7 @@ use super::tail::{Looker, failed};
 use super::transport;
 use super::trouble::Trouble;
 use crate::shipping::alerts::Kind;
-use crate::shipping::domains::{self, Domain, Feed};
+use crate::shipping::domains::{self, Channel, Domain};
 use crate::shipping::json::{self, Place, Utc};
 
 /// What is sent again, and where to.
@@ -69,8 +69,8 @@ pub fn replay(cluster: &Cluster, what: &Replay, stop: &AtomicBool) -> Result<Rep
             value.clear();
             json::write_data(&mut value, &event);
             // To a topic that is named it goes once, as its domain tells it.
-            for feed in Feed::of(&event).take(if target.topic.is_some() { 1 } else { usize::MAX }) {
-                send(cluster, &desk, &target, (&record, &event, feed), &time, &value)?;
+            for channel in Channel::of(&event).take(if target.topic.is_some() { 1 } else { usize::MAX }) {
+                send(cluster, &desk, &target, (&record, &event, channel), &time, &value)?;
             }
             in_transaction = in_transaction.saturating_add(1);
             done.events = done.events.saturating_add(1);
@@ -110,21 +110,23 @@ fn send(
     cluster: &Cluster,
     desk: &Desk<'_>,
     target: &Target,
-    (record, event, feed): (&Record<'_>, &Event, Feed),
+    (record, event, channel): (&Record<'_>, &Event, Channel),
     time: &str,
     value: &str,
 ) -> Result<(), Trouble> {
     let place = Place { stream: cluster.stream, epoch: record.epoch, seq: record.seq, ts_ns: record.ts_ns };
     let key = domains::key(cluster.stream, event);
-    let headers = transport::headers(&place, event, feed).insert(Header { key: "replayed", value: Some(time) });
+    let headers = transport::headers(&place, event, channel).insert(Header { key: "replayed", value: Some(time) });
     let partition = i32::try_from(domains::partition(key.as_bytes(), target.partitions)).unwrap_or(0);
-    let topic = target.topic.clone().unwrap_or_else(|| cluster.feed_topic(feed));
-    let message =
-        BaseRecord::with_opaque_to(&topic, About::Json(Piece { seq: record.seq, is_saga: feed == Feed::Sagas }).word())
-            .key(key.as_bytes())
-            .payload(value.as_bytes())
-            .partition(partition)
-            .headers(headers);
+    let topic = target.topic.clone().unwrap_or_else(|| cluster.channel_topic(channel));
+    let message = BaseRecord::with_opaque_to(
+        &topic,
+        About::Json(Piece { seq: record.seq, is_saga: channel == Channel::Sagas }).word(),
+    )
+    .key(key.as_bytes())
+    .payload(value.as_bytes())
+    .partition(partition)
+    .headers(headers);
     desk.post(message)?.map_or(Ok(()), |error| Err(refused(&error.to_string())))
 }
 
@@ -140,8 +142,8 @@ impl Target {
         let missing =
             |topic: &str| Trouble::Refused(format!("topic {topic} is not there; it is not made for a replay"));
         let Some(topic) = topic else {
-            for feed in Feed::all() {
-                let topic = cluster.feed_topic(feed);
+            for channel in Channel::all() {
+                let topic = cluster.channel_topic(channel);
                 if !looker.has_topic(&topic)? {
                     return Err(missing(&topic));
                 }
@@ -164,7 +166,8 @@ impl Target {
 /// Topics in which each record means something.
 fn is_own(cluster: &Cluster, topic: &str) -> bool {
     let of_domains = Domain::ALL.iter().any(|domain| cluster.topic(*domain) == topic);
-    let of_feeds = Feed::all().any(|feed| cluster.feed_topic(feed) == topic || cluster.letter_topic(feed) == topic);
+    let of_channels =
+        Channel::all().any(|channel| cluster.channel_topic(channel) == topic || cluster.letter_topic(channel) == topic);
     let of_alerts = Kind::ALL.iter().any(|kind| cluster.alert_topic(*kind) == topic);
-    of_domains || of_feeds || of_alerts || topic == cluster.progress_topic() || topic == cluster.health_topic()
+    of_domains || of_channels || of_alerts || topic == cluster.progress_topic() || topic == cluster.health_topic()
 }

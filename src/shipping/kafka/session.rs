@@ -23,7 +23,7 @@ use super::trouble::Trouble;
 use super::watch::Watch;
 use super::{tail, topics};
 use crate::shipping::alerts::{self, Alert, Kind};
-use crate::shipping::domains::{self, Domain, Feed};
+use crate::shipping::domains::{self, Channel, Domain};
 use crate::shipping::json::Place;
 
 mod reports;
@@ -227,8 +227,8 @@ impl<'a> Session<'a> {
         }
         if transport.is_on() {
             transport.write(&event);
-            for feed in Feed::of(&event) {
-                self.send_json(record, &event, feed, &key, slot.1, transport, stop)?;
+            for channel in Channel::of(&event) {
+                self.send_json(record, &event, channel, &key, slot.1, transport, stop)?;
             }
         }
         Ok(())
@@ -272,12 +272,12 @@ impl<'a> Session<'a> {
         tracing::error!(%error, "a topic refuses alerts or signs of life: they are in the log only, until the next session");
     }
 
-    /// Adds an event as JSON, which `transport` holds, to a feed, or to its dead letters if that does not take it.
+    /// Adds an event as JSON, which `transport` holds, to a channel, or to its dead letters if that does not take it.
     fn send_json(
         &mut self,
         record: &Record<'_>,
         event: &Event,
-        feed: Feed,
+        channel: Channel,
         key: &str,
         partition: u32,
         transport: &mut Transport,
@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
     ) -> Result<(), Trouble> {
         let partition = i32::try_from(partition).unwrap_or(i32::MAX);
         let place = Place { stream: self.cluster.stream, epoch: record.epoch, seq: record.seq, ts_ns: record.ts_ns };
-        let piece = Piece { seq: record.seq, is_saga: feed == Feed::Sagas };
+        let piece = Piece { seq: record.seq, is_saga: channel == Channel::Sagas };
         let mut way = transport.way(piece);
         self.bytes = self.bytes.saturating_add(transport.value().len());
         if way == Way::Alone || way == Way::Together {
@@ -293,11 +293,11 @@ impl<'a> Session<'a> {
             if is_alone {
                 self.be_careful()?;
             }
-            let message = BaseRecord::with_opaque_to(transport.topic(feed), About::Json(piece).word())
+            let message = BaseRecord::with_opaque_to(transport.topic(channel), About::Json(piece).word())
                 .key(key.as_bytes())
                 .payload(transport.value().as_bytes())
                 .partition(partition)
-                .headers(transport::headers(&place, event, feed));
+                .headers(transport::headers(&place, event, channel));
             match self.hand_over(message, stop) {
                 // The client itself does not take it: nothing of it is in the transaction.
                 Err(Trouble::Unsent(error)) => {
@@ -311,23 +311,23 @@ impl<'a> Session<'a> {
         if let Way::Letter(reason) = way {
             self.be_careful()?;
             let letter = Letter {
-                topic: transport.topic(feed),
+                topic: transport.topic(channel),
                 partition,
                 reason: &reason,
                 time_ns: crate::clock::utc_ns(),
                 retry_count: 0,
             };
-            let message = BaseRecord::with_opaque_to(transport.letter_topic(feed), About::Letter(piece).word())
+            let message = BaseRecord::with_opaque_to(transport.letter_topic(channel), About::Letter(piece).word())
                 .key(key.as_bytes())
                 .payload(transport.value().as_bytes())
                 .partition(0)
-                .headers(transport::letter_headers(transport::headers(&place, event, feed), &letter));
+                .headers(transport::letter_headers(transport::headers(&place, event, channel), &letter));
             match self.hand_over(message, stop) {
                 Err(Trouble::Unsent(error)) => transport.refuse(About::Letter(piece), &error),
                 sent => {
                     sent?;
                     self.wait_for_reports(self.cluster.timeout())?;
-                    let text = format!("{} refuses event {}: {reason}", transport.topic(feed), record.seq);
+                    let text = format!("{} refuses event {}: {reason}", transport.topic(channel), record.seq);
                     let alert = Alert { kind: Kind::DeadLetter, seq: record.seq, time_ns: letter.time_ns, text };
                     self.send_alert(&alert, stop)?;
                 }

@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::cluster::Cluster;
 use super::trouble::Trouble;
 use crate::shipping::alerts::Kind;
-use crate::shipping::domains::{Domain, Feed};
+use crate::shipping::domains::{Channel, Domain};
 
 /// What a topic is for: how long it must keep its records follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +62,9 @@ fn wanted(cluster: &Cluster) -> Vec<Wanted> {
     for domain in Domain::ALL {
         want(cluster.topic(*domain), partitions, Purpose::Events);
     }
-    for feed in Feed::all().filter(|_| cluster.kafka.transport) {
-        want(cluster.feed_topic(feed), partitions, Purpose::Transport);
-        want(cluster.letter_topic(feed), 1, Purpose::Letters);
+    for channel in Channel::all().filter(|_| cluster.kafka.transport) {
+        want(cluster.channel_topic(channel), partitions, Purpose::Transport);
+        want(cluster.letter_topic(channel), 1, Purpose::Letters);
     }
     for kind in Kind::ALL {
         want(cluster.alert_topic(*kind), 1, Purpose::Alerts);

@@ -14,14 +14,14 @@ use tradecore_domain::event::Event;
 
 use super::about::{About, Piece};
 use super::cluster::Cluster;
-use crate::shipping::domains::{Feed, Saga};
+use crate::shipping::domains::{Channel, Saga};
 use crate::shipping::json::{self, Place, Utc};
 
 /// The JSON of a stream, over all sessions of its shipper.
 #[derive(Debug)]
 pub(super) struct Transport {
     is_on: bool,
-    /// Of each feed.
+    /// Of each channel.
     topics: Vec<String>,
     letter_topics: Vec<String>,
     /// Events that were refused together with others; in no transaction that is committed.
@@ -57,10 +57,11 @@ pub(super) enum Way {
 
 impl Transport {
     pub(super) fn new(cluster: &Cluster) -> Self {
-        let named = |name: fn(&Cluster, Feed) -> String| Feed::all().map(|feed| name(cluster, feed)).collect();
+        let named =
+            |name: fn(&Cluster, Channel) -> String| Channel::all().map(|channel| name(cluster, channel)).collect();
         Self {
             is_on: cluster.kafka.transport,
-            topics: named(Cluster::feed_topic),
+            topics: named(Cluster::channel_topic),
             letter_topics: named(Cluster::letter_topic),
             suspects: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -82,12 +83,12 @@ impl Transport {
         }
     }
 
-    pub(super) fn topic(&self, feed: Feed) -> &str {
-        self.topics.get(feed.index()).map(String::as_str).unwrap_or_default()
+    pub(super) fn topic(&self, channel: Channel) -> &str {
+        self.topics.get(channel.index()).map(String::as_str).unwrap_or_default()
     }
 
-    pub(super) fn letter_topic(&self, feed: Feed) -> &str {
-        self.letter_topics.get(feed.index()).map(String::as_str).unwrap_or_default()
+    pub(super) fn letter_topic(&self, channel: Channel) -> &str {
+        self.letter_topics.get(channel.index()).map(String::as_str).unwrap_or_default()
     }
 
     /// Makes the value of an event; it stands in `value` until the next is made.
@@ -134,9 +135,9 @@ impl Transport {
     }
 }
 
-/// The attributes of an event as headers: `content-type`, and `ce_…` for the others; in the feed of sagas with that
+/// The attributes of an event as headers: `content-type`, and `ce_…` for the others; in the channel of sagas with that
 /// which it belongs to.
-pub(super) fn headers(place: &Place, event: &Event, feed: Feed) -> OwnedHeaders {
+pub(super) fn headers(place: &Place, event: &Event, channel: Channel) -> OwnedHeaders {
     // The twelve, that of a saga, and those of a dead letter.
     let mut headers = Some(OwnedHeaders::new_with_capacity(18));
     let (mut name_text, mut value_text) = (String::new(), String::new());
@@ -155,7 +156,7 @@ pub(super) fn headers(place: &Place, event: &Event, feed: Feed) -> OwnedHeaders 
         headers = headers.take().map(|taken| taken.insert(Header { key: &name_text, value: Some(&value_text) }));
     });
     let headers = headers.unwrap_or_default();
-    match Saga::of(event).filter(|_| feed == Feed::Sagas) {
+    match Saga::of(event).filter(|_| channel == Channel::Sagas) {
         Some(saga) => headers.insert(Header { key: "ce_saga", value: Some(saga.name()) }),
         None => headers,
     }
