@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use tradecore_domain::event::{BrokerContradicted, BrokerRef, Event, Meta};
-use tradecore_journal::record::{HEADER_BYTES, crc, stored_bytes};
-use tradecore_journal::{Space, Writer};
+use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
+use tradecore_journal::{Space, Writer, crc32c};
 
 use crate::Failure;
 use crate::timing::{RoundTrips, Schedule, between, round_trips};
@@ -125,7 +125,7 @@ impl<'a> Bench<'a> {
         let from = self.memory_at.saturating_add(HEADER_BYTES);
         let out = self.memory.get_mut(from..from.saturating_add(len)).ok_or("the memory is too short")?;
         out.copy_from_slice(black_box(&self.payload));
-        black_box(crc(len as u32, 1, out));
+        black_box(crc32c(out, &[]));
         self.memory_at = self.memory_at.saturating_add(stored);
         Ok(())
     }

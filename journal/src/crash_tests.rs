@@ -452,11 +452,13 @@ fn a_start_on_a_full_disk_goes_on_in_the_room_that_the_last_life_had_left() {
         disk.set_free_bytes(Some(0));
         fill(&mut started, Space::Normal);
         if is_torn {
-            // Killed in the middle of a group: what is cut is kept aside, which needs room as well.
+            // Killed in the middle of a group, whose first record lies in the segment: what is cut is kept aside, which
+            // needs room as well.
             started.writer.begin(1);
-            started.writer.append(64, 1, 480, |out| out.fill(1));
+            started.writer.append(64, 1, 440, |out| out.fill(1));
+            started.writer.append(64, 1, 8, |out| out.fill(1));
         }
-        let last_seq = started.writer.last_seq() - u64::from(is_torn);
+        let last_seq = started.writer.last_seq() - if is_torn { 2 } else { 0 };
         let disk = disk.survivor(Crash::Process, &mut Dice::new(1));
         disk.set_free_bytes(Some(0));
         let mut started = start(&disk, &config, "boot", 0).expect("room enough for cancels");

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
-use crate::record::crc32c;
+use crate::checksum::crc32c;
 use crate::segment::{hot_path_of, path_of};
 use crate::storage::{Disk, Storage, StorageFile, numbered, write_whole};
 

@@ -21,6 +21,7 @@
 //! | `storage.rs` | the seam to the disk |
 
 mod background;
+mod checksum;
 #[cfg(test)]
 mod crash_tests;
 mod error;
@@ -52,6 +53,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use background::{Background, OnPrepare, OnSyncFailure, SyncPolicy};
+pub use checksum::crc32c;
 pub use error::{Damage, OpenError};
 pub use hot::{hot_dir_of, missing_hot_segment};
 pub use reader::{Place, ReadError, Reader, Until};
@@ -62,7 +64,7 @@ pub use scan::{Group, Record, Records};
 pub use spans::{Span, Spans, held};
 pub use verify::{Finding, Flaw, Stat, VerifyReport, has_journal, stat, synced_seq, verify};
 pub use watermarks::Watermarks;
-pub use writer::{GROUP_RECORDS_MAX, Space, Writer};
+pub use writer::{GROUP_RECORDS_MAX, PAYLOAD_BYTES_MAX, Space, Writer};
 
 use hot::Marker;
 use storage::Disk;

@@ -1,5 +1,7 @@
 //! The record: 32 bytes of header, 32-byte aligned, committed by its length word.
 
+use crate::checksum;
+
 /// Alignment and header length of a record, bytes.
 pub const RECORD_ALIGN: usize = 32;
 /// Length of a record's header, bytes.
@@ -14,6 +16,9 @@ pub const KIND_SEAL: u16 = 2;
 
 /// More records of the same group follow.
 pub const FLAG_MORE: u8 = 1;
+
+/// Bits below the flags in the last word of a header.
+pub(crate) const FLAGS_SHIFT: u32 = 24;
 
 /// Offsets of the header's fields, bytes.
 pub mod offset {
@@ -69,42 +74,54 @@ pub struct RecordHeader {
 }
 
 impl RecordHeader {
+    /// What is stored behind its sum, as three words.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn words(&self) -> [u64; 3] {
+        let last = self.kind as u64
+            | ((self.version as u64) << 16)
+            | ((self.flags as u64) << FLAGS_SHIFT)
+            | ((self.durable_lag as u64) << 32);
+        [self.seq, self.ts_ns, last]
+    }
+
     /// The bytes that a header is stored as, but for the length word, which is stored last.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let first = u64::from(self.len) | (u64::from(self.crc) << 32);
         let mut out = [0; HEADER_BYTES];
-        put(&mut out, offset::LEN, &self.len.to_le_bytes());
-        put(&mut out, offset::CRC, &self.crc.to_le_bytes());
-        put(&mut out, offset::SEQ, &self.seq.to_le_bytes());
-        put(&mut out, offset::TS, &self.ts_ns.to_le_bytes());
-        put(&mut out, offset::KIND, &self.kind.to_le_bytes());
-        put(&mut out, offset::VERSION, &[self.version]);
-        put(&mut out, offset::FLAGS, &[self.flags]);
-        put(&mut out, offset::LAG, &self.durable_lag.to_le_bytes());
+        for (to, word) in out.as_chunks_mut().0.iter_mut().zip([first].into_iter().chain(self.words())) {
+            *to = word.to_le_bytes();
+        }
         out
     }
 
     /// Reads a header from the start of `bytes`; `None` when there are fewer than 32.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let header = bytes.first_chunk::<HEADER_BYTES>()?;
-        let (words, _) = header.as_chunks::<4>();
-        let [len, crc, seq_low, seq_high, ts_low, ts_high, [k0, k1, version, flags], lag] = words else {
+        let (words, _) = bytes.first_chunk::<HEADER_BYTES>()?.as_chunks::<8>();
+        let [first, seq, ts_ns, last] = words else {
             return None;
         };
-        let wide = |low: &[u8; 4], high: &[u8; 4]| {
-            u64::from(u32::from_le_bytes(*low)) | (u64::from(u32::from_le_bytes(*high)) << 32)
-        };
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
         Some(Self {
-            len: u32::from_le_bytes(*len),
-            crc: u32::from_le_bytes(*crc),
-            seq: wide(seq_low, seq_high),
-            ts_ns: wide(ts_low, ts_high),
-            kind: u16::from_le_bytes([*k0, *k1]),
-            version: *version,
-            flags: *flags,
-            durable_lag: u32::from_le_bytes(*lag),
+            len: first as u32,
+            crc: (first >> 32) as u32,
+            seq: u64::from_le_bytes(*seq),
+            ts_ns: u64::from_le_bytes(*ts_ns),
+            kind: last as u16,
+            version: (last >> 16) as u8,
+            flags: (last >> 24) as u8,
+            durable_lag: (last >> 32) as u32,
         })
+    }
+
+    /// The checksum that belongs to it with this payload in a segment of this salt: over salt, length, and the record
+    /// behind its CRC word. The salt makes bytes of another segment, or of the same place in an earlier life, invalid.
+    #[must_use]
+    #[inline]
+    pub fn sum(&self, salt: u64, payload: &[u8]) -> u32 {
+        checksum::of_record(salt, self.len, self.words(), payload)
     }
 
     /// Bytes that the record occupies.
@@ -114,36 +131,10 @@ impl RecordHeader {
     }
 }
 
-fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(to) = out.get_mut(at..at.saturating_add(bytes.len())) {
-        to.copy_from_slice(bytes);
-    }
-}
-
 /// `len` rounded up to the alignment.
 #[must_use]
 pub const fn stored_bytes(len: usize) -> usize {
     len.saturating_add(RECORD_ALIGN.wrapping_sub(1)) & !(RECORD_ALIGN.wrapping_sub(1))
-}
-
-/// CRC-32C of two pieces, one after the other.
-#[must_use]
-pub fn crc32c(first: &[u8], second: &[u8]) -> u32 {
-    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-    digest.update(first);
-    digest.update(second);
-    digest.finalize() as u32
-}
-
-/// CRC-32C over salt, length, and the record behind its CRC word.
-///
-/// The salt makes bytes of another segment, or of the same place in an earlier life, invalid.
-#[must_use]
-pub fn crc(len: u32, salt: u64, behind_crc: &[u8]) -> u32 {
-    let mut seed = [0; 12];
-    put(&mut seed, 0, &salt.to_le_bytes());
-    put(&mut seed, 8, &len.to_le_bytes());
-    crc32c(&seed, behind_crc)
 }
 
 /// What stands at a place of a segment.
@@ -164,11 +155,11 @@ pub fn check(bytes: &[u8], salt: u64) -> Slot<'_> {
         return Slot::Bad;
     };
     let len = header.len as usize;
-    let (Some(behind_crc), Some(payload)) = (bytes.get(offset::SEQ..len), bytes.get(HEADER_BYTES..len)) else {
+    let Some(payload) = bytes.get(HEADER_BYTES..len) else {
         return Slot::Bad;
     };
     let pad = bytes.get(len..).unwrap_or_default();
-    if crc(header.len, salt, behind_crc) != header.crc || pad.iter().any(|byte| *byte != 0) {
+    if header.sum(salt, payload) != header.crc || pad.iter().any(|byte| *byte != 0) {
         return Slot::Bad;
     }
     Slot::Record(header, payload)
@@ -179,24 +170,36 @@ pub fn check(bytes: &[u8], salt: u64) -> Slot<'_> {
 pub(crate) fn own_record(kind: u16, salt: u64, ts_ns: u64, durable_lag: u32) -> [u8; HEADER_BYTES] {
     let len = HEADER_BYTES as u32;
     let mut header = RecordHeader { len, crc: 0, seq: 0, ts_ns, kind, version: 1, flags: 0, durable_lag };
-    header.crc = crc(len, salt, header.to_bytes().get(offset::SEQ..).unwrap_or_default());
+    header.crc = header.sum(salt, &[]);
     header.to_bytes()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::arithmetic_side_effects)]
+    #![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
     fn the_checksum_is_the_one_of_an_independent_implementation() {
         let oracle = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
-        for len in [0_usize, 1, 7, 24, 31, 32, 200, 1000, 70_000] {
-            let bytes: Vec<u8> = (0..len).map(|nth| (nth * 31) as u8).collect();
-            let mut whole = 0x1234_5678_9ABC_DEF0_u64.to_le_bytes().to_vec();
-            whole.extend_from_slice(&77_u32.to_le_bytes());
-            whole.extend_from_slice(&bytes);
-            assert_eq!(crc(77, 0x1234_5678_9ABC_DEF0, &bytes), oracle.checksum(&whole), "{len} bytes");
+        let salt = 0x1234_5678_9ABC_DEF0_u64;
+        for len in (0..2_000).chain([70_000]) {
+            let payload: Vec<u8> = (0..len).map(|nth: usize| (nth * 31 + nth / 256) as u8).collect();
+            let header = RecordHeader {
+                len: (HEADER_BYTES + len) as u32,
+                crc: 99,
+                seq: u64::MAX / 3,
+                ts_ns: 1 << 60,
+                kind: 64,
+                version: 2,
+                flags: FLAG_MORE,
+                durable_lag: 5,
+            };
+            let mut whole = salt.to_le_bytes().to_vec();
+            whole.extend_from_slice(&header.len.to_le_bytes());
+            whole.extend_from_slice(&header.to_bytes()[offset::SEQ..]);
+            whole.extend_from_slice(&payload);
+            assert_eq!(header.sum(salt, &payload), oracle.checksum(&whole), "{len} bytes");
         }
     }
 

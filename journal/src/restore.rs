@@ -13,7 +13,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::record::{self, FLAG_MORE, HEADER_BYTES, KIND_END, RecordHeader, Slot, crc32c, offset, own_record};
+use crate::checksum::crc32c;
+use crate::record::{self, FLAG_MORE, HEADER_BYTES, KIND_END, RecordHeader, Slot, offset, own_record};
 use crate::segment::{FORMAT_VERSION, PARTIAL, SEGMENT_HEADER_BYTES, SegmentHeader, path_of};
 use crate::slots::Slots;
 use crate::start::{durable_path, epoch_path};

@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
+use crate::checksum::crc32c;
 use crate::exchange::Exchange;
 use crate::map::Map;
-use crate::record::crc32c;
 use crate::slots::Slots;
 use crate::start::removed_path;
 use crate::storage::{Disk, Storage, StorageFile, dir_of, numbered};

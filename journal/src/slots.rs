@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::record::crc32c;
+use crate::checksum::crc32c;
 use crate::storage::{Storage, StorageFile, dir_of};
 
 const SLOT_BYTES: usize = 512;

@@ -1,10 +1,14 @@
 //! The one writer: groups of records into a mapped segment, no system call, no allocation.
+//!
+//! A record is made and summed in memory that stays in the nearest cache, and then only stored to the segment: to read
+//! it back there would wait for lines that the processor has just begun to fetch.
 
 use std::sync::Arc;
 
+use crate::checksum;
 use crate::exchange::Exchange;
 use crate::record::{
-    FLAG_MORE, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, crc, offset, own_record, stored_bytes,
+    FLAG_MORE, FLAGS_SHIFT, HEADER_BYTES, KIND_END, KIND_SEAL, RecordHeader, offset, own_record, stored_bytes,
 };
 use crate::segment::{Prepared, SEGMENT_HEADER_BYTES};
 use crate::watermarks::Watermarks;
@@ -14,6 +18,8 @@ pub(crate) const END_RECORD_BYTES: usize = 2 * HEADER_BYTES;
 
 /// Records that one group may hold.
 pub const GROUP_RECORDS_MAX: usize = 256;
+/// Longest payload of a record, bytes.
+pub const PAYLOAD_BYTES_MAX: usize = (64 << 10) - HEADER_BYTES;
 
 /// Which part of the space an append may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +48,15 @@ pub struct Writer {
     tail: usize,
     group_start: usize,
     group_ts_ns: u64,
-    group_lens: [u32; GROUP_RECORDS_MAX],
     group_records: usize,
+    /// Length word of the group's first record, not yet stored.
+    first_len: u32,
+    /// Length of the group's newest record, which is not yet in the segment, with its header; 0 when there is none.
+    staged_len: u32,
+    /// The words of its header behind the sum, without flags.
+    staged: [u64; 3],
+    /// Its payload, padded with zeros to the alignment.
+    payload: Box<[u8]>,
 }
 
 /// What a writer starts from.
@@ -73,16 +86,19 @@ impl Writer {
             tail: SEGMENT_HEADER_BYTES,
             group_start: SEGMENT_HEADER_BYTES,
             group_ts_ns: 0,
-            group_lens: [0; GROUP_RECORDS_MAX],
             group_records: 0,
+            first_len: 0,
+            staged_len: 0,
+            staged: [0; 3],
+            payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice(),
         }
     }
 
     /// Reads the place of the next group and sums it, so that memory and code lie in the cache when it comes.
     pub fn read_ahead(&self, payload_len: usize) {
-        let len = HEADER_BYTES.saturating_add(payload_len).min(self.room());
-        let place = self.current.map.bytes(self.tail.saturating_add(offset::SEQ), len.saturating_sub(offset::SEQ));
-        core::hint::black_box(crc(len as u32, self.current.header.salt, place));
+        let place = self.current.map.bytes(self.tail, payload_len.min(self.room()));
+        let header = RecordHeader::from_bytes(&[0; HEADER_BYTES]);
+        core::hint::black_box(header.map(|header| header.sum(self.current.header.salt, place)));
     }
 
     /// Epoch of this writer.
@@ -153,39 +169,57 @@ impl Writer {
         self.group_records = 0;
     }
 
-    /// Adds a record to the group: `fill` gets exactly `payload_len` zeroed bytes, 16-aligned. Its sequence
-    /// number. The caller has asked `can_append` for the whole group; one that has not, and finds no room,
-    /// is our own broken invariant, and the process stops.
+    /// Adds a record to the group: `fill` gets exactly `payload_len` zeroed bytes, 16-aligned, at most
+    /// `PAYLOAD_BYTES_MAX`. Its sequence number. The caller has asked `can_append` for the whole group; one that has
+    /// not, and finds no room, is our own broken invariant, and the process stops.
     pub fn append(&mut self, kind: u16, version: u8, payload_len: usize, fill: impl FnOnce(&mut [u8])) -> u64 {
-        let stored = stored_bytes(HEADER_BYTES.saturating_add(payload_len));
+        self.store_staged(FLAG_MORE);
+        let len = HEADER_BYTES.saturating_add(payload_len);
+        let stored = stored_bytes(len);
         if self.room() < stored {
             self.move_group_to_next_segment();
         }
         assert!(self.room() >= stored, "append without can_append: no room for {stored} bytes");
         assert!(self.group_records < GROUP_RECORDS_MAX, "a group of more than {GROUP_RECORDS_MAX} records");
-        let at = self.tail;
+        assert!(payload_len <= PAYLOAD_BYTES_MAX, "a payload of {payload_len} bytes, more than {PAYLOAD_BYTES_MAX}");
         self.last_seq = self.last_seq.saturating_add(1);
-        let header = RecordHeader {
-            len: (HEADER_BYTES.saturating_add(payload_len)) as u32,
-            crc: 0,
-            seq: self.last_seq,
-            ts_ns: self.group_ts_ns,
-            kind,
-            version,
-            flags: FLAG_MORE,
-            durable_lag: self.durable_lag(),
-        };
-        // The length word is not touched: readers load it, and see nothing of the group yet.
-        let bytes = header.to_bytes();
-        let behind_len = bytes.get(offset::CRC..).unwrap_or_default();
-        self.current.map.bytes_mut(at.saturating_add(offset::CRC), behind_len.len()).copy_from_slice(behind_len);
-        fill(self.current.map.bytes_mut(at.saturating_add(HEADER_BYTES), payload_len));
-        if let Some(len) = self.group_lens.get_mut(self.group_records) {
-            *len = header.len;
-        }
+        let (seq, ts_ns, durable_lag) = (self.last_seq, self.group_ts_ns, self.durable_lag());
+        let header = RecordHeader { len: 0, crc: 0, seq, ts_ns, kind, version, flags: 0, durable_lag };
+        (self.staged_len, self.staged) = (len as u32, header.words());
+        self.payload.get_mut(..stored.saturating_sub(HEADER_BYTES)).unwrap_or_default().fill(0);
+        fill(self.payload.get_mut(..payload_len).unwrap_or_default());
         self.group_records = self.group_records.saturating_add(1);
-        self.tail = at.saturating_add(stored);
         self.last_seq
+    }
+
+    /// Sums the staged record and stores it at the tail: all of it, but of the group's first not the length word, so
+    /// that readers see nothing of the group yet.
+    fn store_staged(&mut self, flags: u8) {
+        let len = core::mem::take(&mut self.staged_len);
+        if len == 0 {
+            return;
+        }
+        let [seq, ts_ns, last] = self.staged;
+        let words = [seq, ts_ns, last | (u64::from(flags) << FLAGS_SHIFT)];
+        let payload = self.payload.get(..(len as usize).saturating_sub(HEADER_BYTES)).unwrap_or_default();
+        let sum = checksum::of_record(self.current.header.salt, len, words, payload);
+        let at = self.tail;
+        self.tail = at.saturating_add(stored_bytes(len as usize));
+        let behind_len = self.current.map.bytes_mut(at.saturating_add(offset::CRC), HEADER_BYTES - offset::CRC);
+        if let Some((to, rest)) = behind_len.split_first_chunk_mut() {
+            *to = sum.to_le_bytes();
+            for (to, word) in rest.as_chunks_mut().0.iter_mut().zip(words) {
+                *to = word.to_le_bytes();
+            }
+        }
+        let place = at.saturating_add(HEADER_BYTES);
+        let padded = self.payload.get(..self.tail.saturating_sub(place)).unwrap_or_default();
+        self.current.map.bytes_mut(place, padded.len()).copy_from_slice(padded);
+        if at == self.group_start {
+            self.first_len = len;
+        } else {
+            self.current.map.publish(at, len);
+        }
     }
 
     fn durable_lag(&self) -> u32 {
@@ -194,30 +228,9 @@ impl Writer {
 
     /// Makes the group visible by one store. The last sequence number.
     pub fn commit(&mut self) -> u64 {
-        let mut at = self.group_start;
-        let count = self.group_records;
-        // Complete every record but the first's length word, then store that: the one store that counts.
-        let mut first: Option<(usize, u32)> = None;
-        for index in 0..count {
-            let len = self.group_lens.get(index).copied().unwrap_or(0);
-            if index.saturating_add(1) == count {
-                self.current.map.bytes_mut(at.saturating_add(offset::FLAGS), 1).fill(0);
-            }
-            let sum = crc(
-                len,
-                self.current.header.salt,
-                self.current.map.bytes(at.saturating_add(offset::SEQ), (len as usize).saturating_sub(offset::SEQ)),
-            );
-            self.current.map.bytes_mut(at.saturating_add(offset::CRC), 4).copy_from_slice(&sum.to_le_bytes());
-            if first.is_none() {
-                first = Some((at, len));
-            } else {
-                self.current.map.publish(at, len);
-            }
-            at = at.saturating_add(stored_bytes(len as usize));
-        }
-        if let Some((at, len)) = first {
-            self.current.map.publish(at, len);
+        self.store_staged(0);
+        if self.group_records > 0 {
+            self.current.map.publish(self.group_start, self.first_len);
             self.last_ts_ns = self.group_ts_ns;
         }
         self.group_records = 0;
@@ -230,14 +243,24 @@ impl Writer {
             // The assertion of `append` says what is wrong.
             return;
         };
-        let staged_len = self.tail.saturating_sub(self.group_start);
+        let group_len = self.tail.saturating_sub(self.group_start);
         let old = core::mem::replace(&mut self.current, next);
-        let start = SEGMENT_HEADER_BYTES;
-        let staged = old.map.bytes(self.group_start, staged_len);
-        self.current.map.bytes_mut(start, staged_len).copy_from_slice(staged);
-        self.tail = start.saturating_add(staged_len);
-        let old = self.end_segment(old, self.group_start, staged_len);
-        self.group_start = start;
+        let mut at = self.group_start;
+        self.tail = SEGMENT_HEADER_BYTES;
+        let from = core::mem::replace(&mut self.group_start, SEGMENT_HEADER_BYTES);
+        // Record by record: the salt of the segment is in each sum.
+        while let Some(header) = RecordHeader::from_bytes(old.map.bytes(at, HEADER_BYTES))
+            && at < from.saturating_add(group_len)
+        {
+            let len = if at == from { self.first_len } else { header.len };
+            (self.staged_len, self.staged) = (len, RecordHeader { flags: 0, ..header }.words());
+            let payload =
+                old.map.bytes(at.saturating_add(HEADER_BYTES), stored_bytes(len as usize).saturating_sub(HEADER_BYTES));
+            self.payload.get_mut(..payload.len()).unwrap_or_default().copy_from_slice(payload);
+            self.store_staged(FLAG_MORE);
+            at = at.saturating_add(HEADER_BYTES).saturating_add(payload.len());
+        }
+        let old = self.end_segment(old, from, group_len);
         drop(self.exchange.retired.push(old));
     }
 
@@ -252,9 +275,9 @@ impl Writer {
         taken
     }
 
-    fn end_segment(&self, mut old: Prepared, at: usize, staged_len: usize) -> Prepared {
+    fn end_segment(&self, mut old: Prepared, at: usize, group_len: usize) -> Prepared {
         // All but the group's first length word, which is zero: no reader looks behind it.
-        old.map.bytes_mut(at.saturating_add(offset::CRC), staged_len.saturating_sub(offset::CRC)).fill(0);
+        old.map.bytes_mut(at.saturating_add(offset::CRC), group_len.saturating_sub(offset::CRC)).fill(0);
         write_own(&mut old, at, KIND_END, self.last_ts_ns, self.durable_lag());
         old
     }

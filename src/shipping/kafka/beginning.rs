@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tradecore_journal::record::crc32c;
+use tradecore_journal::crc32c;
 use tradecore_journal::{ReadError, Reader, Until};
 
 use super::cluster::Cluster;

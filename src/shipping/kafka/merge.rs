@@ -13,7 +13,8 @@ use std::time::Duration;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use tradecore_journal::record::{FLAG_MORE, HEADER_BYTES, RecordHeader, crc32c};
+use tradecore_journal::crc32c;
+use tradecore_journal::record::{FLAG_MORE, HEADER_BYTES, RecordHeader};
 use tradecore_journal::{GROUP_RECORDS_MAX, Record};
 
 use super::cluster::{Cluster, Context};

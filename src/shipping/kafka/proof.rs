@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::consumer::BaseConsumer;
 use tradecore_domain::event::Event;
-use tradecore_journal::record::crc32c;
+use tradecore_journal::crc32c;
 use tradecore_journal::{Reader, Record, Until};
 
 use super::cluster::{Cluster, Context};

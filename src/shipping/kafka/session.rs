@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use tradecore_domain::event::Event;
-use tradecore_journal::record::crc32c;
+use tradecore_journal::crc32c;
 use tradecore_journal::{Reader, Record};
 
 use super::about::{About, Piece, is_refused_for_good};
