@@ -110,6 +110,8 @@ pub struct BrokerFact {
 }
 
 /// The kinds of facts that a broker tells.
+// The word of the tag keeps copies aligned: with a byte, all behind it is moved at odd places, and waits for its stores.
+#[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactKind {
     /// The order is live at the broker.
