@@ -18,7 +18,7 @@ use crate::timing::{RoundTrips, Schedule, between, round_trips};
 /// Payload whose append is an event's archive, as the core appends it; others are copied.
 pub(crate) const EVENT_BYTES: usize = 128;
 /// The memory that the baseline copies to, as long as the longest segment.
-const MEMORY_BYTES: usize = 64 << 20;
+pub(crate) const MEMORY_BYTES: usize = 64 << 20;
 /// The file that the baseline writes to begins anew behind so many bytes.
 const FILE_BYTES: u64 = 64 << 20;
 /// Operations of one kind before the next has its turn.
@@ -78,15 +78,18 @@ impl<'a> Bench<'a> {
 
     /// `operations` of each kind, at a rate that the disk can follow.
     pub(crate) fn run(&mut self, rate: u64, operations: u64, costs: &mut Costs) -> Result<(), Failure> {
-        for _ in 0..operations.div_ceil(SLICE) {
-            timed(rate, &mut costs.clock, || Ok(()))?;
+        let mut left = operations;
+        while left > 0 {
+            let slice = left.min(SLICE);
+            timed(rate, slice, &mut costs.clock, || Ok(()))?;
             let waits = &mut costs.waits;
-            timed(rate, &mut costs.append, || {
+            timed(rate, slice, &mut costs.append, || {
                 *waits = waits.saturating_add(self.append());
                 Ok(())
             })?;
-            timed(rate, &mut costs.copy, || self.copy())?;
-            timed(rate, &mut costs.write, || self.write())?;
+            timed(rate, slice, &mut costs.copy, || self.copy())?;
+            timed(rate, slice, &mut costs.write, || self.write())?;
+            left = left.saturating_sub(slice);
         }
         Ok(())
     }
@@ -162,9 +165,14 @@ fn event() -> BrokerContradicted {
     }
 }
 
-fn timed(rate: u64, times: &mut RoundTrips, mut operation: impl FnMut() -> Result<(), Failure>) -> Result<(), Failure> {
+fn timed(
+    rate: u64,
+    operations: u64,
+    times: &mut RoundTrips,
+    mut operation: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut schedule = Schedule::new(rate);
-    let mut left = SLICE;
+    let mut left = operations;
     while left > 0 {
         let before = Instant::now();
         if schedule.due(before).is_none() {
@@ -177,4 +185,23 @@ fn timed(rate: u64, times: &mut RoundTrips, mut operation: impl FnMut() -> Resul
         left = left.saturating_sub(1);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_timed_as_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = tradecore_journal::Config::new(dir.path().join("journal"));
+        let (mut writer, _, _, closer) = tradecore_journal::open(&config).unwrap().into_parts();
+        for operations in [1, SLICE + 1] {
+            let mut costs = Costs::new();
+            Bench::new(&mut writer, dir.path(), 64).unwrap().run(1_000_000, operations, &mut costs).unwrap();
+            let counts = [&costs.clock, &costs.append, &costs.copy, &costs.write].map(|times| times.len());
+            assert_eq!(counts, [operations; 4]);
+        }
+        closer.seal(writer);
+    }
 }

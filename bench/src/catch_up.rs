@@ -69,7 +69,7 @@ fn one(
     options: &Options,
     start: impl FnOnce(&Source, &std::path::Path) -> Result<(Follower, Watch), Failure>,
 ) -> Result<Thousandths, Failure> {
-    let dir = tempfile::tempdir()?;
+    let dir = crate::scratch::dir()?;
     let journal_dir = dir.path().join("data/journal");
     std::fs::create_dir_all(&journal_dir)?;
     let path = dir.path().join("read-model.sqlite");

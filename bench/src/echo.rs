@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use tradecore_protocol::messages::{ExecReport, NewOrder};
 
@@ -16,16 +16,22 @@ use crate::{Failure, peer};
 pub(crate) const REQUEST_BYTES: usize = NewOrder::FRAME_BYTES;
 pub(crate) const REPLY_BYTES: usize = ExecReport::FRAME_BYTES;
 
-/// Listens on a port that it prints, until one connects; a poll that tells when `interest` in that one is met.
-pub(crate) fn accept(cpu: Option<usize>, interest: Interest) -> Result<(Poll, Events, TcpStream), Failure> {
+/// Listens on a port that it prints; a poll that tells of who connects, as token 0.
+pub(crate) fn listen(cpu: Option<usize>) -> Result<(TcpListener, Poll), Failure> {
     if let Some(cpu) = cpu {
         tradecore::affinity::pin(cpu)?;
     }
     let mut listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
     println!("{}", listener.local_addr()?);
-    let mut poll = Poll::new()?;
-    let mut events = Events::with_capacity(64);
+    let poll = Poll::new()?;
     poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
+    Ok((listener, poll))
+}
+
+/// Serves one connection on a port that it prints, until the peer closes.
+pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
+    let (listener, mut poll) = listen(cpu)?;
+    let mut events = Events::with_capacity(64);
     let mut stream = loop {
         poll.poll(&mut events, None)?;
         match listener.accept() {
@@ -35,13 +41,7 @@ pub(crate) fn accept(cpu: Option<usize>, interest: Interest) -> Result<(Poll, Ev
         }
     };
     stream.set_nodelay(true)?;
-    poll.registry().register(&mut stream, Token(1), interest)?;
-    Ok((poll, events, stream))
-}
-
-/// Serves one connection on a port that it prints, until the peer closes.
-pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
-    let (mut poll, mut events, mut stream) = accept(cpu, Interest::READABLE)?;
+    poll.registry().register(&mut stream, Token(1), Interest::READABLE)?;
     let mut request = [0; REQUEST_BYTES];
     let mut filled: usize = 0;
     loop {

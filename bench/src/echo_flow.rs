@@ -1,45 +1,112 @@
-//! The baseline of throughput: a server that answers each request with a reply of the same sizes, and a client that
-//! keeps many on their way. As in the gateway's loop, a turn is one poll that never waits, one read and one write; the
-//! client reads and sends as the gateway's client does.
+//! The baseline of throughput: a server that answers each request with a reply of the same sizes, and clients that
+//! keep many on their way. As in the gateway's loop, a turn is one poll that never waits, and one read and one write of each
+//! connection that has something; the clients read and send as the gateway's clients do.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use mio::Interest;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
 use tradecore::session::READ_BYTES;
 
-use crate::echo::{REPLY_BYTES, REQUEST_BYTES, accept};
+use crate::echo::{REPLY_BYTES, REQUEST_BYTES, listen};
 use crate::pipeline::BATCH;
 use crate::{Failure, host, peer};
 
 /// Replies that wait for their socket, bytes: beyond, nothing is read.
 const OWED_MAX: usize = 1 << 20;
+/// Sockets of which a poll tells at once, as many as there may be.
+const EVENTS: usize = 1024;
 /// What the gateway's client reads at once.
 const CLIENT_READ_BYTES: usize = 64 << 10;
 
-/// Serves one connection on a port that it prints, until the peer closes.
+/// Serves all who connect to a port that it prints, until the last of them closes.
 pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
-    let (mut poll, mut events, mut stream) = accept(cpu, Interest::READABLE | Interest::WRITABLE)?;
-    let mut server = Server { request: vec![0; READ_BYTES], reply: vec![0; OWED_MAX], part: 0, owed: 0 };
-    let mut is_readable = false;
+    let (mut listener, mut poll) = listen(cpu)?;
+    let mut events = Events::with_capacity(EVENTS);
+    let (mut request, reply) = (vec![0; READ_BYTES], vec![0; OWED_MAX]);
+    let mut connections: Vec<Connection> = Vec::new();
+    // Those that have something to do, as the gateway's loop keeps them too: nobody else is looked at.
+    let (mut busy, mut open) = (Vec::new(), 0_usize);
     loop {
         poll.poll(&mut events, Some(Duration::ZERO))?;
-        is_readable |= !events.is_empty();
-        if is_readable && server.owed < OWED_MAX {
-            match server.read(&mut stream)? {
-                Progress::Closed => return Ok(()),
-                Progress::Moved => {}
-                Progress::Empty => is_readable = false,
+        for event in &events {
+            match event.token().0.checked_sub(1) {
+                None => open = open.saturating_add(accept_all(&mut listener, &poll, &mut connections)?),
+                Some(index) => {
+                    let Some(connection) = connections.get_mut(index) else { continue };
+                    connection.is_readable = true;
+                    if !std::mem::replace(&mut connection.is_busy, true) {
+                        busy.push(index);
+                    }
+                }
             }
         }
-        server.write(&mut stream)?;
+        let mut is_over = false;
+        busy.retain(|index| {
+            let Some(connection) = connections.get_mut(*index) else { return false };
+            let (is_open, has_more) = connection.turn(&mut request, &reply);
+            connection.is_busy = is_open && has_more;
+            if !is_open {
+                open = open.saturating_sub(1);
+                is_over |= open == 0;
+            }
+            connection.is_busy
+        });
+        if is_over {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes in all who wait; how many.
+fn accept_all(listener: &mut TcpListener, poll: &Poll, connections: &mut Vec<Connection>) -> Result<usize, Failure> {
+    let before = connections.len();
+    loop {
+        match listener.accept() {
+            Ok((mut stream, _)) => {
+                stream.set_nodelay(true)?;
+                let token = Token(connections.len().saturating_add(1));
+                poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+                let server = Server { part: 0, owed: 0 };
+                connections.push(Connection { stream, server, is_readable: false, is_busy: false });
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(connections.len().saturating_sub(before));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A client's connection.
+struct Connection {
+    stream: TcpStream,
+    server: Server,
+    is_readable: bool,
+    /// It is among those that have something to do.
+    is_busy: bool,
+}
+
+impl Connection {
+    /// One read and one write; whether it is open, and whether there is more to do.
+    fn turn(&mut self, request: &mut [u8], reply: &[u8]) -> (bool, bool) {
+        if self.is_readable && self.server.owed < OWED_MAX {
+            match self.server.read(&mut self.stream, request) {
+                Ok(Progress::Moved) => {}
+                Ok(Progress::Empty) => self.is_readable = false,
+                Ok(Progress::Closed) | Err(_) => return (false, false),
+            }
+        }
+        if self.server.write(&mut self.stream, reply).is_err() {
+            return (false, false);
+        }
+        (true, self.is_readable || self.server.owed > 0)
     }
 }
 
 /// What has come and what is to go: no byte has a meaning, so numbers are enough.
 struct Server {
-    request: Vec<u8>,
-    reply: Vec<u8>,
     /// Bytes of a request that is not whole.
     part: usize,
     /// Bytes of replies that have not left.
@@ -53,8 +120,8 @@ enum Progress {
 }
 
 impl Server {
-    fn read(&mut self, stream: &mut impl Read) -> io::Result<Progress> {
-        match stream.read(&mut self.request) {
+    fn read(&mut self, stream: &mut impl Read, request: &mut [u8]) -> io::Result<Progress> {
+        match stream.read(request) {
             Ok(0) => Ok(Progress::Closed),
             Ok(count) => {
                 let bytes = self.part.saturating_add(count);
@@ -67,8 +134,8 @@ impl Server {
         }
     }
 
-    fn write(&mut self, stream: &mut impl Write) -> io::Result<()> {
-        let bytes = self.reply.get(..self.owed.min(OWED_MAX)).unwrap_or_default();
+    fn write(&mut self, stream: &mut impl Write, reply: &[u8]) -> io::Result<()> {
+        let bytes = reply.get(..self.owed.min(OWED_MAX)).unwrap_or_default();
         if bytes.is_empty() {
             return Ok(());
         }
@@ -81,19 +148,51 @@ impl Server {
     }
 }
 
-/// Requests a second of an echo, with so many on their way, behind a time that does not count.
-pub(crate) fn requests_per_s(in_flight: u64, warm_up: Duration, length: Duration) -> Result<u64, Failure> {
+/// Requests a second of an echo on so many connections, with so many on their way on all of them, behind a time that does
+/// not count.
+pub(crate) fn requests_per_s(
+    connections: u32,
+    in_flight: u64,
+    warm_up: Duration,
+    length: Duration,
+) -> Result<u64, Failure> {
     let (_process, address) = host::start_echo_flow()?;
-    let mut client = Client::new(peer::connect(&address)?);
+    let connect = |_| Ok(Client::new(peer::connect(&address)?));
+    let mut clients = (0..connections).map(connect).collect::<Result<Vec<_>, Failure>>()?;
+    let share = in_flight.checked_div(connections.into()).unwrap_or(0).max(1);
     let (answered, elapsed) = host::pinned(|| {
         let mut both = || -> Result<(u64, Duration), Failure> {
-            client.drive(in_flight, warm_up)?;
-            client.drive(in_flight, length)
+            drive(&mut clients, share, warm_up)?;
+            drive(&mut clients, share, length)
         };
         both().map_err(|error| error.to_string())
     })?;
     let per_second = u128::from(answered).saturating_mul(1_000_000_000).checked_div(elapsed.as_nanos().max(1));
     Ok(u64::try_from(per_second.unwrap_or(0))?)
+}
+
+/// Keeps the echo busy for so long; the replies, and the time.
+fn drive<S: Read + Write>(
+    clients: &mut [Client<S>],
+    in_flight: u64,
+    length: Duration,
+) -> Result<(u64, Duration), Failure> {
+    let answered = |clients: &[Client<S>]| clients.iter().map(|client| client.answered).fold(0, u64::saturating_add);
+    let before = answered(clients);
+    let started = Instant::now();
+    loop {
+        let mut has_moved = false;
+        for client in clients.iter_mut() {
+            has_moved |= client.turn(in_flight)?;
+        }
+        let elapsed = started.elapsed();
+        if elapsed >= length {
+            return Ok((answered(clients).saturating_sub(before), elapsed));
+        }
+        if !has_moved {
+            rustix::thread::sched_yield();
+        }
+    }
 }
 
 /// A client that sends as `Pipeline` does.
@@ -113,22 +212,6 @@ impl<S: Read + Write> Client<S> {
     fn new(stream: S) -> Self {
         let requests = vec![1; REQUEST_BYTES.saturating_mul(BATCH as usize)];
         Self { stream, bytes: vec![0; CLIENT_READ_BYTES], requests, part: 0, owed: 0, sent: 0, answered: 0 }
-    }
-
-    /// Keeps the echo busy for so long; the replies, and the time.
-    fn drive(&mut self, in_flight: u64, length: Duration) -> Result<(u64, Duration), Failure> {
-        let before = self.answered;
-        let started = Instant::now();
-        loop {
-            let has_moved = self.turn(in_flight)?;
-            let elapsed = started.elapsed();
-            if elapsed >= length {
-                return Ok((self.answered.saturating_sub(before), elapsed));
-            }
-            if !has_moved {
-                rustix::thread::sched_yield();
-            }
-        }
     }
 
     /// Takes in replies, and sends as many requests as may be on their way; true when anything moved.
@@ -203,12 +286,13 @@ mod tests {
     fn every_whole_request_is_answered_once_however_it_is_cut() {
         let to_read = vec![1; REQUEST_BYTES * 3 + 5].into();
         let mut socket = Narrow { to_read, written: 0, at_once: 7 };
-        let mut server = Server { request: vec![0; READ_BYTES], reply: vec![0; OWED_MAX], part: 0, owed: 0 };
-        while let Progress::Moved = server.read(&mut socket).unwrap() {
-            server.write(&mut socket).unwrap();
+        let (mut request, reply) = (vec![0; READ_BYTES], vec![0; OWED_MAX]);
+        let mut server = Server { part: 0, owed: 0 };
+        while let Progress::Moved = server.read(&mut socket, &mut request).unwrap() {
+            server.write(&mut socket, &reply).unwrap();
         }
         while server.owed > 0 {
-            server.write(&mut socket).unwrap();
+            server.write(&mut socket, &reply).unwrap();
         }
         assert_eq!((socket.written, server.part), (REPLY_BYTES * 3, 5));
     }

@@ -61,7 +61,7 @@ impl Source {
             Journal => journal::measure(&journal::Options::default()),
             Throughput => throughput::measure(&throughput::Options::default()),
             Core => mix::measure(&mix::Options::default()),
-            Recovery => recovery::measure(1_000_000, 5),
+            Recovery => recovery::measure(&recovery::ORDERS, 5),
             Projection => projection::measure(100_000, 3),
             Rebuild => rebuild::measure(&rebuild::Options::default()),
             Lag => lag::measure(&lag::Options::default()),

@@ -5,13 +5,12 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::Failure;
+use crate::{Failure, cpus, scratch};
 
 /// The key of every session.
 pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -128,28 +127,10 @@ pub(crate) struct Gateway {
     hot: TempDir,
 }
 
-/// What the measured processes and the measuring thread are pinned to, where there are CPUs to choose from: counted
-/// once, at the start, since a thread that is pinned has but one.
-pub(crate) fn cpus() -> (Option<usize>, Option<usize>) {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    let count = *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
-    if count >= 2 { (Some(count.saturating_sub(1)), Some(0)) } else { (None, None) }
-}
-
-/// Which CPU is whose, in words.
-pub(crate) fn pinning() -> String {
-    match cpus() {
-        (Some(server), Some(client)) => {
-            format!("server's loop on CPU {server}, generator on CPU {client} with the side threads and the venue")
-        }
-        _ => "none: there is one CPU".to_owned(),
-    }
-}
-
 /// Runs `measure` on a thread with a CPU of its own: children, which inherit what their parent is pinned to, are
 /// started by the main thread.
 pub(crate) fn pinned<T: Send>(measure: impl FnOnce() -> Result<T, String> + Send) -> Result<T, Failure> {
-    let cpu = cpus().1;
+    let cpu = cpus::generator();
     let measured = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if let Some(cpu) = cpu {
@@ -167,7 +148,7 @@ pub(crate) fn apart<S, T: Send>(
     start: impl FnOnce() -> Result<S, Failure> + Send,
     measure: impl FnOnce(S) -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
-    let cpu = cpus().0;
+    let cpu = cpus::server();
     let both = move || -> Result<T, Failure> {
         if let Some(cpu) = cpu {
             tradecore::affinity::leave(cpu)?;
@@ -185,16 +166,11 @@ pub(crate) fn apart<S, T: Send>(
     Ok(measured?)
 }
 
-/// A directory in memory, where there is such.
-fn memory() -> std::io::Result<TempDir> {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
-}
-
 /// Does on a thread that has the CPUs of a place what starts a child, which inherits them.
 pub(crate) fn on<T: Send>(place: Place, start: impl FnOnce() -> T + Send) -> Result<T, Failure> {
     let started = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            match (place, cpus().0) {
+            match (place, cpus::server()) {
                 (Place::Server, Some(cpu)) => tradecore::affinity::pin(cpu)?,
                 (Place::Aside, Some(cpu)) => tradecore::affinity::leave(cpu)?,
                 (_, _) => {}
@@ -204,6 +180,13 @@ pub(crate) fn on<T: Send>(place: Place, start: impl FnOnce() -> T + Send) -> Res
         thread.join()
     });
     Ok(started.map_err(|_| "the starting thread panicked")??)
+}
+
+/// Has this process, a child of a run, end with that, also when that is killed and even while it is held.
+///
+/// The signal is that of the end of the thread that has started it, which is the main thread.
+pub(crate) fn end_with_parent() -> Result<(), Failure> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
 /// Runs the gateway of a configuration in this process.
@@ -231,13 +214,13 @@ impl Gateway {
 
     /// Starts one whose configuration these variables override.
     pub(crate) fn start_with(setup: Setup, overrides: &[(&str, &str)]) -> Result<Self, Failure> {
-        let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
+        let dir = if setup.is_in_memory { scratch::in_memory()? } else { scratch::dir()? };
         Self::start_as(dir, setup, Extent::default(), "journaled", overrides)
     }
 
     /// Starts one of another extent.
     pub(crate) fn start_at(setup: Setup, extent: Extent) -> Result<Self, Failure> {
-        let dir = if setup.is_in_memory { memory()? } else { tempfile::tempdir()? };
+        let dir = if setup.is_in_memory { scratch::in_memory()? } else { scratch::dir()? };
         Self::start_as(dir, setup, extent, "journaled", &[])
     }
 
@@ -253,13 +236,13 @@ impl Gateway {
         durability: &str,
         overrides: &[(&str, &str)],
     ) -> Result<Self, Failure> {
-        let hot = memory()?;
+        let hot = scratch::in_memory()?;
         std::fs::create_dir_all(dir.path().join("data"))?;
         std::fs::write(dir.path().join("key"), SECRET)?;
         std::fs::set_permissions(dir.path().join("key"), std::fs::Permissions::from_mode(0o600))?;
         let (venue, venue_address) = match setup.broker {
             Broker::Venue => {
-                let (venue, address) = start_server("venue", cpus().1)?;
+                let (venue, address) = start_server("venue", cpus::generator())?;
                 (Some(venue), address)
             }
             Broker::Instant => (None, "127.0.0.1:1".to_owned()),
@@ -375,12 +358,12 @@ fn bytes_below(folder: &Path) -> Result<u64, Failure> {
 
 /// Starts an echo; its address.
 pub(crate) fn start_echo() -> Result<(Process, String), Failure> {
-    start_server("echo", cpus().0)
+    start_server("echo", cpus::server())
 }
 
 /// Starts an echo of many requests at a time; its address.
 pub(crate) fn start_echo_flow() -> Result<(Process, String), Failure> {
-    start_server("echo-flow", cpus().0)
+    start_server("echo-flow", cpus::server())
 }
 
 /// Starts a server of this program on a CPU; its address, which is its first line.
@@ -402,7 +385,7 @@ fn config(setup: Setup, extent: Extent, durability: &str, venue: &str, hot: &Pat
     let lag = if setup.is_in_memory { "[journal]\ndurability_lag_max = 1000000000" } else { "" };
     // A segment in memory needs no copy of it in memory.
     let hot = if setup.is_in_memory { std::borrow::Cow::Borrowed("off") } else { hot.to_string_lossy() };
-    let cpu = cpus().0.map_or(String::new(), |cpu| format!("cpu = {cpu}"));
+    let cpu = cpus::server().map_or(String::new(), |cpu| format!("cpu = {cpu}"));
     let mut text = format!(
         r#"[core]
 id = 1
@@ -477,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_started_beside_the_servers_has_the_generators_cpu_all_the_same() {
-        let (server, generator) = cpus();
+        let (server, generator) = (cpus::server(), cpus::generator());
         let beside = || pinned(|| Ok(tradecore::affinity::usable()));
         let (own, other) = apart(|| Ok(()), |()| Ok((tradecore::affinity::usable(), beside()?))).unwrap();
         if let (Some(server), Some(generator)) = (server, generator) {

@@ -102,7 +102,7 @@ fn valgrind_version() -> Result<String, Failure> {
 
 /// Instructions of so many operations, and the CPU that they were counted on.
 fn count(operation: Operation, times: u64) -> Result<(u64, String), Failure> {
-    let dir = tempfile::tempdir()?;
+    let dir = crate::scratch::dir()?;
     let out = dir.path().join("callgrind");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet", &format!("--toggle-collect={COUNTED}")])

@@ -8,11 +8,12 @@ use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
 use tradecore_journal::{Closer, Config, SyncPolicy, Watermarks, Writer};
 
 use crate::Failure;
-use crate::append::{Bench, Costs, EVENT_BYTES};
+use crate::append::{Bench, Costs, EVENT_BYTES, MEMORY_BYTES};
 use crate::bare_sync::{PAGE_BYTES, PlainFile, append_and_wait};
 use crate::hiccup::Meter;
 use crate::host;
 use crate::outcome::Outcome;
+use crate::scratch;
 use crate::tail::{Lags, follow};
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, median, print_run, round_trips};
@@ -63,12 +64,12 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 80, value_parser = crate::at_least_one::<u64>)]
     pub(crate) mib_per_s: u64,
     /// Length of a segment, MiB: the shorter, the more roll-overs are in the figures.
-    #[arg(long, default_value_t = 8, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) segment_mib: u64,
     /// Appends in a round whose way to the disk is waited for.
     #[arg(long, default_value_t = 300, value_parser = crate::at_least_one::<u64>)]
     pub(crate) syncs: u64,
-    /// Groups in a round that a reader follows.
+    /// Groups in a round that a reader follows, at least: they come by the five thousand.
     #[arg(long, default_value_t = 20_000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) followed: u64,
     /// Where segments are written, one after the other in each round.
@@ -124,6 +125,7 @@ pub(crate) struct Open {
 
 /// Measures all of it, round by round.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
+    fitting(options)?;
     println!("append with archive or copy, checksum and commit, sync on, {} MiB/s at most", options.mib_per_s);
     let mut kinds: Vec<Kind> = options.segments.iter().map(|segments| Kind::new(options, *segments)).collect();
     let meter = Meter::start()?;
@@ -141,6 +143,21 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     outcome.configure("rounds", options.rounds);
     kinds.into_iter().try_for_each(|kind| kind.conclude(&mut outcome))?;
     Ok(outcome)
+}
+
+/// Refuses a payload that no segment takes: it would be waited for without end.
+fn fitting(options: &Options) -> Result<(), Failure> {
+    let segment_bytes = options.segment_mib << 20;
+    // What the journal keeps for itself, and headers, with room to spare.
+    let payload_max = (segment_bytes / 2).min(MEMORY_BYTES as u64 / 2);
+    match options.payloads.iter().find(|bytes| **bytes as u64 > payload_max || **bytes == 0) {
+        None => Ok(()),
+        Some(bytes) => Err(format!(
+            "--payload {bytes}: 1 to {payload_max} bytes with segments of {} MiB; --segment-mib makes them longer",
+            options.segment_mib
+        )
+        .into()),
+    }
 }
 
 impl Kind {
@@ -317,7 +334,7 @@ fn conclude_syncs(
 }
 
 fn directory(options: &Options) -> Result<tempfile::TempDir, Failure> {
-    Ok(options.dir.as_ref().map_or_else(tempfile::tempdir, tempfile::tempdir_in)?)
+    Ok(options.dir.as_deref().map_or_else(scratch::dir, scratch::dir_in)?)
 }
 
 /// As the daemon opens its own, but for the segments' length.
@@ -335,4 +352,40 @@ pub(crate) fn open(options: &Options, segments: Segments, sync: SyncPolicy, dir:
     })?;
     let (writer, _, watermarks, closer) = opened.into_parts();
     Ok(Open { writer, watermarks, closer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_no_segment_takes_is_refused_with_what_is_allowed() {
+        let of = |payloads: &[usize], segment_mib| {
+            fitting(&Options { payloads: payloads.to_vec(), segment_mib, ..Options::default() })
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(of(&[1, 128, 4 << 20], 8), Ok(()));
+        let refusal = of(&[128, (4 << 20) + 1], 8).unwrap_err();
+        assert!(refusal.starts_with("--payload 4194305: 1 to 4194304 bytes with segments of 8 MiB"), "{refusal}");
+        assert!(of(&[0], 8).is_err() && of(&[33 << 20], 1024).is_err(), "the baseline's memory is as long");
+    }
+
+    #[test]
+    fn the_longest_payload_that_is_allowed_is_appended() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { segment_mib: 1, ..Options::default() };
+        let mut open = open(&options, Segments::Mapped, SyncPolicy::default(), dir.path()).unwrap();
+        let stored = stored_bytes(HEADER_BYTES + (1 << 19));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        for _ in 0..3 {
+            while !open.writer.can_append(stored, 1, tradecore_journal::Space::Normal) {
+                assert!(std::time::Instant::now() < deadline, "no segment takes it");
+                std::thread::yield_now();
+            }
+            open.writer.begin(1);
+            open.writer.append(64, 1, 1 << 19, |out| out.fill(7));
+            open.writer.commit();
+        }
+        open.closer.seal(open.writer);
+    }
 }

@@ -121,7 +121,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     outcome.configure("rate", options.rate);
     outcome.configure("seconds", options.seconds);
-    let dir = tempfile::tempdir()?;
+    let dir = crate::scratch::dir()?;
     let journal_dir = dir.path().join("data/journal");
     std::fs::create_dir_all(&journal_dir)?;
     let path = dir.path().join("read-model.sqlite");

@@ -1,8 +1,12 @@
-//! Order to the gateway's own acceptance, against an echo of the same frame sizes, round by round in turn.
+//! Order to the gateway's own acceptance, against an echo of the same frame sizes, round by round in turn; of the same orders
+//! the broker's acknowledgement and the fill; and a ladder of rates up to saturation.
 
 use crate::Failure;
 use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
 use crate::host::{self, Broker};
+use crate::ladder;
+use crate::legs::Legs;
+use crate::orders::Load;
 use crate::outcome::Outcome;
 use crate::pace::{Idle, Sample};
 use crate::thousandths::Thousandths;
@@ -13,6 +17,9 @@ use crate::turns::{SLICE_MS, Turns};
 pub(crate) const ECHO_MAX_US: u64 = 50;
 /// The percentiles that are compared: name, quantile.
 pub(crate) const COMPARED: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
+
+/// Orders that the market takes, so that each is acknowledged and filled.
+const LOAD: Load = Load { instruments: 1, epoch_ids: 100, is_taken: true };
 
 /// How it is measured.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,6 +33,9 @@ pub(crate) struct Options {
     /// Rounds; each starts both servers anew.
     #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
     pub(crate) rounds: usize,
+    /// Length of each step of the ladder that climbs to saturation, for each of the two, ms; 0: no ladder.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) ladder_ms: u64,
     /// The gateway's broker: what it costs besides is on the generator's CPU.
     #[arg(long, value_enum, default_value_t = Broker::Instant)]
     pub(crate) broker: Broker,
@@ -38,11 +48,13 @@ pub(crate) struct Options {
 }
 
 impl Default for Options {
+    /// What the figures need: no ladder.
     fn default() -> Self {
         Self {
             rates: vec![1_000, 5_000, 20_000],
             seconds: 3,
             rounds: 5,
+            ladder_ms: 0,
             broker: Broker::Instant,
             idle: Idle::Spin,
             echo_max_us: ECHO_MAX_US,
@@ -65,7 +77,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("frames: {REQUEST_BYTES} bytes to the server, {REPLY_BYTES} bytes back; {SLICE_MS} ms in turn, one held");
     let mut rates: Vec<Rate> = options.rates.iter().map(|rate| Rate::new(*rate)).collect();
     for round in 1..=options.rounds {
-        let mut turns = Turns::start(options.broker, options.idle)?;
+        let mut turns = Turns::start(options.broker, options.idle, LOAD)?;
         host::pinned(|| {
             let mut all = || -> Result<(), Failure> {
                 turns.warm_up(rates.first().map_or(1, |rate| rate.rate))?;
@@ -74,7 +86,14 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
             all().map_err(|error| error.to_string())
         })?;
     }
-    outcome(options, rates)
+    let mut outcome = outcome(options, rates)?;
+    if options.ladder_ms > 0 {
+        let mut turns = Turns::start(options.broker, options.idle, LOAD)?;
+        let ladder = host::pinned(|| ladder::climb(&mut turns, options.ladder_ms).map_err(|error| error.to_string()))?;
+        outcome.configuration.extend(ladder.configuration);
+        outcome.values.extend(ladder.values);
+    }
+    Ok(outcome)
 }
 
 impl Rate {
@@ -112,6 +131,7 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
     outcome.configure("rates", format!("{:?}", options.rates));
     outcome.configure("seconds", options.seconds);
     outcome.configure("rounds", options.rounds);
+    outcome.configure("ladder_ms", options.ladder_ms);
     outcome.configure("slice_ms", SLICE_MS);
     let mut worst = [Thousandths(0); COMPARED.len()];
     for Rate { rate, echo, gateway, ratios } in rates {
@@ -130,7 +150,7 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
         println!("{line}");
         let (plot, generator) = (format!("{rate} orders/s"), format!("generator at {rate} orders/s"));
         for (name, sample) in [("echo", echo), ("gateway", gateway)] {
-            if sample.rate() < rate.saturating_mul(98) / 100 {
+            if !sample.has_reached(rate) {
                 println!(
                     "  {name}: {} answers/s only: the rate was not reached, and its latency is void",
                     sample.rate()
@@ -143,6 +163,9 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
                 outcome.hiccups.add(&sample.gaps)?;
             } else {
                 outcome.add_series(&generator, format!("generator away beside gateway {rate}/s"), sample.gaps);
+            }
+            if let Some(legs) = sample.legs {
+                add_legs(&mut outcome, rate, *legs);
             }
             outcome.add_series(&plot, format!("{name} {rate}/s corrected"), sample.corrected);
             outcome.add_series(&plot, format!("{name} {rate}/s service"), sample.service);
@@ -159,6 +182,18 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
         micros(outcome.hiccups.max())
     );
     Ok(outcome)
+}
+
+/// What came behind the acceptance.
+fn add_legs(outcome: &mut Outcome, rate: u64, legs: Legs) {
+    let (plot, told) = (format!("{rate} orders/s, at the broker"), format!("{rate} orders/s, from the broker's word"));
+    for (name, leg) in [("acknowledged", legs.acknowledged), ("filled", legs.filled)] {
+        print_run(&format!("{name} {rate}/s"), &leg.corrected);
+        print_run("  from the broker's word", &leg.told);
+        outcome.add_series(&plot, format!("{name} {rate}/s corrected"), leg.corrected);
+        outcome.add_series(&plot, format!("{name} {rate}/s service"), leg.service);
+        outcome.add_series(&told, format!("broker's word to {name} {rate}/s"), leg.told);
+    }
 }
 
 fn middle(ratios: Vec<Thousandths>) -> Thousandths {

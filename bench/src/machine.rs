@@ -32,7 +32,7 @@ pub(crate) struct Run {
     pub(crate) pinning: String,
     /// Pages of the segments in memory.
     pub(crate) memory: String,
-    /// Niceness of this process and of those that it starts: the lowest that the system allows.
+    /// Niceness of this process and of those that it starts: the user's own, or else the lowest that the system allows.
     pub(crate) niceness: i32,
     /// What was measured, by name.
     pub(crate) configuration: BTreeMap<String, String>,
@@ -63,7 +63,7 @@ impl Run {
             clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource")
                 .unwrap_or_else(unknown),
             load_average: line("/proc/loadavg").unwrap_or_else(unknown),
-            pinning: crate::host::pinning(),
+            pinning: crate::cpus::pinning(),
             memory: crate::huge_pages::describe(),
             niceness: rustix::process::getpriority_process(None).unwrap_or(0),
             configuration: BTreeMap::new(),

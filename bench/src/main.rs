@@ -10,6 +10,7 @@ mod append;
 mod bare_sync;
 #[cfg(feature = "kafka")]
 mod catch_up;
+mod cpus;
 mod date;
 mod disk;
 mod echo;
@@ -27,8 +28,11 @@ mod in_process;
 mod instant;
 mod instructions;
 mod journal;
+mod ladder;
+mod ladder_plot;
 mod lag;
 mod latency;
+mod legs;
 mod live;
 mod longest;
 mod loop_counts;
@@ -54,6 +58,7 @@ mod report;
 mod rollovers;
 mod scale;
 mod scoreboard;
+mod scratch;
 mod servers;
 mod sessions;
 #[cfg(feature = "kafka")]
@@ -63,6 +68,7 @@ mod side_memory;
 #[cfg(feature = "kafka")]
 mod sides;
 mod soak;
+mod spans;
 mod stage_bars;
 mod stages;
 mod start;
@@ -70,6 +76,7 @@ mod svg;
 mod synced;
 mod synced_flow;
 mod synced_turns;
+mod syncs;
 mod syscalls;
 mod tail;
 mod tail_latency;
@@ -97,11 +104,15 @@ struct Arguments {
     command: Command,
     #[command(flatten)]
     files: Files,
+    /// CPUs of the gateway's loop and of the generator; without it the last and the first that this process may use.
+    #[arg(long, global = true, value_name = "LOOP,GENERATOR")]
+    cpus: Option<cpus::Pair>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Order to the gateway's own acceptance, class `journaled`, against a TCP echo of the same frame sizes.
+    /// Order to the gateway's own acceptance, class `journaled`, against a TCP echo of the same frame sizes; to the broker's
+    /// acknowledgement and to the fill; and at ever higher rates up to saturation.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- latency --rate 1000,20000 --rounds 5")]
     Latency(latency::Options),
     /// An append against a copy and a checksum of the same bytes and against a write; how long until it is durable, and
@@ -133,13 +144,13 @@ enum Command {
     /// Where the time of an order goes inside the gateway, and what it costs to measure that.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- stages --rate 5000 --rounds 7")]
     Stages(stages::Options),
-    /// Events a second that a start replays into its state, on one core.
-    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- recovery --orders 1000000")]
+    /// Events a second that a start replays into its state, on one core, by the length of the journal.
+    #[command(after_help = "Example: cargo run --release -p tradecore-bench -- recovery --orders 25000,250000,1000000")]
     Recovery {
-        /// Orders in the journal; each makes four events.
-        #[arg(long, default_value_t = 1_000_000, value_parser = crate::at_least_one::<u64>)]
-        orders: u64,
-        /// Replays.
+        /// Orders in the journal, one number after the other; each makes four events.
+        #[arg(long, value_delimiter = ',', default_values_t = recovery::ORDERS, value_parser = crate::at_least_one::<u64>)]
+        orders: Vec<u64>,
+        /// Replays of each.
         #[arg(long, default_value_t = 5, value_parser = crate::at_least_one::<usize>)]
         runs: usize,
     },
@@ -260,7 +271,8 @@ pub(crate) fn at_least_one<T: std::str::FromStr + PartialOrd + From<u8>>(text: &
 }
 
 fn main() -> ExitCode {
-    let Arguments { command, files } = Arguments::parse();
+    let Arguments { command, files, cpus } = Arguments::parse();
+    cpus::choose(cpus);
     if !matches!(command, Command::Report(_)) {
         huge_pages::prepare();
     }
@@ -276,8 +288,12 @@ fn main() -> ExitCode {
 
 /// True when every promise was kept.
 fn run(command: Command, files: &Files) -> Result<bool, Failure> {
-    // Where it is allowed, what else runs here waits; children inherit it. `Run` says whether it was.
-    let _ = rustix::process::setpriority_process(None, -20);
+    // Where it is allowed, what else runs here waits; children inherit it. `Run` says whether it was. Who has started this
+    // with a niceness of his own keeps that.
+    if rustix::process::getpriority_process(None) == Ok(0) {
+        let _ = rustix::process::setpriority_process(None, -20);
+    }
+    files.check()?;
     // Before anything else: what the machine was busy with then was not us.
     let run = Run::describe();
     let (name, outcome) = match command {
@@ -288,7 +304,7 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::Sessions { sessions, rate, seconds, runs } => {
             ("sessions", sessions::measure(sessions, rate, seconds, runs)?)
         }
-        Command::Recovery { orders, runs } => ("recovery", recovery::measure(orders, runs)?),
+        Command::Recovery { orders, runs } => ("recovery", recovery::measure(&orders, runs)?),
         Command::Projection { orders, runs } => ("projection", projection::measure(orders, runs)?),
         Command::Rebuild(options) => ("rebuild", rebuild::measure(&options)?),
         Command::Lag(options) => ("lag", lag::measure(&options)?),
@@ -322,10 +338,14 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::All(options) => return all::run(&options),
         Command::Instructions(options) => return instructions::run(&options, files, run),
         Command::Report(options) => return report::write(&options).map(|()| true),
-        Command::Serve { config, broker } => return host::serve(&config, broker).map(|()| true),
-        Command::Echo { cpu } => return echo::serve(cpu).map(|()| true),
-        Command::EchoFlow { cpu } => return echo_flow::serve(cpu).map(|()| true),
-        Command::Venue { cpu } => return venue::serve(cpu).map(|()| true),
+        Command::Serve { config, broker } => {
+            return host::end_with_parent().and_then(|()| host::serve(&config, broker)).map(|()| true);
+        }
+        Command::Echo { cpu } => return host::end_with_parent().and_then(|()| echo::serve(cpu)).map(|()| true),
+        Command::EchoFlow { cpu } => {
+            return host::end_with_parent().and_then(|()| echo_flow::serve(cpu)).map(|()| true);
+        }
+        Command::Venue { cpu } => return host::end_with_parent().and_then(|()| venue::serve(cpu)).map(|()| true),
         Command::Perform { operation, times } => return instructions::perform(operation, times).map(|()| true),
     };
     outcome::write(files, name, run, &outcome)?;

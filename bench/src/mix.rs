@@ -102,7 +102,7 @@ impl Round {
 
 fn with_journal(commands: u64) -> Result<Round, Failure> {
     // In memory: what is measured is the core, not how fast a disk takes a gigabyte a second.
-    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+    let dir = crate::scratch::in_memory()?;
     let config = Config { max_segment_bytes: 64 << 20, sync: journal::CLASS_JOURNALED, ..Config::new(dir.path()) };
     host::apart(
         || Ok(tradecore_journal::open(&config)?),

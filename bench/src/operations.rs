@@ -115,7 +115,7 @@ fn perform_decide(times: u64) -> Result<(), Failure> {
 }
 
 fn perform_append(times: u64) -> Result<(), Failure> {
-    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
+    let dir = crate::scratch::in_memory()?;
     let config = Config {
         first_segment_bytes: SEGMENT_BYTES,
         max_segment_bytes: SEGMENT_BYTES,

@@ -1,15 +1,18 @@
-//! Sessions that send orders, and wait for the gateway's own acceptance of each.
+//! Sessions that send orders, and wait for the gateway's own acceptance of each; of orders that the market takes, also for
+//! the broker's acknowledgement and the fill.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use tradecore_protocol::fields::{ClOrdId, OrdType, Px, Qty, Side, Tif};
+use tradecore_protocol::fields::{ClOrdId, ExecType, OrdType, Px, Qty, Side, Tif};
 use tradecore_protocol::frame::Frame;
 use tradecore_protocol::messages::{ExecReport, NewOrder, RequestReject};
 use tradecore_protocol::wire::{I64, U32, U64};
 
 use crate::Failure;
 use crate::host;
+use crate::instant::{ASK, BID};
+use crate::legs::Legs;
 use crate::pace::{Idle, Sample, Sent, Target, pace};
 use crate::peer::Peer;
 use crate::timing::RoundTrips;
@@ -24,12 +27,14 @@ pub(crate) struct Load {
     pub(crate) instruments: u32,
     /// Orders of one client epoch: fewer than the share of ids that the session has.
     pub(crate) epoch_ids: u64,
+    /// The market takes them, buys and sells in turn; else it will not.
+    pub(crate) is_taken: bool,
 }
 
 impl Default for Load {
     /// One instrument, and epochs that fit the share that a session has among a thousand.
     fn default() -> Self {
-        Self { instruments: 1, epoch_ids: 100 }
+        Self { instruments: 1, epoch_ids: 100, is_taken: false }
     }
 }
 
@@ -40,16 +45,21 @@ impl Load {
         ClOrdId::new(u16::try_from(epoch).unwrap_or(u16::MAX).saturating_add(1), counter).0
     }
 
-    /// An order that the market will not take.
+    /// An order.
     pub(crate) fn order(self, counter: u64, tif: Tif) -> NewOrder {
+        let (side, px) = match (self.is_taken, counter.is_multiple_of(2)) {
+            (false, _) => (Side::Buy, Px(10_000 * 1_000_000_000)),
+            (true, false) => (Side::Buy, ASK),
+            (true, true) => (Side::Sell, BID),
+        };
         let turn = counter.checked_rem(u64::from(self.instruments)).unwrap_or(0);
         NewOrder {
             cl_ord_id: U64::new(self.id_of(counter)),
-            px: I64::new(Px(10_000 * 1_000_000_000).0),
+            px: I64::new(px.0),
             qty: I64::new(Qty(1_000_000).0),
             instrument_id: U32::new(u32::try_from(turn).unwrap_or(0).saturating_add(1)),
             account_id: U32::new(1),
-            side: Side::Buy.raw(),
+            side: side.raw(),
             ord_type: OrdType::Limit.raw(),
             tif: tif.raw(),
             ..NewOrder::default()
@@ -63,6 +73,8 @@ pub(crate) struct Active {
     load: Load,
     next_counter: u64,
     waiting: VecDeque<(u64, Sent)>,
+    /// Accepted orders that the market takes, until they are filled.
+    at_broker: VecDeque<(u64, Sent)>,
     is_prepared: bool,
     refused: Option<u16>,
 }
@@ -78,12 +90,11 @@ impl Active {
         let peer = Peer::log_on(address, session_id)?;
         // Every order takes a number, so ids that are made of them are not taken.
         let next_counter = peer.last_client_seq().saturating_add(1);
-        let waiting = VecDeque::with_capacity(WAITING);
-        Ok(Self { peer, load, next_counter, waiting, is_prepared: false, refused: None })
+        let (waiting, at_broker) = (VecDeque::with_capacity(WAITING), VecDeque::with_capacity(WAITING));
+        Ok(Self { peer, load, next_counter, waiting, at_broker, is_prepared: false, refused: None })
     }
 
     /// Why an order was refused.
-    #[cfg(feature = "kafka")]
     pub(crate) const fn refusal(&self) -> Option<u16> {
         self.refused
     }
@@ -91,13 +102,20 @@ impl Active {
     /// Takes in reports; the first of each order is its acceptance.
     fn take_in(&mut self, sample: &mut Sample) -> Result<(), Failure> {
         let (waiting, refused) = (&mut self.waiting, &mut self.refused);
+        let (at_broker, is_taken) = (&mut self.at_broker, self.load.is_taken);
         self.peer.poll(&mut |frame: &Frame<'_>, arrived| match frame.header.template_id {
             ExecReport::TEMPLATE_ID => {
                 let Ok(report) = frame.read::<ExecReport>() else { return };
-                if waiting.front().is_some_and(|(id, _)| *id == report.cl_ord_id.get())
+                let id = report.cl_ord_id.get();
+                if waiting.front().is_some_and(|(waiting, _)| *waiting == id)
                     && let Some((_, sent)) = waiting.pop_front()
                 {
                     sample.answered(sent, arrived);
+                    if is_taken {
+                        at_broker.push_back((id, sent));
+                    }
+                } else if is_taken {
+                    follow(at_broker, id, &report, arrived, sample);
                 }
             }
             RequestReject::TEMPLATE_ID => {
@@ -112,7 +130,6 @@ impl Active {
 }
 
 impl Target for Active {
-    /// An order that the market will not take.
     fn prepare(&mut self) -> Result<(), Failure> {
         if !self.is_prepared {
             self.peer.prepare(&self.load.order(self.next_counter, Tif::Ioc))?;
@@ -140,6 +157,35 @@ impl Target for Active {
 
     fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.waiting.is_empty() && self.at_broker.is_empty()
+    }
+
+    fn sample(&self) -> Sample {
+        Sample { legs: self.load.is_taken.then(|| Box::new(Legs::new())), ..Sample::new() }
+    }
+}
+
+/// Takes in what the broker says of an order that was accepted; what ends it is the last.
+fn follow(at_broker: &mut VecDeque<(u64, Sent)>, id: u64, report: &ExecReport, arrived: Instant, sample: &mut Sample) {
+    // The broker answers in turn: it is the first, or near it.
+    let Some(index) = at_broker.iter().position(|(other, _)| *other == id) else { return };
+    let Some((_, sent)) = at_broker.get(index).copied() else { return };
+    let since = u64::try_from(arrived.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let arrived_ns = tradecore::clock::utc_ns().saturating_sub(since);
+    let told_ns = arrived_ns.saturating_sub(report.broker_time_ns.get());
+    let leg = sample.legs.as_mut().map(|legs| match ExecType::from_raw(report.exec_type) {
+        Some(ExecType::New) => Some(&mut legs.acknowledged),
+        Some(ExecType::Trade) => Some(&mut legs.filled),
+        _ => None,
+    });
+    if let Some(Some(leg)) = leg {
+        leg.take(sent, arrived, told_ns);
+    }
+    if report.leaves_qty.get() == 0 {
+        at_broker.remove(index);
     }
 }
 
@@ -200,4 +246,47 @@ pub(crate) fn order_run(active: &mut [Active], rate: u64, orders: u64) -> Result
         let sample = pace(&mut InTurn::new(active), rate, orders, Idle::Spin).map_err(|error| error.to_string())?;
         Ok(sample.corrected)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_order_is_followed_from_its_acknowledgement_to_its_fill_and_then_no_more() {
+        let start = Instant::now();
+        let sent = Sent { planned: start, at: start + Duration::from_nanos(100) };
+        let mut at_broker: VecDeque<_> = [(7, sent), (8, sent)].into();
+        let mut sample = Sample { legs: Some(Box::new(Legs::new())), ..Sample::new() };
+        let report = |exec_type: ExecType, leaves_qty| ExecReport {
+            exec_type: exec_type.raw(),
+            leaves_qty: I64::new(leaves_qty),
+            broker_time_ns: U64::new(tradecore::clock::utc_ns()),
+            ..ExecReport::default()
+        };
+        let mut told = |id, exec_type, leaves_qty, nanos| {
+            let arrived = start + Duration::from_nanos(nanos);
+            follow(&mut at_broker, id, &report(exec_type, leaves_qty), arrived, &mut sample);
+            at_broker.len()
+        };
+        assert_eq!(told(8, ExecType::New, 5, 1_100), 2);
+        assert_eq!(told(8, ExecType::Trade, 3, 1_200), 2, "a part");
+        assert_eq!(told(8, ExecType::Trade, 0, 1_300), 1);
+        assert_eq!(told(8, ExecType::Trade, 0, 1_400), 1, "it is known no more");
+        assert_eq!(told(7, ExecType::Expired, 0, 1_500), 0, "it ends unfilled");
+        let legs = sample.legs.unwrap();
+        let nanos = |times: &RoundTrips| (times.len(), times.min(), times.max());
+        let legs = [&legs.acknowledged, &legs.filled].map(|leg| (nanos(&leg.corrected), nanos(&leg.service)));
+        assert_eq!(legs, [((1, 1_100, 1_100), (1, 1_000, 1_000)), ((2, 1_200, 1_300), (2, 1_100, 1_200))]);
+    }
+
+    #[test]
+    fn orders_that_the_market_takes_buy_and_sell_in_turn() {
+        let load = Load { is_taken: true, ..Load::default() };
+        let order = |counter| (load.order(counter, Tif::Ioc).side, load.order(counter, Tif::Ioc).px.get());
+        assert_eq!([order(1), order(2)], [(Side::Buy.raw(), ASK.0), (Side::Sell.raw(), BID.0)]);
+        assert!(Load::default().order(1, Tif::Ioc).px.get() < BID.0);
+    }
 }

@@ -24,6 +24,28 @@ pub(crate) struct Files {
     pub(crate) hgrm: Option<PathBuf>,
 }
 
+impl Files {
+    /// Refuses what could not be written at the end, before anything is measured.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if let Some(path) = &self.json {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let is_new = !path.exists();
+            let opened = if is_new { probe(dir) } else { fs::File::options().append(true).open(path).map(drop) };
+            opened.map_err(|error| format!("--json {}: {error}", path.display()))?;
+        }
+        if let Some(dir) = &self.hgrm {
+            let made = fs::create_dir_all(dir).and_then(|()| probe(dir));
+            made.map_err(|error| format!("--hgrm {}: {error}", dir.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a file in a directory, which goes again.
+fn probe(dir: &Path) -> std::io::Result<()> {
+    tempfile::Builder::new().prefix("tradecore-bench-").tempfile_in(dir).map(drop)
+}
+
 /// A histogram and what it is of.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
@@ -222,6 +244,22 @@ mod tests {
         assert_eq!(result["values"][0]["value"], 1.083);
         assert_eq!((&result["series"][0]["name"], &result["series"][0]["count"]), (&"echo 1000/s".into(), &1.into()));
         assert_eq!(result["hiccup"]["count"], 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_at_the_start_and_nothing_is_left_by_the_looking() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| Some(dir.path().join(name));
+        let check = |json, hgrm| Files { json, hgrm }.check().map_err(|error| error.to_string());
+        assert_eq!(check(at("result.json"), at("made")), Ok(()));
+        assert_eq!(check(None, None), Ok(()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the directory for histograms alone");
+        fs::write(dir.path().join("file"), "kept").unwrap();
+        assert_eq!(check(at("file"), None), Ok(()));
+        assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "kept");
+        assert!(check(at("nowhere/result.json"), None).unwrap_err().starts_with("--json "));
+        assert!(check(at("made"), None).is_err(), "a directory");
+        assert!(check(None, at("file")).unwrap_err().starts_with("--hgrm "));
     }
 
     #[test]

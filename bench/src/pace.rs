@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::gaps::Gaps;
+use crate::legs::Legs;
 use crate::longest::Longest;
+use crate::spans::Spans;
 use crate::timing::{RoundTrips, Schedule, between, round_trips};
 
 /// Without an answer for so long, there is none.
@@ -35,6 +37,14 @@ pub(crate) trait Target {
     fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure>;
     /// True while an answer is awaited.
     fn is_waiting(&self) -> bool;
+    /// True when nothing of what was sent is on its way any more, also behind the answers.
+    fn is_settled(&self) -> bool {
+        !self.is_waiting()
+    }
+    /// What it is measured with.
+    fn sample(&self) -> Sample {
+        Sample::new()
+    }
 }
 
 /// When a request left.
@@ -57,6 +67,10 @@ pub(crate) struct Sample {
     pub(crate) gaps: RoundTrips,
     /// The longest of the corrected times.
     pub(crate) longest: Longest,
+    /// The longest of each of the spans that the time was cut into.
+    pub(crate) spans: Spans,
+    /// What came behind the answers, of a target that has such.
+    pub(crate) legs: Option<Box<Legs>>,
     /// How long the requests took to be sent and answered.
     pub(crate) elapsed: Duration,
 }
@@ -69,6 +83,8 @@ impl Sample {
             lateness: round_trips(),
             gaps: round_trips(),
             longest: Longest::new(),
+            spans: Spans::default(),
+            legs: None,
             elapsed: Duration::ZERO,
         }
     }
@@ -78,6 +94,7 @@ impl Sample {
         let corrected_ns = between(sent.planned, arrived);
         self.corrected.saturating_record(corrected_ns);
         self.longest.take(sent.planned, corrected_ns);
+        self.spans.take(sent.planned, corrected_ns);
         self.service.saturating_record(between(sent.at, arrived));
         self.lateness.saturating_record(between(sent.planned, sent.at));
     }
@@ -89,6 +106,10 @@ impl Sample {
         self.lateness.add(&other.lateness)?;
         self.gaps.add(&other.gaps)?;
         other.longest.iter().for_each(|(planned, ns)| self.longest.take(planned, ns));
+        self.spans.add(&other.spans);
+        if let Some(legs) = &other.legs {
+            self.legs.get_or_insert_with(|| Box::new(Legs::new())).add(legs)?;
+        }
         self.elapsed = self.elapsed.saturating_add(other.elapsed);
         Ok(())
     }
@@ -99,19 +120,29 @@ impl Sample {
         let answers = u128::from(self.corrected.len()).saturating_mul(1_000_000_000);
         u64::try_from(answers.checked_div(nanos).unwrap_or(0)).unwrap_or(u64::MAX)
     }
+
+    /// True when they came at this rate: else their latency says nothing of it.
+    pub(crate) fn has_reached(&self, rate: u64) -> bool {
+        self.rate() >= rate.saturating_mul(98) / 100
+    }
 }
 
-/// Sends `requests` at `rate` a second and waits for every answer.
+/// Sends `requests` at `rate` a second and waits for every answer, and for what comes behind it.
 pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle) -> Result<Sample, Failure> {
-    let mut sample = Sample::new();
+    let mut sample = target.sample();
     let mut gaps = Gaps::new();
     let mut schedule = Schedule::new(rate);
     let mut sent: u64 = 0;
     let started = Instant::now();
     let mut last_sent = started;
     target.prepare()?;
-    while sample.corrected.len() < requests {
+    loop {
         let now = Instant::now();
+        if sample.corrected.len() < requests {
+            sample.elapsed = now.saturating_duration_since(started);
+        } else if target.is_settled() {
+            break;
+        }
         gaps.read(now);
         if sent < requests
             && let Some(planned) = schedule.due(now)
@@ -123,14 +154,14 @@ pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle
         target.poll(&mut sample)?;
         if !target.is_waiting() {
             target.prepare()?;
-        } else if now.saturating_duration_since(last_sent) > ANSWER_DEADLINE {
+        }
+        if !target.is_settled() && now.saturating_duration_since(last_sent) > ANSWER_DEADLINE {
             return Err(format!("no answer for {} s", ANSWER_DEADLINE.as_secs()).into());
         }
         if idle == Idle::YieldAlways || idle == Idle::Yield && !target.is_waiting() {
             rustix::thread::sched_yield();
         }
     }
-    sample.elapsed = started.elapsed();
     sample.gaps = gaps.into_histogram();
     Ok(sample)
 }

@@ -123,7 +123,7 @@ impl Options {
 
     /// A directory on the measured disk.
     fn directory(&self) -> Result<TempDir, Failure> {
-        Ok(self.dir.as_ref().map_or_else(tempfile::tempdir, tempfile::tempdir_in)?)
+        Ok(self.dir.as_deref().map_or_else(crate::scratch::dir, crate::scratch::dir_in)?)
     }
 }
 

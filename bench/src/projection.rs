@@ -22,7 +22,7 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     outcome.configure("orders", orders);
     outcome.configure("runs", runs);
-    let dir = tempfile::tempdir()?;
+    let dir = crate::scratch::dir()?;
     let journal_dir = dir.path().join("journal");
     let (events, _) = write(&journal_dir, orders)?;
     println!("projection of {events} events of {orders} orders: every table, position in each transaction");

@@ -40,7 +40,7 @@ impl Default for Options {
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     outcome.configure("events", options.events);
-    let dir = tempfile::tempdir()?;
+    let dir = crate::scratch::dir()?;
     let journal_dir = dir.path().join("journal");
     let path = dir.path().join("read-model.sqlite");
     let source = Source { journal_dir, path, stream: "1-virtual".to_owned(), keep_days: 0, server: None };

@@ -11,6 +11,7 @@ use crate::date::utc;
 use crate::escape::escape;
 use crate::figures::Figure;
 use crate::history::{commit, history};
+use crate::ladder_plot;
 use crate::stage_bars::bars;
 use crate::svg::{Curve, plot};
 
@@ -137,13 +138,15 @@ fn section(html: &mut String, result: &Value) {
         let _ = write!(html, "<h3>{}</h3>{}", escape(name), plot(&curves));
         percentiles(html, &own);
     }
-    html.push_str(&bars(&stages(result)));
+    let measured = measured(result);
+    html.push_str(&ladder_plot::plot(&measured));
+    html.push_str(&bars(&measured));
     values(html, result);
     run(html, result.get("run"));
 }
 
 /// Every value by its id, thousandths.
-fn stages(result: &Value) -> Vec<(&str, u64)> {
+fn measured(result: &Value) -> Vec<(&str, u64)> {
     let values = result.get("values").and_then(Value::as_array).into_iter().flatten();
     let value = |row: &Value| row.get("value").and_then(crate::thousandths::Thousandths::read);
     values.filter_map(|row| Some((row.get("id")?.as_str()?, value(row)?.0))).collect()
@@ -175,12 +178,18 @@ fn values(html: &mut String, result: &Value) {
     html.push_str("<h3>Figures</h3><table>");
     for value in result.get("values").and_then(Value::as_array).into_iter().flatten() {
         let id = value.get("id").and_then(Value::as_str).unwrap_or_default();
+        // The ladder has a table of its own.
+        if id.starts_with(ladder_plot::PREFIX) {
+            continue;
+        }
         let measured = value.get("value");
         let _ = write!(html, "<tr><td>{}</td><td class=\"number\">{}</td>", escape(id), number(measured));
         if let (Some(figure), Some(value)) = (Figure::of(id), measured.and_then(crate::thousandths::Thousandths::read))
         {
             let _ =
                 write!(html, "<td class=\"dim\">{}</td>{}", escape(&figure.promise()), verdict(figure.is_met(value)));
+        } else {
+            html.push_str("<td></td><td></td>");
         }
         html.push_str("</tr>");
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::filling;
+use crate::hiccup::Meter;
 use crate::host::{self, Broker, Extent, Gateway, Setup};
 use crate::orders::{Active, Load, wait_until_trading};
 use crate::outcome::Outcome;
@@ -123,7 +124,7 @@ impl Point {
     }
 
     fn load(&self) -> Load {
-        Load { instruments: self.instruments.into(), epoch_ids: EPOCH_IDS }
+        Load { instruments: self.instruments.into(), epoch_ids: EPOCH_IDS, ..Load::default() }
     }
 }
 
@@ -161,6 +162,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
         outcome.add_value(format!("scale_hot_segments_mib_{name}"), Thousandths::whole(hot / MIB));
         filled.push(gateway);
     }
+    let meter = Meter::start()?;
     host::pinned(|| {
         let mut all = || {
             filled.iter_mut().try_for_each(Filled::warm_up)?;
@@ -168,6 +170,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
         };
         all().map_err(|error: Failure| error.to_string())
     })?;
+    outcome.hiccups = meter.stop()?;
     let baseline = filled.first().map(|first| first.rounds.clone()).unwrap_or_default();
     for (point, filled) in points.iter().zip(filled) {
         let name = point.name(&first);
@@ -179,7 +182,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
         if first.open == FEW_ORDERS && *point == (Point { open: MANY_ORDERS, ..first }) {
             outcome.add_value("scale_ratio", p50);
         }
-        outcome.hiccups.add(&filled.sample.gaps)?;
+        outcome.add_series("generator", format!("{name} generator away"), filled.sample.gaps);
         outcome.add_series("scale", name, filled.sample.corrected);
     }
     Ok(outcome)

@@ -32,7 +32,7 @@ impl Own {
     /// Starts one; how it is reached.
     fn start(script: &str, place: Place) -> Result<(Self, String), Failure> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").join(script);
-        let own = Self { script, port: free_ports()?, place, dir: tempfile::tempdir()? };
+        let own = Self { script, port: free_ports()?, place, dir: crate::scratch::dir()? };
         let said = own.go_on()?;
         Ok((own, said))
     }

@@ -41,7 +41,7 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     outcome.configure("orders", orders);
     outcome.configure("runs", runs);
-    let dir = tempfile::tempdir()?;
+    let dir = crate::scratch::dir()?;
     let journal_dir = dir.path().join("data/journal");
     std::fs::create_dir_all(&journal_dir)?;
     let (events, _) = write(&journal_dir, orders)?;

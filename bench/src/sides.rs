@@ -49,7 +49,7 @@ impl Sides {
 
     /// Of these servers.
     pub(crate) fn of(kafka: Kafka, postgres: Option<Postgres>) -> Result<Self, Failure> {
-        Ok(Self { kafka, postgres, keys: tempfile::tempdir()?, gateways: 0 })
+        Ok(Self { kafka, postgres, keys: crate::scratch::dir()?, gateways: 0 })
     }
 
     /// The variables that switch it all on in a new gateway: topics and tables are its own.

@@ -5,6 +5,7 @@
 
 use crate::Failure;
 use crate::growth::{self, Allowance};
+use crate::hiccup::Meter;
 use crate::host::{self, Broker, Gateway, Setup};
 use crate::orders::{Active, Load, wait_until_trading};
 use crate::outcome::Outcome;
@@ -79,8 +80,9 @@ pub(crate) fn measure(options: &Options) -> Result<(Outcome, bool), Failure> {
     let load = Load { epoch_ids: EPOCH_IDS, ..Load::default() };
     let mut active = Active::log_on_with(&gateway.address, 1, load)?;
     wait_until_trading(&mut active)?;
+    let meter = Meter::start()?;
     let seen = host::pinned(|| soak(options, &gateway, &mut active).map_err(|error| error.to_string()))?;
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
     outcome.configure("minutes", options.minutes);
     outcome.configure("rate", options.rate);
     outcome.configure("broker", format!("{:?}", options.broker));
@@ -90,7 +92,8 @@ pub(crate) fn measure(options: &Options) -> Result<(Outcome, bool), Failure> {
     for (index, sample) in seen.minutes.into_iter().enumerate() {
         let minute = index.saturating_add(1);
         outcome.add_value(format!("soak_answers_per_s_minute_{minute}"), Thousandths::whole(sample.rate()));
-        outcome.hiccups.add(&sample.gaps)?;
+        // Gaps beside the gateway are also those of its side threads, which share the CPU: a series, and no hiccups.
+        outcome.add_series("generator", format!("minute {minute} generator away"), sample.gaps);
         outcome.add_series("soak", format!("minute {minute} corrected"), sample.corrected);
     }
     Ok((outcome, is_bounded))
@@ -116,7 +119,7 @@ fn soak(options: &Options, gateway: &Gateway, active: &mut Active) -> Result<See
         let now = Vitals::of(pid)?;
         print_minute(minute, &sample, &now, &before);
         before = now;
-        if sample.rate() < options.rate.saturating_mul(98) / 100 {
+        if !sample.has_reached(options.rate) {
             println!("  {} answers/s only: the rate was not reached, and its latency is void", sample.rate());
         }
         seen.minutes.push(sample);

@@ -126,7 +126,7 @@ impl Axes {
 }
 
 /// A power of ten of nanoseconds.
-fn time_label(power: u32) -> String {
+pub(crate) fn time_label(power: u32) -> String {
     let (unit, power) = match power {
         0..3 => ("ns", power),
         3..6 => ("µs", power.saturating_sub(3)),

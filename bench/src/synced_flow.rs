@@ -13,6 +13,7 @@ use crate::host::{self, Broker, Gateway, Setup};
 use crate::orders::{Active, wait_until_trading};
 use crate::pace::Idle;
 use crate::pipeline::Pipeline;
+use crate::scratch;
 use crate::throughput::{BOUNDS, drive};
 use crate::timing::round_trips;
 
@@ -39,7 +40,7 @@ pub(crate) struct Flow {
 /// Keeps `in_flight` orders on their way for so long, on a disk that `dir` is on.
 pub(crate) fn run(dir: &Path, in_flight: u64, length: Duration, idle: Idle) -> Result<Flow, Failure> {
     let setup = Setup { sessions: 1, broker: Broker::Instant, bounds: Some(BOUNDS), is_in_memory: false };
-    let gateway = Gateway::start_in(tempfile::tempdir_in(dir)?, setup, "synced")?;
+    let gateway = Gateway::start_in(scratch::dir_in(dir)?, setup, "synced")?;
     wait_until_trading(&mut Active::log_on(&gateway.address, 1)?)?;
     let mut pipelines = vec![Pipeline::log_on(&gateway.address, 1)?];
     let journal = gateway.journal_dir();
@@ -112,7 +113,7 @@ fn record_bytes(journal: &Path) -> Result<u64, Failure> {
 }
 
 fn bare_syncs_per_s(dir: &Path, bytes: usize) -> Result<u64, Failure> {
-    let dir = tempfile::tempdir_in(dir)?;
+    let dir = scratch::dir_in(dir)?;
     let mut file = PlainFile::create(dir.path(), bytes)?;
     host::pinned(|| {
         let mut times = round_trips();

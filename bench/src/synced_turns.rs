@@ -14,6 +14,7 @@ use crate::echo::EchoClient;
 use crate::host::{self, Broker, Gateway, Process, Setup};
 use crate::orders::{Active, wait_until_trading};
 use crate::pace::{Idle, Sample};
+use crate::scratch;
 use crate::timing::{RoundTrips, Schedule, round_trips};
 use crate::turns::{SLICE_MS, slice};
 
@@ -61,10 +62,10 @@ impl SyncedTurns {
         let echo = EchoClient::connect(&address)?;
         echo_process.hold()?;
         let setup = Setup { sessions: 1, broker: Broker::Instant, bounds: None, is_in_memory: false };
-        let gateway = Gateway::start_in(tempfile::tempdir_in(dir)?, setup, "synced")?;
+        let gateway = Gateway::start_in(scratch::dir_in(dir)?, setup, "synced")?;
         let mut active = Active::log_on(&gateway.address, 1)?;
         wait_until_trading(&mut active)?;
-        let bare_dir = tempfile::tempdir_in(dir)?;
+        let bare_dir = scratch::dir_in(dir)?;
         let bare = PlainFile::create(bare_dir.path(), PAGE_BYTES)?;
         Ok(Self { echo_process, echo, gateway, active, bare, idle, _bare_dir: bare_dir })
     }

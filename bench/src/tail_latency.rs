@@ -1,24 +1,30 @@
-//! The far tail at half of saturation, against the echo in turn, and the stall at each roll-over of the journal.
+//! The far tail at half of saturation, against the echo in turn, and the stalls at roll-overs and syncs of the journal.
 //!
 //! Saturation is what one connection takes when every order is sent by itself, as algorithms send them: the highest rate
 //! of a ladder that the echo and the gateway both answer in open loop without falling behind. A sync comes a hundred times
-//! a second, so a stall of it would stand in p99.9 itself, which is beside that of the echo.
+//! a second and each of its spans has an answer that is its longest, so what the machine does is in many of them: the echo's
+//! time is cut into spans of the same length, and those of them that hold such an answer are counted beside.
+
+use std::time::Duration;
 
 use crate::Failure;
 use crate::host::{self, Broker};
+use crate::orders::Load;
 use crate::outcome::Outcome;
 use crate::pace::{Idle, Sample};
 use crate::rollovers::{self, Stretch};
 use crate::thousandths::Thousandths;
-use crate::timing::{RoundTrips, micros, print_run};
+use crate::timing::{RoundTrips, median, micros, print_run};
 use crate::turns::{SLICE_MS, Turns};
 
 /// Where the ladder of rates begins and ends; each step is a quarter more.
 const FIRST_RATE: u64 = 20_000;
 const LAST_RATE: u64 = 500_000;
+/// From one sync to the next in class `journaled`, until it is known how long that is here.
+const SYNC_SPAN: Duration = Duration::from_millis(10);
 /// How long each of the two has at a step, ms.
 const STEP_MS: u64 = 600;
-/// A roll-over that delays an order by more than so many times p99.9 is a stall.
+/// A roll-over or a sync that delays an order by more than so many times p99.9 is a stall.
 const STALL: u64 = 2;
 
 /// How it is measured.
@@ -55,19 +61,26 @@ struct Measured {
     ratios: [Vec<Thousandths>; 3],
     /// The longest answer at each roll-over, ns.
     stalls: Vec<u64>,
+    /// Of each round, the spans of gateway and echo, and how many of them hold a stall.
+    syncs: Vec<[u64; 4]>,
 }
 
 /// Measures both in turn.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
-    let mut measured =
-        Measured { echo: Sample::new(), gateway: Sample::new(), ratios: Default::default(), stalls: Vec::new() };
+    let mut measured = Measured {
+        echo: Sample::new(),
+        gateway: Sample::new(),
+        ratios: Default::default(),
+        stalls: Vec::new(),
+        syncs: Vec::new(),
+    };
     let rate = match options.rate {
         Some(rate) => rate,
         None => saturation(options)? / 2,
     };
     println!("order to acceptance at {rate}/s, open loop; {SLICE_MS} ms in turn, one held");
     for number in 1..=options.rounds {
-        let mut turns = Turns::start(options.broker, options.idle)?;
+        let mut turns = Turns::start(options.broker, options.idle, Load::default())?;
         host::pinned(|| measured.round(&mut turns, number, rate, options.seconds).map_err(|error| error.to_string()))?;
     }
     outcome(options, rate, measured)
@@ -75,14 +88,14 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
 
 /// The highest rate that both keep up with.
 fn saturation(options: &Options) -> Result<u64, Failure> {
-    let mut turns = Turns::start(options.broker, options.idle)?;
+    let mut turns = Turns::start(options.broker, options.idle, Load::default())?;
     let mut climb = || -> Result<u64, Failure> {
         turns.warm_up(FIRST_RATE)?;
         let (mut reached, mut rate) = (0, FIRST_RATE);
         while rate <= LAST_RATE {
             let (echo, gateway) = turns.run(rate, STEP_MS)?;
             println!("  ladder: {rate}/s: echo {}/s, gateway {}/s", echo.rate(), gateway.rate());
-            if !(keeps_up(&echo, rate) && keeps_up(&gateway, rate)) {
+            if !(echo.has_reached(rate) && gateway.has_reached(rate)) {
                 break;
             }
             reached = rate;
@@ -96,13 +109,13 @@ fn saturation(options: &Options) -> Result<u64, Failure> {
     }
 }
 
-fn keeps_up(sample: &Sample, rate: u64) -> bool {
-    sample.rate() >= rate.saturating_mul(98) / 100
-}
-
 impl Measured {
     fn round(&mut self, turns: &mut Turns, number: usize, rate: u64, seconds: u64) -> Result<(), Failure> {
-        turns.warm_up(rate)?;
+        turns.watch_syncs(SYNC_SPAN)?;
+        let warm = turns.warm_up(rate)?.1;
+        // As long as those of the gateway are here: a disk that is slow to sync makes them longer.
+        let syncs = u32::try_from(warm.spans.count())?;
+        turns.watch_syncs(warm.elapsed.checked_div(syncs).unwrap_or(SYNC_SPAN))?;
         let mut stretches = Vec::new();
         let (echo, gateway) = turns.run_each(rate, seconds.saturating_mul(1000), &mut |sample| {
             stretches.push(Stretch::ending_now(sample.elapsed, &sample.longest));
@@ -119,20 +132,23 @@ impl Measured {
         ];
         self.ratios.iter_mut().zip(of_round).for_each(|(ratios, ratio)| ratios.push(ratio));
         self.stalls.extend(rollovers::stalls(&rollovers::times(&turns.journal_dir())?, &stretches));
+        let stall_ns = gateway.corrected.value_at_quantile(0.999).saturating_mul(STALL);
+        let (own, theirs) = (&gateway.spans, &echo.spans);
+        self.syncs.push([own.count(), own.count_above(stall_ns), theirs.count(), theirs.count_above(stall_ns)]);
         self.echo.add(&echo)?;
         self.gateway.add(&gateway)
     }
 }
 
 fn outcome(options: &Options, rate: u64, measured: Measured) -> Result<Outcome, Failure> {
-    let Measured { echo, gateway, ratios, mut stalls } = measured;
+    let Measured { echo, gateway, ratios, mut stalls, syncs } = measured;
     let mut outcome = Outcome::default();
     outcome.configure("rate", rate);
     outcome.configure("seconds", options.seconds);
     outcome.configure("rounds", options.rounds);
     outcome.configure("broker", format!("{:?}", options.broker));
     outcome.configure("idle", format!("{:?}", options.idle));
-    if !(keeps_up(&echo, rate) && keeps_up(&gateway, rate)) {
+    if !(echo.has_reached(rate) && gateway.has_reached(rate)) {
         return Err(format!("{rate}/s were not reached: echo {}/s, gateway {}/s", echo.rate(), gateway.rate()).into());
     }
     outcome.add_value("tail_rate", Thousandths::whole(rate));
@@ -156,6 +172,16 @@ fn outcome(options: &Options, rate: u64, measured: Measured) -> Result<Outcome, 
     outcome.add_value("tail_roll_over_median_ratio", Thousandths::ratio(middle, p999));
     let longest = stalls.last().copied().unwrap_or(0);
     outcome.add_value("tail_roll_over_max_ratio", Thousandths::ratio(longest, p999));
+    let over_rounds = |index: usize| median(syncs.iter().filter_map(|round| round.get(index).copied()).collect());
+    let [of_gateway, stalled, of_echo, echo_stalled] = std::array::from_fn(over_rounds);
+    println!(
+        "{of_gateway} syncs a round, {stalled} of them with an answer of more than {STALL} × p99.9; of {of_echo} spans of the \
+         echo, as long, {echo_stalled}"
+    );
+    outcome.add_value("tail_syncs", Thousandths::whole(of_gateway));
+    outcome.add_value("tail_sync_stalls", Thousandths::whole(stalled));
+    outcome.add_value("tail_echo_spans", Thousandths::whole(of_echo));
+    outcome.add_value("tail_echo_span_stalls", Thousandths::whole(echo_stalled));
     // Beside the gateway the generator shares its CPU with the side threads: only beside the echo is a gap the machine's.
     outcome.hiccups.add(&echo.gaps)?;
     for (name, sample) in [("echo", echo), ("gateway", gateway)] {

@@ -52,19 +52,22 @@ impl Default for Options {
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("half IOC that do not fill, half new and cancel; {} in flight; journal in memory", options.in_flight);
     let mut rates: Vec<Vec<u64>> = options.connections.iter().map(|_| Vec::new()).collect();
-    let mut echoes = Vec::new();
+    let mut echoes: Vec<Vec<u64>> = rates.clone();
     let most = options.connections.iter().copied().max().unwrap_or(0);
     let files = u64::from(most).saturating_mul(2).saturating_add(256);
     tradecore::descriptors::allow(files)
         .map_err(|allowed| format!("{files} open files are needed, {allowed} allowed"))?;
     let meter = Meter::start()?;
     for round in 1..=options.rounds {
-        let echo = requests_per_s(options.in_flight, WARM_UP, Duration::from_secs(options.seconds))?;
-        println!("  round {round}, echo, one connection: {} requests/s", Thousandths::whole(echo));
-        echoes.push(echo);
-        for (connections, rates) in options.connections.iter().zip(&mut rates) {
-            let rate = run(options, *connections, round)?;
-            rates.push(rate);
+        for ((connections, rates), echoes) in options.connections.iter().zip(&mut rates).zip(&mut echoes) {
+            // Who comes first takes turns too.
+            for is_echo in [round.is_multiple_of(2), !round.is_multiple_of(2)] {
+                if is_echo {
+                    echoes.push(echo(options, *connections, round)?);
+                } else {
+                    rates.push(run(options, *connections, round)?);
+                }
+            }
         }
     }
     let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
@@ -75,14 +78,15 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     outcome.configure("broker", format!("{:?}", options.broker));
     let one =
         options.connections.iter().zip(&rates).find(|(connections, _)| **connections == 1).map(|(_, rates)| rates);
-    outcome.add_value("echo_requests_per_s", Thousandths::whole(median(echoes.clone())));
-    if let Some(ratio) = one.and_then(|one| median_ratio(one, &echoes)) {
-        println!("one connection: {ratio} × the echo's requests a second");
-        outcome.add_value("orders_per_s_echo_ratio", ratio);
-    }
-    for (connections, rates) in options.connections.iter().zip(&rates) {
-        let id = if *connections == 1 { "orders_per_s".to_owned() } else { format!("orders_per_s_{connections}") };
-        outcome.add_value(id, Thousandths::whole(median(rates.clone())));
+    for ((connections, rates), echoes) in options.connections.iter().zip(&rates).zip(&echoes) {
+        let suffix = if *connections == 1 { String::new() } else { format!("_{connections}") };
+        let id = format!("orders_per_s{suffix}");
+        outcome.add_value(id.clone(), Thousandths::whole(median(rates.clone())));
+        outcome.add_value(format!("echo_requests_per_s{suffix}"), Thousandths::whole(median(echoes.clone())));
+        if let Some(ratio) = median_ratio(rates, echoes) {
+            println!("{connections} connections: {ratio} × the echo's requests a second");
+            outcome.add_value(format!("{id}_echo_ratio"), ratio);
+        }
         if let (true, Some(ratio)) = (*connections != 1, one.and_then(|one| median_ratio(rates, one))) {
             outcome.add_value(format!("orders_per_s_{connections}_ratio"), ratio);
         }
@@ -93,6 +97,15 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
 /// The median over rounds of what each of them has over what the same round has of another.
 fn median_ratio(values: &[u64], bases: &[u64]) -> Option<Thousandths> {
     Thousandths::median(values.iter().zip(bases).map(|(value, base)| Thousandths::ratio(*value, *base)).collect())
+}
+
+/// Requests a second of an echo with as many connections and as much on its way.
+fn echo(options: &Options, connections: u32, round: usize) -> Result<u64, Failure> {
+    // Half as long: it holds no tables that fill.
+    let length = Duration::from_secs(options.seconds).checked_div(2).unwrap_or_default();
+    let rate = requests_per_s(connections, options.in_flight, WARM_UP, length)?;
+    println!("  round {round}, {connections:>4} connections: echo {} requests/s", Thousandths::whole(rate));
+    Ok(rate)
 }
 
 /// Commands a second whose acceptance was read.

@@ -52,10 +52,11 @@ pub(crate) fn median(mut values: Vec<u64>) -> u64 {
 pub(crate) fn print_run(name: &str, run: &RoundTrips) {
     let at = |quantile| micros(run.value_at_quantile(quantile));
     println!(
-        "  {name:<26} p50 {:>9}  p99 {:>9}  p99.9 {:>9}  max {:>9} µs   n={}",
+        "  {name:<26} p50 {:>9}  p99 {:>9}  p99.9 {:>9}  p99.99 {:>9}  max {:>9} µs   n={}",
         at(0.5),
         at(0.99),
         at(0.999),
+        at(0.9999),
         micros(run.max()),
         run.len()
     );

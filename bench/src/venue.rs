@@ -1,4 +1,4 @@
-//! A venue that takes no time: every order is acknowledged and ends at once, unfilled. What is measured is the
+//! A venue that takes no time: every order is acknowledged and ends at once, filled if the market takes it. What is measured is the
 //! gateway, so the other side of its broker's connection costs as little as its protocol allows.
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tradecore::venue::event::{CancelReason, EventKind, RequestError, VenueEvent};
 use tradecore::venue::order::{NewOrder, VenueOrderId};
 use tradecore::venue::wire::{ErrorReply, Message, QuoteMessage, Reply, Request};
-use tradecore_protocol::fields::{Px, Qty};
+use tradecore_protocol::fields::{Liquidity, Money, Qty};
 
 use crate::Failure;
+use crate::instant::{ASK, BID, is_taken};
 
 /// From one quote to the next: often enough for orders to be checked against a fresh one.
 const QUOTE_INTERVAL: Duration = Duration::from_secs(5);
@@ -93,11 +94,20 @@ impl Told {
         put(out, &Message { req: Some(request.req), ok: Some(reply), ..Message::default() })?;
         if let Some(order) = submit {
             self.tell(out, &order, EventKind::New { order: order.clone() })?;
-            self.tell(
-                out,
-                &order,
-                EventKind::Canceled { reason: CancelReason::IocRemainder, cum_qty: Qty(0), request_id: None },
-            )?;
+            let end = if is_taken(order.side, order.px) {
+                EventKind::Trade {
+                    exec_id: self.orders,
+                    last_px: order.px,
+                    last_qty: order.qty,
+                    cum_qty: order.qty,
+                    leaves_qty: Qty(0),
+                    fee: Money(0),
+                    liquidity: Liquidity::Taker,
+                }
+            } else {
+                EventKind::Canceled { reason: CancelReason::IocRemainder, cum_qty: Qty(0), request_id: None }
+            };
+            self.tell(out, &order, end)?;
         }
         Ok(())
     }
@@ -119,9 +129,9 @@ fn quote() -> Message {
     Message {
         quote: Some(QuoteMessage {
             symbol: "BTCUSDT".into(),
-            bid: Px(60_000 * UNIT),
+            bid: BID,
             bid_qty: Qty(UNIT),
-            ask: Px(60_001 * UNIT),
+            ask: ASK,
             ask_qty: Qty(UNIT),
             ts_ns: tradecore::clock::utc_ns(),
         }),

@@ -1,7 +1,8 @@
 //! Batches that survive power loss, on one disk: the journal's groups, against write transactions of redb.
 //!
-//! A transaction of redb returns when it is durable, and one is open at a time. The journal takes the next group while an
-//! earlier one is synced, as every core in class `synced` uses it; what it does with one in flight is measured beside.
+//! A transaction of redb returns when it is durable, and one is open at a time. Two things are compared with it: the journal
+//! as every core in class `synced` uses it, which takes the next group while an earlier one is synced, on two CPUs; and the
+//! journal with one group in flight and all of its threads on the CPU that redb has, which is like with like.
 
 use std::collections::VecDeque;
 use std::process::Command;
@@ -12,13 +13,13 @@ use tradecore_journal::{Space, SyncPolicy};
 
 use super::programs::{number, run};
 use super::{Options, conclude, path_text};
-use crate::Failure;
 use crate::bare_sync::{PAGE_BYTES, PlainFile};
 use crate::host::{self, Place};
 use crate::journal::{self, Open, Segments};
 use crate::outcome::Outcome;
 use crate::thousandths::Thousandths;
 use crate::timing::{between, print_run, round_trips};
+use crate::{Failure, cpus};
 
 /// Bytes of an entry.
 const ENTRY_BYTES: usize = 256;
@@ -38,10 +39,10 @@ pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Fa
     let (mut ours_one, mut ratios_one) = (Vec::new(), Vec::new());
     let (mut batches, mut bare) = (round_trips(), round_trips());
     for _ in 0..options.rounds {
-        let one = journal_round(options, 1)?;
-        print_run("journal, one in flight", &one.times);
+        let one = journal_round(options, 1, Threads::OnOneCpu)?;
+        print_run("journal, one in flight, one CPU", &one.times);
         print_run("pwrite and fdatasync", &one.plain);
-        let many = journal_round(options, IN_FLIGHT)?;
+        let many = journal_round(options, IN_FLIGHT, Threads::Apart)?;
         print_run(&format!("journal, {IN_FLIGHT} in flight"), &many.times);
         batches.add(one.times)?;
         bare.add(one.plain)?;
@@ -53,7 +54,10 @@ pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Fa
         let redb_rate = per_second(number(&printed, "operations")?, number(&printed, "elapsed_ns")?);
         println!("  redb: p50 {} ns, p99 {} ns a batch", number(&printed, "p50_ns")?, number(&printed, "p99_ns")?);
         let [one_rate, rate, their_rate] = [one.rate, many.rate, redb_rate].map(Thousandths::whole);
-        println!("  events/s: journal {rate}, with one in flight {one_rate}, redb {their_rate}");
+        println!(
+            "  events/s: one in flight and one CPU each: journal {one_rate}, redb {their_rate}; journal with {IN_FLIGHT} in \
+             flight on two CPUs {rate}"
+        );
         ratios.push(Thousandths::ratio(many.rate, redb_rate));
         ratios_one.push(Thousandths::ratio(one.rate, redb_rate));
         ours.push(rate);
@@ -82,16 +86,30 @@ struct Round {
     plain: Times,
 }
 
-fn journal_round(options: &Options, in_flight: usize) -> Result<Round, Failure> {
+/// Where the threads of the journal are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Threads {
+    /// The writer on the servers' CPU, the others beside it.
+    Apart,
+    /// All on the servers' CPU, as all of redb is.
+    OnOneCpu,
+}
+
+fn journal_round(options: &Options, in_flight: usize, threads: Threads) -> Result<Round, Failure> {
     let dir = options.directory()?;
     let opening = journal::Options::default();
     host::apart(
-        || journal::open(&opening, Segments::Hot, SyncPolicy::default(), dir.path()),
+        || {
+            if let (Threads::OnOneCpu, Some(cpu)) = (threads, cpus::server()) {
+                tradecore::affinity::pin(cpu)?;
+            }
+            journal::open(&opening, Segments::Hot, SyncPolicy::default(), dir.path())
+        },
         |mut open| {
             let (mut times, mut plain) = (round_trips(), round_trips());
-            append_all(&mut open, options.batch, WARM_UP, in_flight, &mut round_trips())?;
+            append_all(&mut open, options.batch, WARM_UP, in_flight, threads, &mut round_trips())?;
             let started = Instant::now();
-            append_all(&mut open, options.batch, options.batches, in_flight, &mut times)?;
+            append_all(&mut open, options.batch, options.batches, in_flight, threads, &mut times)?;
             let elapsed = between(started, Instant::now());
             let mut file = PlainFile::create(dir.path(), PAGE_BYTES)?;
             for _ in 0..options.batches {
@@ -104,17 +122,24 @@ fn journal_round(options: &Options, in_flight: usize) -> Result<Round, Failure> 
 }
 
 /// So many groups, with at most `in_flight` that are not durable, until all of them are.
-fn append_all(open: &mut Open, entries: u64, batches: u64, in_flight: usize, times: &mut Times) -> Result<(), Failure> {
+fn append_all(
+    open: &mut Open,
+    entries: u64,
+    batches: u64,
+    in_flight: usize,
+    threads: Threads,
+    times: &mut Times,
+) -> Result<(), Failure> {
     let mut waiting = VecDeque::with_capacity(in_flight);
     for _ in 0..batches {
         if waiting.len() >= in_flight {
-            wait_for(open, waiting.pop_front(), times)?;
+            wait_for(open, waiting.pop_front(), threads, times)?;
         }
         let before = Instant::now();
         waiting.push_back((before, append(open, usize::try_from(entries)?)));
     }
     while let Some(first) = waiting.pop_front() {
-        wait_for(open, Some(first), times)?;
+        wait_for(open, Some(first), threads, times)?;
     }
     Ok(())
 }
@@ -133,10 +158,14 @@ fn append(open: &mut Open, entries: usize) -> u64 {
 }
 
 /// Until the watermark has reached the last of a group that was begun `before`.
-fn wait_for(open: &Open, group: Option<(Instant, u64)>, times: &mut Times) -> Result<(), Failure> {
+fn wait_for(open: &Open, group: Option<(Instant, u64)>, threads: Threads, times: &mut Times) -> Result<(), Failure> {
     let Some((before, last_seq)) = group else { return Ok(()) };
     while open.watermarks.synced() < last_seq {
-        std::hint::spin_loop();
+        match threads {
+            Threads::Apart => std::hint::spin_loop(),
+            // Who is waited for has this CPU too.
+            Threads::OnOneCpu => rustix::thread::sched_yield(),
+        }
         if before.elapsed() > SYNC_DEADLINE {
             return Err("the sync thread does not sync".into());
         }

@@ -8,7 +8,6 @@ use super::in_flight::{Load, Refill, drive};
 use super::programs::free_port;
 use super::resp::{Request, RespClient};
 use super::{Options, conclude, path_text};
-use crate::Failure;
 use crate::echo::REQUEST_BYTES;
 use crate::host::{self, Broker, Gateway, Place, Process, Setup};
 use crate::orders::{Active, wait_until_trading};
@@ -16,6 +15,7 @@ use crate::outcome::Outcome;
 use crate::pipeline::Pipeline;
 use crate::thousandths::Thousandths;
 use crate::timing::median;
+use crate::{Failure, cpus};
 
 /// Open orders and ids that the gateway has room for.
 const ORDERS_MAX: u32 = 131_072;
@@ -126,7 +126,7 @@ fn redis_round(options: &Options, is_synced: bool, request: Request, rates: &mut
     command.args(["--save", "", "--loglevel", "warning", "--appendonly", if is_synced { "yes" } else { "no" }]);
     // Without rewrites of its log, which would cost it a fork now and then.
     command.args(["--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]);
-    if let (Some(server), Some(side)) = host::cpus() {
+    if let (Some(server), Some(side)) = (cpus::server(), cpus::generator()) {
         command.args(["--server_cpulist", &server.to_string(), "--bio_cpulist", &side.to_string()]);
     }
     let _process = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()), Place::Server)?;

@@ -1,0 +1,135 @@
+//! When a running gateway's journal has been synced, seen from outside: its file `durable` has a new number then.
+//!
+//! The generator itself looks, between its orders and ten thousand times a second, and beside the echo as often: a thread of
+//! its own would take the CPU from what is measured. So a sync is dated to a tenth of a millisecond. When it began nobody
+//! outside can know; all that was under way since the one before is put down to it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tradecore_journal::{Reader, Until};
+
+use crate::Failure;
+use crate::pace::{Sample, Sent, Target};
+
+/// From one look to the next.
+const LOOK_INTERVAL: Duration = Duration::from_micros(100);
+
+/// What ends a span.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut {
+    /// A sync of the gateway.
+    AtSyncs,
+    /// A length of time.
+    Every(Duration),
+}
+
+/// A journal whose syncs are looked for.
+#[derive(Debug)]
+pub(crate) struct Syncs {
+    reader: Reader,
+    seen_seq: u64,
+    looked_at: Instant,
+}
+
+impl Syncs {
+    /// Of the gateway that writes to this directory.
+    pub(crate) fn of(journal_dir: &Path) -> Result<Self, Failure> {
+        let reader = Reader::open_oldest(journal_dir, Until::Synced)?;
+        Ok(Self { reader, seen_seq: 0, looked_at: Instant::now() })
+    }
+
+    /// True when there was a sync since the last look, of something new; looks only when it is time to.
+    fn has_synced(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.looked_at) < LOOK_INTERVAL {
+            return false;
+        }
+        self.looked_at = now;
+        let seq = self.reader.latest_synced_seq();
+        std::mem::replace(&mut self.seen_seq, seq) != seq
+    }
+}
+
+/// A target whose answers are cut into spans.
+pub(crate) struct Watched<'a> {
+    target: &'a mut dyn Target,
+    syncs: &'a mut Syncs,
+    cut: Cut,
+    ended_at: Instant,
+}
+
+impl<'a> Watched<'a> {
+    /// What was synced before counts for none of its spans.
+    pub(crate) fn new(target: &'a mut dyn Target, syncs: &'a mut Syncs, cut: Cut) -> Self {
+        syncs.seen_seq = syncs.reader.latest_synced_seq();
+        Self { target, syncs, cut, ended_at: Instant::now() }
+    }
+}
+
+impl Target for Watched<'_> {
+    fn prepare(&mut self) -> Result<(), Failure> {
+        self.target.prepare()
+    }
+
+    fn send(&mut self, sent: Sent) -> Result<(), Failure> {
+        self.target.send(sent)
+    }
+
+    fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+        self.target.poll(sample)?;
+        let now = Instant::now();
+        let has_synced = self.syncs.has_synced(now);
+        let is_over = match self.cut {
+            Cut::AtSyncs => has_synced,
+            Cut::Every(length) => now.saturating_duration_since(self.ended_at) >= length,
+        };
+        if is_over {
+            self.ended_at = now;
+            sample.spans.end(now);
+        }
+        Ok(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.target.is_waiting()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.target.is_settled()
+    }
+
+    fn sample(&self) -> Sample {
+        self.target.sample()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tradecore_journal::{Config, Space};
+
+    use super::*;
+
+    #[test]
+    fn a_sync_is_seen_once_and_none_where_nothing_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _, watermarks, closer) =
+            tradecore_journal::open(&Config::new(dir.path())).unwrap().into_parts();
+        let mut syncs = Syncs::of(dir.path()).unwrap();
+        syncs.seen_seq = syncs.reader.latest_synced_seq();
+        let later = |nth: u32| Instant::now() + LOOK_INTERVAL * nth;
+        assert!(!syncs.has_synced(later(1)));
+        assert!(journal.can_append(4096, 8, Space::Normal));
+        journal.begin(1);
+        let seq = journal.append(64, 1, 128, |out| out.fill(7));
+        journal.commit();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while watermarks.synced() < seq || syncs.reader.latest_synced_seq() < seq {
+            assert!(Instant::now() < deadline, "the record is not durable");
+            std::thread::yield_now();
+        }
+        assert!(!syncs.has_synced(syncs.looked_at), "it is not yet time to look");
+        assert!(syncs.has_synced(later(2)));
+        assert!(!syncs.has_synced(later(3)));
+        closer.seal(journal);
+    }
+}
