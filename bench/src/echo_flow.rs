@@ -22,7 +22,11 @@ const CLIENT_READ_BYTES: usize = 64 << 10;
 
 /// Serves all who connect to a port that it prints, until the last of them closes.
 pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
-    let (mut listener, mut poll) = listen(cpu)?;
+    let (listener, poll) = listen(cpu)?;
+    serve_on(listener, poll)
+}
+
+fn serve_on(mut listener: TcpListener, mut poll: Poll) -> Result<(), Failure> {
     let mut events = Events::with_capacity(EVENTS);
     let (mut request, reply) = (vec![0; READ_BYTES], vec![0; OWED_MAX]);
     let mut connections: Vec<Connection> = Vec::new();
@@ -295,6 +299,28 @@ mod tests {
             server.write(&mut socket, &reply).unwrap();
         }
         assert_eq!((socket.written, server.part), (REPLY_BYTES * 3, 5));
+    }
+
+    #[test]
+    fn all_who_connect_are_answered_and_the_server_ends_with_the_last_of_them() {
+        let (listener, poll) = listen(None).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || serve_on(listener, poll).map_err(|error| error.to_string()));
+        let mut clients: Vec<std::net::TcpStream> = (0..3)
+            .map(|_| {
+                let client = std::net::TcpStream::connect(address).unwrap();
+                client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+                client
+            })
+            .collect();
+        while let Some(mut client) = clients.pop() {
+            for requests in [1, 5] {
+                client.write_all(&vec![1; REQUEST_BYTES * requests]).unwrap();
+                client.read_exact(&mut vec![0; REPLY_BYTES * requests]).expect("a reply to each request");
+            }
+            assert!(!server.is_finished(), "one is open");
+        }
+        assert_eq!(server.join().unwrap(), Ok(()));
     }
 
     #[test]

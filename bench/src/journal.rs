@@ -147,9 +147,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
 
 /// Refuses a payload that no segment takes: it would be waited for without end.
 fn fitting(options: &Options) -> Result<(), Failure> {
-    let segment_bytes = options.segment_mib << 20;
-    // What the journal keeps for itself, and headers, with room to spare.
-    let payload_max = (segment_bytes / 2).min(MEMORY_BYTES as u64 / 2);
+    let payload_max = payload_max(options.segment_mib);
     match options.payloads.iter().find(|bytes| **bytes as u64 > payload_max || **bytes == 0) {
         None => Ok(()),
         Some(bytes) => Err(format!(
@@ -158,6 +156,11 @@ fn fitting(options: &Options) -> Result<(), Failure> {
         )
         .into()),
     }
+}
+
+/// What a segment has beside the journal's reserve and headers, with room to spare; the baseline's memory is as long.
+fn payload_max(segment_mib: u64) -> u64 {
+    ((segment_mib << 20) / 2).min(MEMORY_BYTES as u64 / 2)
 }
 
 impl Kind {
@@ -375,7 +378,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { segment_mib: 1, ..Options::default() };
         let mut open = open(&options, Segments::Mapped, SyncPolicy::default(), dir.path()).unwrap();
-        let stored = stored_bytes(HEADER_BYTES + (1 << 19));
+        let bytes = usize::try_from(payload_max(1)).unwrap();
+        let stored = stored_bytes(HEADER_BYTES + bytes);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         for _ in 0..3 {
             while !open.writer.can_append(stored, 1, tradecore_journal::Space::Normal) {
@@ -383,7 +387,7 @@ mod tests {
                 std::thread::yield_now();
             }
             open.writer.begin(1);
-            open.writer.append(64, 1, 1 << 19, |out| out.fill(7));
+            open.writer.append(64, 1, bytes, |out| out.fill(7));
             open.writer.commit();
         }
         open.closer.seal(open.writer);

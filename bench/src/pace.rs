@@ -221,4 +221,48 @@ mod tests {
         assert!(over(&sample.lateness, half_ns) >= 20);
         assert!(sample.gaps.max() >= half_ns, "the generator was away");
     }
+
+    /// Answers at once; what comes behind the answers comes when all are there, and some time later.
+    struct Follows {
+        waiting: VecDeque<Sent>,
+        last_answer: Instant,
+        settles_in: Duration,
+    }
+
+    impl Target for Follows {
+        fn prepare(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn send(&mut self, sent: Sent) -> Result<(), Failure> {
+            self.waiting.push_back(sent);
+            Ok(())
+        }
+
+        fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+            if let Some(sent) = self.waiting.pop_front() {
+                self.last_answer = Instant::now();
+                sample.answered(sent, self.last_answer);
+            }
+            Ok(())
+        }
+
+        fn is_waiting(&self) -> bool {
+            !self.waiting.is_empty()
+        }
+
+        fn is_settled(&self) -> bool {
+            self.last_answer.elapsed() >= self.settles_in
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_the_answers_is_waited_for_and_counts_for_no_rate() {
+        let settles_in = Duration::from_millis(200);
+        let mut target = Follows { waiting: VecDeque::new(), last_answer: Instant::now(), settles_in };
+        let started = Instant::now();
+        let sample = pace(&mut target, 1_000_000, 10, Idle::Spin).unwrap();
+        assert!(target.is_settled() && sample.corrected.len() == 10);
+        assert!(sample.elapsed + settles_in <= started.elapsed(), "{:?}", sample.elapsed);
+    }
 }
