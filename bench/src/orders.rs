@@ -115,7 +115,7 @@ impl Active {
                         at_broker.push_back((id, sent));
                     }
                 } else if is_taken {
-                    follow(at_broker, id, &report, arrived, sample);
+                    follow(at_broker, id, report, arrived, sample);
                 }
             }
             RequestReject::TEMPLATE_ID => {

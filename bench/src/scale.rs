@@ -182,8 +182,8 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
         if first.open == FEW_ORDERS && *point == (Point { open: MANY_ORDERS, ..first }) {
             outcome.add_value("scale_ratio", p50);
         }
+        outcome.add_series("scale", name.clone(), filled.sample.corrected);
         outcome.add_series("generator", format!("{name} generator away"), filled.sample.gaps);
-        outcome.add_series("scale", name, filled.sample.corrected);
     }
     Ok(outcome)
 }

@@ -92,9 +92,9 @@ pub(crate) fn measure(options: &Options) -> Result<(Outcome, bool), Failure> {
     for (index, sample) in seen.minutes.into_iter().enumerate() {
         let minute = index.saturating_add(1);
         outcome.add_value(format!("soak_answers_per_s_minute_{minute}"), Thousandths::whole(sample.rate()));
+        outcome.add_series("soak", format!("minute {minute} corrected"), sample.corrected);
         // Gaps beside the gateway are also those of its side threads, which share the CPU: a series, and no hiccups.
         outcome.add_series("generator", format!("minute {minute} generator away"), sample.gaps);
-        outcome.add_series("soak", format!("minute {minute} corrected"), sample.corrected);
     }
     Ok((outcome, is_bounded))
 }
