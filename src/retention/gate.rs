@@ -36,6 +36,9 @@ pub(super) enum Level {
 }
 
 impl Level {
+    /// Those that alarm, and from which percentage on.
+    const ALARMS: [(Self, u64); 3] = [(Self::Half, HALF), (Self::Most, MOST), (Self::Full, FULL)];
+
     /// The level of a percentage, coming from this one: what is full is so until there is room worth the name.
     pub(super) const fn next(self, percent: u64) -> Self {
         match percent {
@@ -72,7 +75,7 @@ pub fn prepare(needs: &Needs) -> Result<(), RetentionError> {
 /// Looks after what readers keep of a journal.
 #[derive(Debug)]
 pub struct Gate {
-    needs: Needs,
+    pub(super) needs: Needs,
     spans: Spans,
     watermarks: Arc<Watermarks>,
     projection: Mark,
@@ -143,15 +146,12 @@ impl Gate {
             )
         };
         let seq = self.watermarks.synced();
+        // Large segments leap over a bound: it is told of all the same.
+        for (_, bound) in Level::ALARMS.into_iter().filter(|(passed, _)| *passed > last && *passed <= level) {
+            let then = if bound == FULL { ": cancels only, new orders are refused with JournalFull" } else { "" };
+            alerts::raise(Kind::JournalBacklog, seq, format!("alarm at {bound} %: {}", text(then)));
+        }
         match level {
-            Level::Full if last < level => {
-                alerts::raise(
-                    Kind::JournalBacklog,
-                    seq,
-                    text(": cancels only, new orders are refused with JournalFull"),
-                );
-            }
-            Level::Half | Level::Most if last < level => alerts::raise(Kind::JournalBacklog, seq, text("")),
             Level::Most | Level::Half if last == Level::Full => {
                 alerts::clear(Kind::JournalBacklog, &text(": new orders pass again"));
             }

@@ -4,6 +4,7 @@ use tradecore_journal::{Config, Opened, Retention, Space, Spans};
 
 use super::gate::Level;
 use super::*;
+use crate::shipping::alerts;
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -101,6 +102,30 @@ fn what_is_not_shipped_closes_the_gate_short_of_its_bound_and_shipping_opens_it(
     Mark::new(dir.path(), KAFKA).pass(2_000);
     let (percent, is_closed, look) = gate(kept, &[KAFKA]);
     assert_eq!((percent, is_closed, look.seconds_left), (0, false, None));
+}
+
+#[test]
+fn an_alarm_is_told_for_each_bound_also_when_two_are_passed_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // So many that its last number is that of no other journal of these tests.
+    let opened = journal(dir.path(), 2_003);
+    let mut gate = Gate::new(needs(dir.path(), &[KAFKA]), Arc::clone(&opened.watermarks));
+    prepare(&needs(dir.path(), &[KAFKA])).expect("registered");
+    let since = std::time::Instant::now();
+    while opened.watermarks.synced() < 2_003 {
+        assert!(since.elapsed().as_secs() < 60, "the journal is not synced");
+        std::thread::yield_now();
+    }
+    let mut told = |percent: u64| {
+        let kept = gate.look().expect("readable").unshipped_bytes;
+        gate.needs.unshipped_max_bytes = kept * 100 / percent;
+        gate.look().expect("readable");
+        let waiting = alerts::waiting();
+        let ours = waiting.since(0).filter(|(_, alert)| alert.seq == 2_003);
+        ours.map(|(_, alert)| alert.text.split(':').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(85), ["alarm at 50 %", "alarm at 80 %"]);
+    assert_eq!(told(99), ["alarm at 50 %", "alarm at 80 %", "alarm at 95 %"]);
 }
 
 #[test]
