@@ -65,6 +65,33 @@ impl Clock {
     }
 }
 
+/// Time since the host was started, ns, also while it was suspended, which `Instant` leaves out.
+#[must_use]
+pub fn boottime_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Now, by the clock that the loop has, and by one that does not stand still while the host is suspended.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The loop's.
+    pub at: Instant,
+    /// Time since the host was started, ns.
+    pub boot_ns: u64,
+}
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        // In this order: what lies between is on the side of who takes over.
+        let boot_ns = boottime_ns();
+        Self { at: Instant::now(), boot_ns }
+    }
+}
+
 /// UTC as the system says, ns since the Unix epoch.
 #[must_use]
 pub fn utc_ns() -> u64 {

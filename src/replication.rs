@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
 
+use crate::clock::{Moment, boottime_ns};
+
 /// No lease is needed: the core may always trade.
 const ALWAYS: u64 = u64::MAX;
 
@@ -20,6 +22,8 @@ pub struct Replication {
     replicated_seq: CachePadded<AtomicU64>,
     /// ns of that time.
     leased_until_ns: CachePadded<AtomicU64>,
+    /// The same moment, in ns since the host was started.
+    leased_until_boot_ns: CachePadded<AtomicU64>,
     taken_over: OnceLock<String>,
 }
 
@@ -27,10 +31,12 @@ impl Replication {
     /// Nothing is confirmed. With `is_leased` the core may not trade until it is.
     #[must_use]
     pub fn new(origin: Instant, is_leased: bool) -> Self {
+        let until = || CachePadded::new(AtomicU64::new(if is_leased { 0 } else { ALWAYS }));
         Self {
             origin,
             replicated_seq: CachePadded::new(AtomicU64::new(0)),
-            leased_until_ns: CachePadded::new(AtomicU64::new(if is_leased { 0 } else { ALWAYS })),
+            leased_until_ns: until(),
+            leased_until_boot_ns: until(),
             taken_over: OnceLock::new(),
         }
     }
@@ -52,20 +58,22 @@ impl Replication {
         mono_ns < self.leased_until_ns.load(Ordering::Acquire)
     }
 
-    /// The same, now: for who writes to a broker, at the last moment before it does.
+    /// The same, now: for who writes to a broker, at the last moment before it does. While a host is suspended, the loop's
+    /// time stands still and a lease runs out all the same.
     #[must_use]
     pub fn may_trade_now(&self) -> bool {
-        match self.leased_until_ns.load(Ordering::Acquire) {
+        match self.leased_until_boot_ns.load(Ordering::Acquire) {
             ALWAYS => true,
-            until_ns => u64::try_from(self.origin.elapsed().as_nanos()).is_ok_and(|now_ns| now_ns < until_ns),
+            until_ns => boottime_ns() < until_ns,
         }
     }
 
-    /// The cluster has confirmed a commit that was begun at `begun_at`: nobody else can trade for `lease` from then on.
-    pub fn renew(&self, begun_at: Instant, lease: Duration) {
+    /// The cluster has confirmed a commit that was begun then: nobody else can trade for `lease` from that moment on.
+    pub fn renew(&self, begun: Moment, lease: Duration) {
         if self.taken_over.get().is_none() {
             let lease_ns = u64::try_from(lease.as_nanos()).unwrap_or(0);
-            self.leased_until_ns.store(self.ns_at(begun_at).saturating_add(lease_ns), Ordering::Release);
+            self.leased_until_ns.store(self.ns_at(begun.at).saturating_add(lease_ns), Ordering::Release);
+            self.leased_until_boot_ns.store(begun.boot_ns.saturating_add(lease_ns), Ordering::Release);
         }
     }
 
@@ -74,6 +82,7 @@ impl Replication {
         // The first reason counts.
         drop(self.taken_over.set(why));
         self.leased_until_ns.store(0, Ordering::Release);
+        self.leased_until_boot_ns.store(0, Ordering::Release);
     }
 
     /// Why this core must stop, when another has taken over.
@@ -100,11 +109,22 @@ mod tests {
         let origin = Instant::now();
         let replication = Replication::new(origin, true);
         assert!(!replication.may_trade(0), "nothing is confirmed yet");
-        replication.renew(origin + Duration::from_millis(300), LEASE);
+        replication.renew(Moment { at: origin + Duration::from_millis(300), boot_ns: boottime_ns() }, LEASE);
         assert!(replication.may_trade(0) && replication.may_trade(300_000_000 + LEASE_NS - 1));
         assert!(!replication.may_trade(300_000_000 + LEASE_NS));
+        assert!(replication.may_trade_now());
         // As long ago as a paused process would find it.
-        replication.renew(origin, Duration::ZERO);
+        replication.renew(Moment::now(), Duration::ZERO);
+        assert!(!replication.may_trade_now());
+    }
+
+    #[test]
+    fn a_lease_runs_out_while_the_host_is_suspended_though_the_loops_time_stands_still() {
+        let replication = Replication::new(Instant::now(), true);
+        let now = Moment::now();
+        // A commit was begun, the host was suspended for the length of the lease, and wakes up.
+        replication.renew(Moment { boot_ns: now.boot_ns - LEASE_NS, ..now }, LEASE);
+        assert!(replication.may_trade(replication.ns_at(now.at)), "the loop cannot know");
         assert!(!replication.may_trade_now());
     }
 
@@ -112,11 +132,11 @@ mod tests {
     fn who_was_superseded_gets_no_lease_any_more_and_who_needs_none_always_trades() {
         let origin = Instant::now();
         let replication = Replication::new(origin, true);
-        replication.renew(origin, LEASE);
+        replication.renew(Moment::now(), LEASE);
         replication.end("host b".to_owned());
-        replication.renew(Instant::now(), LEASE);
+        replication.renew(Moment::now(), LEASE);
         replication.end("host c".to_owned());
-        assert!(!replication.may_trade(0));
+        assert!(!replication.may_trade(0) && !replication.may_trade_now());
         assert_eq!(replication.taken_over(), Some("host b"));
         let free = Replication::new(origin, false);
         assert!(free.may_trade(u64::MAX - 1) && free.may_trade_now());

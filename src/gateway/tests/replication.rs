@@ -1,6 +1,7 @@
 //! What waits for the cluster, and what leaves without it.
 
 use super::*;
+use crate::clock::Moment;
 
 #[test]
 fn without_a_lease_new_orders_are_refused_those_that_wait_never_leave_and_cancels_pass() {
@@ -11,8 +12,8 @@ fn without_a_lease_new_orders_are_refused_those_that_wait_never_leave_and_cancel
     core.place(2).expect("accepted");
     core.replace(resting);
     assert_eq!(core.turn(), [], "they wait for their sync");
-    let (replication, origin) = (Arc::clone(&core.link.replication), core.gateway.clock.origin());
-    replication.renew(origin, Duration::ZERO);
+    let replication = Arc::clone(&core.link.replication);
+    replication.renew(Moment::now(), Duration::ZERO);
     let mut left = core.turn();
     core.sync();
     left.extend(core.turn());
@@ -21,7 +22,7 @@ fn without_a_lease_new_orders_are_refused_those_that_wait_never_leave_and_cancel
     assert_eq!(core.place(3), Err(Reason::NoLease));
     core.cancel(resting).expect("taken");
     assert_eq!(core.turn(), [Instruction::Cancel { order_id: resting }]);
-    replication.renew(origin, Duration::from_secs(3_600));
+    replication.renew(Moment::now(), Duration::from_secs(3_600));
     core.turn();
     core.place(3).expect("accepted");
     core.sync();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
+use crate::clock::Moment;
 use crate::replication::Replication;
 
 /// So many commits at least in the time of a lease, also with nothing to ship.
@@ -69,13 +70,13 @@ impl Leasing {
         }
     }
 
-    /// A commit that was begun at `begun_at` was confirmed.
-    pub(super) fn committed(&mut self, begun_at: Instant, seq: u64) {
-        self.committed_at = Some(begun_at);
+    /// A commit that was begun then was confirmed.
+    pub(super) fn committed(&mut self, begun: Moment, seq: u64) {
+        self.committed_at = Some(begun.at);
         let Some(replication) = &self.replication else { return };
         replication.set_seq(seq);
-        if !self.lease.is_zero() && !self.is_waiting(begun_at) {
-            replication.renew(begun_at, self.lease);
+        if !self.lease.is_zero() && !self.is_waiting(begun.at) {
+            replication.renew(begun, self.lease);
         }
     }
 

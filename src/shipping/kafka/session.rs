@@ -22,6 +22,7 @@ use super::transport::{self, Letter, Transport, Way};
 use super::trouble::Trouble;
 use super::watch::Watch;
 use super::{tail, topics};
+use crate::clock::Moment;
 use crate::shipping::alerts::{self, Alert, Kind};
 use crate::shipping::domains::{self, Channel, Domain};
 use crate::shipping::json::Place;
@@ -450,12 +451,12 @@ impl<'a> Session<'a> {
     /// As `commit`, and says so to the core.
     pub(super) fn confirm(&mut self, leasing: &mut Leasing, transport: &mut Transport) -> Result<(), Trouble> {
         // Before anything of the commit: the lease must not outlast what it proves.
-        let begun_at = Instant::now();
-        if leasing.is_asked_for() && !leasing.is_waiting(begun_at) {
+        let begun = Moment::now();
+        if leasing.is_asked_for() && !leasing.is_waiting(begun.at) {
             self.progress.lease_ms = leasing.lease_ms();
         }
         self.commit(transport)?;
-        leasing.committed(begun_at, self.progress.seq);
+        leasing.committed(begun, self.progress.seq);
         Ok(())
     }
 }
