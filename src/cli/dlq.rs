@@ -98,7 +98,9 @@ impl Dlq {
             Self::List { place, domain, all, json } => list(&place.cluster()?, domain, all, json),
             Self::Show { place, letter } => {
                 let cluster = place.cluster()?;
-                let letter = Letters::new(&cluster).show(letter.channel, letter.offset).map_err(failed)?;
+                let letter = Letters::new(&cluster)
+                    .and_then(|letters| letters.show(letter.channel, letter.offset))
+                    .map_err(failed)?;
                 let data = serde_json::from_slice(&letter.value)
                     .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&letter.value)));
                 let mut shown = to_json(&letter);
@@ -116,10 +118,11 @@ impl Dlq {
 impl Act {
     fn retry(self) -> Result<(), Failure> {
         let (cluster, by) = (self.place.cluster()?, who(self.by));
+        let letters = Letters::new(&cluster).map_err(failed)?;
         let mut refused = Vec::new();
         for LetterId { channel, offset } in self.letters {
             let (name, topic) = (channel.name(), channel.topic());
-            match Letters::new(&cluster).retry(channel, offset, &by).map_err(failed)? {
+            match letters.retry(channel, offset, &by).map_err(failed)? {
                 Outcome::Taken => print(&format!("{name}/{offset}: {topic} has it"))?,
                 Outcome::Refused(reason) => {
                     refused.push(format!("{name}/{offset}: {topic} refuses it again: {reason}"));
@@ -132,8 +135,9 @@ impl Act {
 
     fn discard(self) -> Result<(), Failure> {
         let (cluster, by) = (self.place.cluster()?, who(self.by));
+        let letters = Letters::new(&cluster).map_err(failed)?;
         for LetterId { channel, offset } in self.letters {
-            Letters::new(&cluster).discard(channel, offset, &by).map_err(failed)?;
+            letters.discard(channel, offset, &by).map_err(failed)?;
             print(&format!("{}/{offset}: put aside", channel.name()))?;
         }
         Ok(())
@@ -151,9 +155,10 @@ fn who(by: Option<String>) -> String {
 }
 
 fn list(cluster: &Cluster, channel: Option<Channel>, is_all: bool, json: bool) -> Result<(), Failure> {
+    let letters_of = Letters::new(cluster).map_err(failed)?;
     let (mut shown, mut left_out) = (0_u64, 0_u64);
     for channel in Channel::all().filter(|one| channel.is_none_or(|channel| channel == *one)) {
-        let (letters, older) = Letters::new(cluster).list(channel).map_err(failed)?;
+        let (letters, older) = letters_of.list(channel).map_err(failed)?;
         left_out = left_out.saturating_add(older);
         for letter in letters.iter().filter(|letter| is_all || letter.decided.is_none()) {
             shown = shown.saturating_add(1);

@@ -192,7 +192,21 @@ impl Host {
     }
 
     pub fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().expect("run")
+        let mut command = self.command(words);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let (pid, (send, ended)) = (rustix::process::Pid::from_child(&child), channel());
+        std::thread::spawn(move || send.send(child.wait_with_output()));
+        // Some ship or read back all that there is.
+        let events =
+            std::env::var("TRADECORE_TEST_KAFKA_EVENTS").map_or(0, |text| text.parse::<u32>().expect("a number"));
+        let allowed = DEADLINE * (1 + events / 100_000);
+        match ended.recv_timeout(allowed) {
+            Ok(output) => output.expect("run"),
+            Err(_) => {
+                let killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                panic!("{words:?} does not end within {allowed:?}; killed: {killed:?}")
+            }
+        }
     }
 
     /// Runs a command that must succeed; what it prints.

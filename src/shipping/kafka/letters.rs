@@ -103,16 +103,24 @@ pub enum Outcome {
 }
 
 /// The dead letters of a stream.
-#[derive(Debug)]
 pub struct Letters<'a> {
     cluster: &'a Cluster,
+    looker: Looker<'a>,
+}
+
+impl core::fmt::Debug for Letters<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Letters").field("cluster", self.cluster).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Letters<'a> {
     /// Those of the cluster's stream.
-    #[must_use]
-    pub const fn new(cluster: &'a Cluster) -> Self {
-        Self { cluster }
+    ///
+    /// # Errors
+    /// When a setting of the cluster is wrong.
+    pub fn new(cluster: &'a Cluster) -> Result<Self, Trouble> {
+        Ok(Self { cluster, looker: Looker::new(cluster)? })
     }
 
     /// The letters of a channel in order, the newest if there are very many, with what was done about them; and how many
@@ -128,13 +136,12 @@ impl<'a> Letters<'a> {
     /// All letters without their values, or one with it.
     fn read(&self, channel: Channel, wanted: Option<i64>) -> Result<(BTreeMap<i64, DeadLetter>, u64), Trouble> {
         let topic = self.cluster.letter_topic(channel);
-        let looker = Looker::new(self.cluster)?;
         let (mut letters, mut left_out) = (BTreeMap::new(), 0_u64);
-        if !looker.has_topic(&topic)? {
+        if !self.looker.has_topic(&topic)? {
             return Ok((letters, left_out));
         }
         let source = format!("/tradecore/{}", self.cluster.stream);
-        looker.read_all(&topic, 0, &mut |message| {
+        self.looker.read_all(&topic, 0, &mut |message| {
             let headers = headers_of(message);
             let of = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
             if of("ce_source") != Some(&source) {
