@@ -20,8 +20,31 @@ use crate::shipping::alerts::{self, Kind};
 pub(super) const IDLE_WAIT: Duration = Duration::from_millis(25);
 
 /// First wait after a failure; it doubles up to the longest.
-pub(super) const RETRY_MIN: Duration = Duration::from_millis(500);
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MIN_MS: u64 = 500;
+const RETRY_MAX_MS: u64 = 10_000;
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(RETRY_MIN_MS);
+
+/// Waits after failures. Each is drawn from its upper half: who have lost the same server do not all come back at once.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next_ms: u64,
+}
+
+impl Backoff {
+    pub(super) const fn new() -> Self {
+        Self { next_ms: RETRY_MIN_MS }
+    }
+
+    pub(super) fn wait(&mut self) -> Duration {
+        let longest_ms = self.next_ms;
+        self.next_ms = longest_ms.saturating_mul(2).min(RETRY_MAX_MS);
+        let mut random = [0; 8];
+        // Without randomness there is no jitter, and nothing is wrong.
+        let _ = getrandom::fill(&mut random);
+        let less_ms = u64::from_le_bytes(random).checked_rem((longest_ms / 2).saturating_add(1)).unwrap_or(0);
+        Duration::from_millis(longest_ms.saturating_sub(less_ms))
+    }
+}
 
 /// Follows the journal until `stop` is set, or something failed that does not pass.
 pub fn follow(source: &Source, stop: &AtomicBool) {
@@ -30,7 +53,7 @@ pub fn follow(source: &Source, stop: &AtomicBool) {
 
 /// As `follow`, and makes tables anew when a monitor asks for it.
 pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
-    let mut wait = RETRY_MIN;
+    let mut backoff = Backoff::new();
     while !stop.load(Ordering::Acquire) {
         let mut is_working = false;
         match run(source, heal, stop, &mut is_working) {
@@ -47,10 +70,12 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
                 }
             }
             Err(error) if error.may_pass() => {
-                wait = if is_working { RETRY_MIN } else { wait };
+                if is_working {
+                    backoff = Backoff::new();
+                }
+                let wait = backoff.wait();
                 tracing::warn!(%error, retry_ms = wait.as_millis() as u64, "the read model lags; trading goes on");
                 pause(stop, wait);
-                wait = wait.saturating_mul(2).min(RETRY_MAX);
             }
             Err(error) => {
                 tracing::error!(%error, "the read model stands still until the next start; trading goes on");
@@ -134,4 +159,18 @@ pub fn open(source: &Source, progress: super::rebuild::OnProgress<'_>) -> Result
     tracing::info!(path = %source.path.display(), seq = rebuilt.seq, "the rows of the read model were made anew");
     Projector::open(source, Care::Live)?
         .map_err(|mismatch| ProjectionError::Outdated { path: source.path.clone(), why: mismatch.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_ten_seconds_and_are_drawn_from_their_upper_half() {
+        let mut backoff = Backoff::new();
+        let most_ms = [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000];
+        let waits = most_ms.map(|most_ms| (backoff.wait().as_millis(), most_ms));
+        assert!(waits.iter().all(|(ms, most_ms)| (most_ms / 2..=*most_ms).contains(ms)), "{waits:?}");
+        assert!(waits.iter().any(|(ms, most_ms)| ms != most_ms), "nothing is drawn: {waits:?}");
+    }
 }

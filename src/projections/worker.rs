@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::error::ProjectionError;
-use super::follow::{IDLE_WAIT, RETRY_MAX, RETRY_MIN, pause};
+use super::follow::{Backoff, IDLE_WAIT, RETRY_MIN, pause};
 use super::postgres::end_fellow;
 use super::projector::{Folding, Source};
 use super::store::Care;
@@ -170,12 +170,12 @@ fn begin(work: &Arc<Work>) -> Option<Running> {
 /// Folds a stream until it is asked to stop, or something failed that does not pass.
 fn follow(work: &Work, stop: &AtomicBool) -> Result<(), WorkError> {
     let stream = work.cluster.stream();
-    let (mut wait, mut doubted, mut locked) = (RETRY_MIN, None, 0_u32);
+    let (mut backoff, mut doubted, mut locked) = (Backoff::new(), None, 0_u32);
     while !stop.load(Ordering::Acquire) {
         let mut is_working = false;
         let Err(error) = run(work, doubted, stop, &mut is_working) else { return Ok(()) };
         if is_working {
-            (wait, locked) = (RETRY_MIN, 0);
+            (backoff, locked) = (Backoff::new(), 0);
         }
         if error.is_stop() {
             return Ok(());
@@ -189,8 +189,10 @@ fn follow(work: &Work, stop: &AtomicBool) -> Result<(), WorkError> {
         if !error.may_pass() {
             return Err(error);
         }
+        let is_locked = matches!(error, WorkError::Tables(ProjectionError::Locked { .. }));
+        let wait = if is_locked { RETRY_MIN } else { backoff.wait() };
         tracing::warn!(%stream, %error, retry_ms = wait.as_millis() as u64, "these tables lag");
-        if matches!(error, WorkError::Tables(ProjectionError::Locked { .. })) {
+        if is_locked {
             // The group says that this stream is ours: a fellow that still has the lock stands still, or its host is gone.
             locked = locked.saturating_add(1);
             if locked >= LOCK_TRIES
@@ -199,11 +201,8 @@ fn follow(work: &Work, stop: &AtomicBool) -> Result<(), WorkError> {
             {
                 tracing::warn!(%stream, "the connection of the worker that had this stream was ended");
             }
-            pause(stop, RETRY_MIN);
-            continue;
         }
         pause(stop, wait);
-        wait = wait.saturating_mul(2).min(RETRY_MAX);
     }
     Ok(())
 }
@@ -227,18 +226,12 @@ fn run(work: &Work, doubted: Option<u64>, stop: &AtomicBool, is_working: &mut bo
             is_checked = true;
         }
         let mut failed = None;
-        let count = folding.step(u64::MAX, &mut |take| {
-            // What was handed out before is whole, and is taken in.
-            if stop.load(Ordering::Acquire) {
-                return Ok(false);
-            }
-            match feed.next_group() {
-                Ok(Some(group)) => group.records().try_for_each(|record| take(&record)).map(|()| true),
-                Ok(None) => Ok(false),
-                Err(error) => {
-                    failed = Some(error);
-                    Ok(false)
-                }
+        let count = folding.step(u64::MAX, &mut |take| match feed.next_group() {
+            Ok(Some(group)) => group.records().try_for_each(|record| take(&record)).map(|()| true),
+            Ok(None) => Ok(false),
+            Err(error) => {
+                failed = Some(error);
+                Ok(false)
             }
         })?;
         *is_working |= count > 0;

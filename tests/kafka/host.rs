@@ -218,11 +218,15 @@ impl Host {
     }
 
     pub fn start(&self, words: &[&str]) -> Process {
-        Self::start_at(&self.config(), words)
+        Self::start_logging(&self.config(), self.log, words)
     }
 
     pub fn start_at(config: &Path, words: &[&str]) -> Process {
-        let mut command = Self::command_at(config, LOG, words);
+        Self::start_logging(config, LOG, words)
+    }
+
+    fn start_logging(config: &Path, log: &str, words: &[&str]) -> Process {
+        let mut command = Self::command_at(config, log, words);
         let parent = std::process::id().to_string();
         command.args(["--die-with-parent", &parent]).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("started");
@@ -517,5 +521,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        if std::thread::panicking() {
+            println!("process {} has said: {}", self.child.id(), self.heard());
+        }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Cut {
     Reply,
     /// It does; what happens meanwhile is done by who hears of it.
     Tell,
+    /// It does not reach the server before something is passed on again: from here on nothing is.
+    Hold,
 }
 
 /// As a message of the protocol has it.
@@ -124,6 +126,11 @@ fn serve(
         if cut == Some(Cut::Before) {
             tell.send(Cut::Before).unwrap_or(());
             break;
+        }
+        if cut == Some(Cut::Hold) {
+            relays.set(true);
+            tell.send(Cut::Hold).unwrap_or(());
+            relays.wait(&[]);
         }
         *is_mute.lock().expect("no panic") = cut == Some(Cut::Reply);
         if server.write_all(sent).is_err() {

@@ -16,7 +16,7 @@ pub(crate) struct Postgres {
     pub(crate) host: String,
     pub(crate) port: u16,
     database: String,
-    user: String,
+    pub(crate) user: String,
     password: String,
     _alone: MutexGuard<'static, ()>,
 }

@@ -16,6 +16,9 @@ mod history;
 #[path = "../kafka/host.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of shipping alone")]
 mod host;
+#[path = "../postgres/proxy.rs"]
+#[allow(dead_code, reason = "some of it is for the tests of PostgreSQL alone")]
+mod proxy;
 mod refusals;
 #[path = "../postgres/server.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of PostgreSQL alone")]
@@ -23,6 +26,7 @@ mod server;
 #[path = "../projections/support.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of SQLite alone")]
 mod support;
+mod troubles;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -96,7 +100,12 @@ impl Core {
     }
 
     fn ship(&self) {
-        let output = Host::command_at(&self.config, host::LOG, &["ship", "run", "--drain"]).output().expect("run");
+        self.ship_as(&self.config);
+    }
+
+    /// As another configuration says.
+    fn ship_as(&self, config: &Path) {
+        let output = Host::command_at(config, host::LOG, &["ship", "run", "--drain"]).output().expect("run");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -158,6 +167,33 @@ fn worker(host: &Host) -> Process {
     host.start(&["project"])
 }
 
+/// Asks a worker to end.
+#[track_caller]
+fn end(worker: Process) {
+    worker.signal(Signal::TERM);
+    let (code, said) = worker.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// As `configured_with`, and a worker that has made tables of some events, the last of which is this.
+fn started(schema: &str, settings: &str) -> (Postgres, Host, Core, Process, u64) {
+    let (postgres, host, mut core) = configured_with(schema, settings);
+    let last = core.grow(60);
+    core.ship();
+    let mut live = worker(&host);
+    live.wait_for("projecting");
+    core.assert_is_a_fold(last, "before");
+    (postgres, host, core, live, last)
+}
+
+/// Changes the configuration.
+#[track_caller]
+fn edit(host: &Host, from: &str, to: &str) {
+    let text = std::fs::read_to_string(host.config()).expect("read");
+    assert!(text.contains(from), "{from:?} is not in {text}");
+    std::fs::write(host.config(), text.replace(from, to)).expect("written");
+}
+
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
@@ -198,13 +234,9 @@ fn tables_are_a_fold_of_the_journal_whenever_a_worker_is_killed_and_another_take
     let (live, before) = (take_busy(&mut workers), last);
     last = core.grow(400);
     core.wait_for(before + 1, "work");
-    live.signal(Signal::TERM);
-    assert_eq!(live.end().0, Some(0));
+    end(live);
     core.assert_is_a_fold(last, "handed over");
-    for worker in workers {
-        worker.signal(Signal::TERM);
-        assert_eq!(worker.end().0, Some(0));
-    }
+    workers.into_iter().for_each(end);
     drop(shipper);
 }
 
@@ -296,8 +328,7 @@ fn offsets_that_are_lost_or_lead_astray_change_nothing() {
             assert!(Instant::now() < until, "{what}: the tools of Kafka show {:?}", lags(&host));
             std::thread::park_timeout(LOOK);
         }
-        live.signal(Signal::TERM);
-        assert_eq!(live.end().0, Some(0), "{what}");
+        end(live);
     }
     // The rows of an older backup: the position goes back, and the offsets that are kept are ahead of it.
     let mut client = postgres.client();

@@ -1,13 +1,12 @@
 //! What a worker refuses or waits for, and with which words.
 
 use rdkafka::admin::AdminOptions;
-use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use rustix::process::Signal;
 
 use super::host::{self, DEADLINE, Host, PARTITIONS};
-use super::{configured, configured_with, worker};
+use super::{configured, edit, end, started, worker};
 
 /// Removes what a partition holds up to an offset, as retention does.
 fn remove(host: &Host, topic: &str, partition: i32, offset: Offset) {
@@ -16,30 +15,33 @@ fn remove(host: &Host, topic: &str, partition: i32, offset: Offset) {
     host::wait_for(host.broker.admin().delete_records(&list, &AdminOptions::new())).expect("removed");
 }
 
-/// The partition of orders that holds most.
-fn busiest(host: &Host) -> i32 {
-    let records = |partition: &i32| {
-        host.records("eventstore.order-events", PARTITIONS)
-            .iter()
-            .filter(|record| record.partition() == *partition)
-            .count()
-    };
-    (0..PARTITIONS).max_by_key(records).expect("a partition")
+/// The partition of a topic that holds most.
+fn busiest(host: &Host, topic: &str) -> i32 {
+    let records = host.records(topic, PARTITIONS);
+    let count = |partition: &i32| records.iter().filter(|record| record.partition() == *partition).count();
+    (0..PARTITIONS).max_by_key(count).expect("a partition")
+}
+
+/// Sends records as they are, to the same partitions of a topic.
+fn send<'a>(host: &Host, topic: &str, records: impl IntoIterator<Item = &'a OwnedMessage>) {
+    let producer: BaseProducer = host.broker.client().create().expect("a producer");
+    let topic = format!("{}{topic}", host.prefix);
+    for record in records {
+        let (key, payload) = (record.key().expect("a key"), record.payload().expect("bytes"));
+        let copy = BaseRecord::to(&topic).key(key).payload(payload).partition(record.partition());
+        let headers = record.headers().cloned().unwrap_or_else(OwnedHeaders::new);
+        producer.send(copy.headers(headers)).expect("taken");
+    }
+    producer.flush(DEADLINE).expect("sent");
 }
 
 #[test]
 fn events_that_are_missing_stop_the_worker_which_names_them() {
-    let (_postgres, host, mut core) = configured("project_missing");
-    let known = core.grow(60);
-    core.ship();
-    let mut live = worker(&host);
-    live.wait_for("projecting");
-    core.assert_is_a_fold(known, "before");
-    live.signal(Signal::TERM);
-    assert_eq!(live.end().0, Some(0));
+    let (_postgres, host, mut core, live, known) = started("project_missing", "");
+    end(live);
     core.grow(200);
     core.ship();
-    let partition = busiest(&host);
+    let partition = busiest(&host, "eventstore.order-events");
     let end = host.records("eventstore.order-events", PARTITIONS);
     let end = end.iter().filter(|record| record.partition() == partition).map(|record| record.offset()).max();
     // Of some the partition itself tells that they were there, of all only the others can.
@@ -58,31 +60,17 @@ fn events_that_are_missing_stop_the_worker_which_names_them() {
 
 #[test]
 fn records_that_are_there_again_are_left_out_where_there_are_no_transactions() {
-    let (postgres, host, mut core) = configured_with("project_again", "transactions = false\n");
-    let mut last = core.grow(60);
-    core.ship();
-    let mut live = worker(&host);
-    live.wait_for("projecting");
-    core.assert_is_a_fold(last, "before");
+    let (postgres, host, mut core, mut live, mut last) = started("project_again", "transactions = false\n");
     // As a request does that comes late.
-    let partition = busiest(&host);
-    let records = host.records("eventstore.order-events", PARTITIONS);
-    let topic = format!("{}eventstore.order-events", host.prefix);
-    let producer: BaseProducer = host.broker.client().create().expect("a producer");
-    for record in records.iter().filter(|record| record.partition() == partition) {
-        let (key, payload) = (record.key().expect("a key"), record.payload().expect("bytes"));
-        let headers = record.headers().expect("headers").clone();
-        producer
-            .send(BaseRecord::to(&topic).key(key).payload(payload).partition(partition).headers(headers))
-            .expect("taken");
-    }
-    producer.flush(DEADLINE).expect("sent");
+    let topic = "eventstore.order-events";
+    let partition = busiest(&host, topic);
+    let records = host.records(topic, PARTITIONS);
+    send(&host, topic, records.iter().filter(|record| record.partition() == partition));
     last = core.grow(60).max(last);
     core.ship();
     core.assert_is_a_fold(last, "as they come");
     assert!(!live.heard().contains("looked at again"), "{}", live.said);
-    live.signal(Signal::TERM);
-    assert_eq!(live.end().0, Some(0));
+    end(live);
     assert!(host.assert_seen_once().1 > 0, "nothing is there again");
     postgres.client().batch_execute("DROP SCHEMA project_again CASCADE").expect("dropped");
     let mut live = worker(&host);
@@ -92,16 +80,53 @@ fn records_that_are_there_again_are_left_out_where_there_are_no_transactions() {
 }
 
 #[test]
-fn foreign_records_other_events_and_tables_of_a_newer_release_are_refused_by_name() {
-    let (postgres, host, mut core) = configured("project_foreign");
-    let known = core.grow(60);
-    core.ship();
+fn without_transactions_an_event_that_is_not_shipped_yet_is_waited_for_and_one_that_progress_has_passed_is_missing() {
+    let (_postgres, host, mut core, live, mut last) = started("project_unfenced", "transactions = false\n");
+    end(live);
+    edit(&host, "timeout_ms = 5000", "timeout_ms = 1000");
+    // Shipped elsewhere, and taken over from there as requests arrive: one partition later than the others.
+    let elsewhere = host.dir.path().join("elsewhere.toml");
+    let text = std::fs::read_to_string(host.config()).expect("read");
+    let prefix = |prefix: &str| format!("topic_prefix = \"{prefix}\"");
+    let text = text.replace(&prefix(&host.prefix), &prefix(&format!("{}elsewhere.", host.prefix)));
+    std::fs::write(&elsewhere, text).expect("written");
+    let late = "eventstore.order-events";
+    let take_over = |behind: u64, is_late: bool| {
+        let topics = host.topics();
+        let slowest = busiest(&host, &format!("elsewhere.{late}"));
+        for topic in topics.iter().filter_map(|topic| topic.strip_prefix("elsewhere.")) {
+            if !topic.starts_with("eventstore.") {
+                continue;
+            }
+            let records = host.records(&format!("elsewhere.{topic}"), PARTITIONS);
+            let seq = |record: &OwnedMessage| host::header(record, "seq").expect("a number").parse::<u64>();
+            let is_wanted = |record: &&OwnedMessage| {
+                seq(record).expect("a number") > behind && is_late == (topic == late && record.partition() == slowest)
+            };
+            send(&host, topic, records.iter().filter(is_wanted));
+        }
+    };
+    let known = last;
+    last = core.grow(60);
+    core.ship_as(&elsewhere);
+    take_over(known, false);
     let mut live = worker(&host);
-    live.wait_for("projecting");
-    core.assert_is_a_fold(known, "before");
-    live.signal(Signal::TERM);
-    assert_eq!(live.end().0, Some(0));
+    live.wait_for("is not shipped yet: no partition has it, and later ones are there");
+    take_over(known, true);
+    core.assert_is_a_fold(last, "it has come");
+    core.grow(60);
+    core.ship_as(&elsewhere);
+    take_over(last, false);
+    let progress = host.records("elsewhere.tradecore.progress", 1);
+    send(&host, "tradecore.progress", progress.last());
+    let (code, said) = live.end();
+    assert!(code == Some(86) && said.contains("event-missing: event "), "{code:?}: {said}");
+}
 
+#[test]
+fn foreign_records_other_events_and_tables_of_a_newer_release_are_refused_by_name() {
+    let (postgres, host, core, live, known) = started("project_foreign", "");
+    end(live);
     let mut client = postgres.client();
     let comment: String = client
         .query_one("SELECT obj_description('project_foreign.projection_positions'::regclass)", &[])
@@ -153,19 +178,16 @@ fn a_worker_waits_for_cluster_and_server_and_for_topics_that_nobody_has_made_yet
         core.ship();
         core.assert_is_a_fold(last, "the cluster was away");
     }
-    live.signal(Signal::TERM);
-    assert_eq!(live.end().0, Some(0));
+    end(live);
 }
 
 #[test]
 fn tables_that_the_gateway_keeps_itself_are_left_to_it() {
     let (_postgres, host, core) = configured("project_journal");
-    let text = std::fs::read_to_string(host.config()).expect("read");
-    std::fs::write(host.config(), text.replace("feed = \"kafka\"", "feed = \"journal\"")).expect("written");
+    edit(&host, "feed = \"kafka\"", "feed = \"journal\"");
     let (code, said) = worker(&host).end();
     assert!(code == Some(78) && said.contains("set projection.postgres.feed = \"kafka\""), "{code:?}: {said}");
-    std::fs::write(host.config(), text.replace("[ship.kafka]", "[ship.files]\ndir = \"events\"\n[other]"))
-        .expect("written");
+    edit(&host, "[ship.kafka]", "[ship.files]\ndir = \"events\"\n[other]");
     let (code, said) = worker(&host).end();
     assert!(code == Some(78), "{code:?}: {said}");
     drop(core);

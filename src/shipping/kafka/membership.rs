@@ -33,7 +33,8 @@ pub struct Membership {
     slots: Vec<(String, i32)>,
     /// Partitions that are ours. By name: a list of the client's own would keep it from ending.
     ours: BTreeSet<(String, i32)>,
-    told: String,
+    /// What was said of it since partitions were ours last.
+    told: BTreeSet<String>,
 }
 
 impl Membership {
@@ -57,16 +58,16 @@ impl Membership {
             places.get(nth).map_or((String::new(), 0), |(_, topic, partition)| (topic.clone(), *partition))
         });
         let slots = slots.collect();
-        Ok(Self { consumer, slots, ours: BTreeSet::new(), told: String::new() })
+        Ok(Self { consumer, slots, ours: BTreeSet::new(), told: BTreeSet::new() })
     }
 
     /// Which of the streams are this member's, now. To be asked again and again: who does not is taken for dead.
     pub fn poll(&mut self, wait: Duration) -> Vec<bool> {
         if let Some(Err(error)) = self.consumer.poll(wait) {
             let text = Trouble::of("the group of workers", &error).to_string();
-            if text != self.told {
+            if !self.told.contains(&text) {
                 tracing::warn!("{text}; that is tried on");
-                self.told = text;
+                self.told.insert(text);
             }
         }
         // Without an answer of its own the client knows of nothing that is ours.
