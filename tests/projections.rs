@@ -19,6 +19,8 @@ mod shown;
 mod support;
 #[path = "projections/taken.rs"]
 mod taken;
+#[path = "projections/viewers.rs"]
+mod viewers;
 
 use history::{LONG, history, limits};
 use rusqlite::Connection;

@@ -6,7 +6,7 @@ mod filters;
 use serde_json::Value;
 use tradecore::exit::Exit;
 use tradecore::projections::ask::{Comparison, Question, symbols};
-use tradecore::projections::{queries, source_of};
+use tradecore::projections::queries;
 
 use super::failure::Failure;
 use super::read_model::{Fresh, Place, Viewer};
@@ -239,9 +239,9 @@ impl Query {
         let put = self.put();
         let config = put.options.place.config()?;
         let rights = put.options.viewer.rights(&config)?;
-        let source = source_of(&config);
-        let connection = put.options.fresh.open(&source, put.query.freshness)?;
-        let symbols = symbols(&connection, &source.path)?;
+        let source = put.options.place.source(&config)?;
+        let mut store = put.options.fresh.open(&source, put.query.freshness)?;
+        let symbols = symbols(&mut store)?;
         let put = match &put.instrument {
             None => put,
             Some(wanted) => {
@@ -255,7 +255,7 @@ impl Query {
             }
         };
         let question = Question { table: put.query.table, conditions: put.conditions, limit: put.options.limit };
-        let rows = question.ask(&rights, &connection, &source.path)?;
+        let rows = question.ask(&rights, &mut store)?;
         let symbol_of = |id: &Value| {
             let symbol = symbols.iter().find(|(known, _)| Some(u64::from(*known)) == id.as_u64());
             symbol.map(|(_, symbol)| symbol.clone())

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tradecore::config::ConfigError;
 use tradecore::exit::Exit;
 use tradecore::projections::ask::{Parked, parked};
 use tradecore::projections::monitor::{Report, report_of};
 use tradecore::projections::partial::{From, remake, tables_of};
 use tradecore::projections::removal::rules_and_days;
 use tradecore::projections::store::{Store, WriterLock};
-use tradecore::projections::{Compared, Source, open, rebuild, schema, server_source_of, source_of, verify};
+use tradecore::projections::{Compared, Source, open, rebuild, schema, verify};
 use tradecore::retention::{Needs, PROJECTION, PROJECTION_PG};
 use tradecore::shipping::domains::Domain;
 use tradecore_journal::{Reader, Until};
@@ -77,49 +76,16 @@ fn domain(text: &str) -> Result<Domain, String> {
 pub(super) struct Options {
     #[command(flatten)]
     place: Place,
-    /// Which tables, where both are configured; else those that are.
-    #[arg(long, value_enum)]
-    database: Option<Which>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-/// A database of the configuration.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Which {
-    /// That of `projection.sqlite`, or `read-model.sqlite` in `data_dir`.
-    Sqlite,
-    /// That of `[projection.postgres]`.
-    Postgres,
-}
-
-impl Options {
-    fn source(&self) -> Result<Source, Failure> {
-        let config = self.place.config()?;
-        let is_postgres = self.database.map_or_else(
-            || config.projection.postgres.is_some() && config.projection.sqlite.is_none(),
-            |which| which == Which::Postgres,
-        );
-        if !is_postgres {
-            return Ok(source_of(&config));
-        }
-        // The rest of the configuration was read before.
-        let refused = |error: ConfigError| Failure::new(Exit::Credential, error.to_string());
-        server_source_of(&config).map_err(refused)?.ok_or_else(|| {
-            Failure::new(
-                Exit::Config,
-                "the configuration has no section [projection.postgres]; docs/postgres.md has one",
-            )
-        })
-    }
 }
 
 impl Projection {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (Self::Status(options) | Self::CatchUp(options) | Self::Verify(options) | Self::Rebuild { options, .. }) =
             &self;
-        let source = options.source()?;
+        let source = options.place.source(&options.place.config()?)?;
         if !tradecore_journal::has_journal(&source.journal_dir).map_err(unreadable)? {
             let text = format!("no journal in {}", source.journal_dir.display());
             return Err(Failure::new(Exit::Unavailable, text));

@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
-use tradecore::config::{Config, SessionEntry};
+use tradecore::config::{Config, ConfigError, SessionEntry};
 use tradecore::exit::Exit;
 use tradecore::projections::cell::{Cell, Kind, join};
 use tradecore::projections::declare::{ColumnInfo, Table};
 use tradecore::projections::queries::Freshness;
 use tradecore::projections::rights::Rights;
-use tradecore::projections::store::{open_for_questions, position};
+use tradecore::projections::store::Store;
 use tradecore::projections::tables::PositionOfProjectionRow;
-use tradecore::projections::{ProjectionError, Source, codes};
+use tradecore::projections::{ProjectionError, Source, codes, server_source_of, source_of};
 use tradecore::shipping::fields::{EXEC_FLAGS, ORDER_FLAGS};
 
 use super::failure::Failure;
+use super::journal::unreadable;
 
 use super::report::{bits, decimal, utc};
 use super::values::whole;
@@ -33,13 +33,58 @@ pub(super) struct Place {
     /// The configuration of the gateway.
     #[arg(long)]
     config: PathBuf,
+    /// Which tables, where both are configured; else those that are.
+    #[arg(long, value_enum)]
+    database: Option<Which>,
+}
+
+/// A database of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// That of `projection.sqlite`, or `read-model.sqlite` in `data_dir`.
+    Sqlite,
+    /// That of `[projection.postgres]`.
+    Postgres,
 }
 
 impl Place {
     pub(super) fn config(&self) -> Result<Config, Failure> {
         super::config::load(&self.config)
     }
+
+    pub(super) fn source(&self, config: &Config) -> Result<Source, Failure> {
+        let is_postgres = self.database.map_or_else(
+            || config.projection.postgres.is_some() && config.projection.sqlite.is_none(),
+            |which| which == Which::Postgres,
+        );
+        if !is_postgres {
+            return Ok(source_of(config));
+        }
+        // The rest of the configuration was read before.
+        let refused = |error: ConfigError| Failure::new(Exit::Credential, error.to_string());
+        server_source_of(config).map_err(refused)?.ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                "the configuration has no section [projection.postgres]; docs/postgres.md has one",
+            )
+        })
+    }
 }
+
+/// Opens the tables as they are now, when they are those of this core.
+pub(super) fn open(source: &Source) -> Result<(Store, PositionOfProjectionRow), ProjectionError> {
+    let mut store = Store::open_to_read(source)?;
+    let position = store.position()?;
+    if position.stream != source.stream {
+        let (path, found, ours) = (source.name(), position.stream, source.stream.clone());
+        return Err(ProjectionError::OtherStream { path, found, ours });
+    }
+    Ok((store, position))
+}
+
+/// Between two looks at tables that do not know enough yet; one at a server is a connection.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOK_AT_SERVER: Duration = Duration::from_millis(50);
 
 /// Who asks.
 #[derive(clap::Args)]
@@ -86,22 +131,29 @@ pub(super) struct Fresh {
 
 impl Fresh {
     /// Opens the tables, once they know what is asked for.
-    pub(super) fn open(&self, source: &Source, freshness: Freshness) -> Result<Connection, Failure> {
+    pub(super) fn open(&self, source: &Source, freshness: Freshness) -> Result<Store, Failure> {
         let deadline = Instant::now().checked_add(Duration::from_millis(self.wait_ms.into()));
         let wanted = match (self.at_least_seq, freshness) {
             (Some(seq), _) => seq,
             (None, Freshness::Eventual) => 0,
             (None, Freshness::Synchronous) => {
-                tradecore_journal::synced_seq(&source.journal_dir).map_err(super::journal::unreadable)?
+                let dir = &source.journal_dir;
+                if source.server.is_some() && !tradecore_journal::has_journal(dir).map_err(unreadable)? {
+                    let text = format!(
+                        "no journal in {}: what is durable is not known on this host; with --at-least-seq 0 the tables \
+                         answer as they are",
+                        dir.display()
+                    );
+                    return Err(Failure::new(Exit::Unavailable, text));
+                }
+                tradecore_journal::synced_seq(dir).map_err(unreadable)?
             }
         };
         loop {
             // Opened again each time: a rebuild puts another file in its place.
-            let opened = open_for_questions(&source.path)
-                .and_then(|connection| position(&connection, &source.path).map(|position| (connection, position.seq)));
-            let seq = match opened {
-                Ok((connection, seq)) if seq >= wanted => return Ok(connection),
-                Ok((_, seq)) => seq,
+            let seq = match open(source) {
+                Ok((store, position)) if position.seq >= wanted => return Ok(store),
+                Ok((_, position)) => position.seq,
                 Err(ProjectionError::Missing { .. }) if self.at_least_seq.is_some_and(|seq| seq > 0) => 0,
                 Err(error) => return Err(error.into()),
             };
@@ -116,7 +168,7 @@ impl Fresh {
                 );
                 return Err(Failure::new(Exit::ProjectionBehind, text));
             }
-            std::thread::park_timeout(Duration::from_millis(5));
+            std::thread::park_timeout(if source.server.is_some() { LOOK_AT_SERVER } else { LOOK });
         }
     }
 }

@@ -1,37 +1,53 @@
 //! `tradecore trace`: every hop of one order.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::{Value, json};
+use tradecore::config::Config;
 use tradecore::exit::Exit;
-use tradecore::projections::ask::{Comparison, Question};
+use tradecore::projections::ProjectionError;
+use tradecore::projections::ask::{Answer, Comparison, Question};
 use tradecore::projections::cell::Cell;
-use tradecore::projections::declare::Row as _;
+use tradecore::projections::declare::{Row as _, Table};
+use tradecore::projections::rights::Rights;
+use tradecore::projections::store::Store;
 use tradecore::projections::tables::{EventRow, FillRow, OrderHistoryRow, OrderRow};
+use tradecore::shipping::domains::{Domain, Stream, key, partition};
 use tradecore_client::protocol::fields::{Environment, OrderId};
-use tradecore_domain::broker_id::text_of;
+use tradecore_domain::broker_id::{order_id_of, text_of};
 use tradecore_domain::event::{BrokerRef, Event};
-use tradecore_journal::{Reader, Until};
+use tradecore_journal::{ReadError, Reader, Until};
 
 use super::ask::event_in;
 use super::failure::Failure;
 use super::journal::{event_text, unreadable};
 use super::print;
-use super::read_model::{Viewer, as_of, values, words};
+use super::read_model::{Place, Viewer, as_of, open, values, words};
 use super::report::utc;
 use super::values::whole;
 
-/// Prints every hop of one order: the request, each decision and where it stands in the journal, reports, what the
+/// Prints every hop of one order: the request, each decision and where it stands in journal and topics, reports, what the
 /// broker said, rows; each with its time.
 #[derive(clap::Args)]
-#[command(after_help = "Example: tradecore trace 17592186044417 --config gateway.toml")]
+#[command(after_help = "Example: tradecore trace 17592186044417 --config gateway.toml\n\
+                        Example: tradecore trace V0001-0000100000000001 --config gateway.toml\n\
+                        Example: tradecore trace --cl-ord-id 7 --session 1 --config gateway.toml")]
 pub(super) struct Trace {
-    /// Its OrderID.
-    #[arg(value_parser = order_id)]
-    order: u64,
-    /// The configuration of the gateway.
-    #[arg(long)]
-    config: PathBuf,
+    /// Its OrderID, or what the broker was given as its client order id.
+    #[arg(required_unless_present_any = ["cl_ord_id", "broker_order_id"])]
+    order: Option<String>,
+    /// By its ClOrdID, or that of a cancel or replace of it.
+    #[arg(long, value_name = "ID", value_parser = whole::<u64>, conflicts_with_all = ["order", "broker_order_id"])]
+    cl_ord_id: Option<u64>,
+    /// The session of that ClOrdID, where several have used it.
+    #[arg(long, value_name = "N", value_parser = whole::<u32>, requires = "cl_ord_id")]
+    session: Option<u32>,
+    /// By the broker's own number of it.
+    #[arg(long, value_name = "ID", value_parser = whole::<u64>, conflicts_with = "order")]
+    broker_order_id: Option<u64>,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     viewer: Viewer,
     /// Prints JSON objects, one a hop.
@@ -39,13 +55,9 @@ pub(super) struct Trace {
     json: bool,
 }
 
-/// 0 stands for none, in every event that is of no order.
-fn order_id(text: &str) -> Result<u64, String> {
-    match whole(text)? {
-        0 => Err("0 is no order; `tradecore query orders` lists those there are".to_owned()),
-        order => Ok(order),
-    }
-}
+/// Rows that are looked at for the order that was asked for, and orders that are named where there are several; at most.
+const FOUND_MAX: u32 = 1_000;
+const NAMED_MAX: usize = 20;
 
 /// Events of one order that are traced, at most.
 const EVENTS_MAX: u32 = 10_000;
@@ -57,31 +69,111 @@ struct Hop {
     more: Value,
 }
 
+/// Rows that somebody may see.
+struct Asking<'a> {
+    rights: &'a Rights,
+    store: Store,
+}
+
+impl Asking<'_> {
+    fn ask(&mut self, table: Table, column: &'static str, value: u64, limit: u32) -> Result<Answer, ProjectionError> {
+        Question { table, conditions: vec![(column, Comparison::Is, value)], limit }.ask(self.rights, &mut self.store)
+    }
+
+    /// The orders that have such a value in a table.
+    fn orders(&mut self, table: Table, column: &'static str, value: u64) -> Result<Vec<Vec<Cell>>, ProjectionError> {
+        let at = table.cell_names().iter().position(|name| name == "order_id");
+        let found = self.ask(table, column, value, FOUND_MAX)?.rows;
+        let ids: BTreeSet<i64> = found.iter().filter_map(|row| as_int(row.get(at?)?)).collect();
+        let mut orders = Vec::new();
+        for id in ids {
+            orders.extend(self.ask(OrderRow::TABLE, "order_id", id as u64, 1)?.rows);
+        }
+        Ok(orders)
+    }
+}
+
+const fn as_int(cell: &Cell) -> Option<i64> {
+    if let Cell::Int(value) = cell { Some(*value) } else { None }
+}
+
 impl Trace {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let config = super::config::load(&self.config)?;
-        let rights = self.viewer.rights(&config)?;
-        let source = tradecore::projections::source_of(&config);
-        let connection = tradecore::projections::store::open_for_questions(&source.path)?;
-        let ask = |table, limit| {
-            Question { table, conditions: vec![("order_id", Comparison::Is, self.order)], limit }.ask(
-                &rights,
-                &connection,
-                &source.path,
-            )
+    /// The OrderID of what was asked for.
+    fn order_id(&self, config: &Config, asking: &mut Asking<'_>) -> Result<u64, Failure> {
+        let usage = |text: String| Failure::new(Exit::Usage, text);
+        if let Some(text) = &self.order {
+            let environment = Environment::from(config.core.environment);
+            return match (whole(text), order_id_of(environment, config.core.id, text)) {
+                (Ok(0), _) => Err(usage("0 is no order; `tradecore query orders` lists those there are".to_owned())),
+                (Ok(order_id), _) | (_, Some(OrderId(order_id))) => Ok(order_id),
+                (Err(error), None) => {
+                    Err(usage(format!("{text:?} is neither an OrderID nor one of this core at the broker: {error}")))
+                }
+            };
+        }
+        let (what, mut orders) = match (self.cl_ord_id, self.broker_order_id) {
+            (Some(id), _) => {
+                let mut orders = asking.orders(OrderRow::TABLE, "cl_ord_id", id)?;
+                orders.extend(asking.orders(OrderHistoryRow::TABLE, "req_cl_ord_id", id)?);
+                (format!("ClOrdID {id}"), orders)
+            }
+            (None, id) => {
+                let id = id.unwrap_or(0);
+                (format!("number {id} of the broker"), asking.orders(OrderRow::TABLE, "broker_order_id", id)?)
+            }
         };
+        let of = |row: &[Cell], name: &str| {
+            let at = OrderRow::TABLE.cell_names().iter().position(|column| column == name);
+            at.and_then(|at| as_int(row.get(at)?)).unwrap_or(0) as u64
+        };
+        orders.retain(|row| self.session.is_none_or(|session| of(row, "session_id") == u64::from(session)));
+        orders.sort_by_key(|row| of(row, "order_id"));
+        orders.dedup_by_key(|row| of(row, "order_id"));
+        match orders.as_slice() {
+            [one] => Ok(of(one, "order_id")),
+            [] => {
+                let text = format!("no order with {what}, {}", as_of(&asking.store.position()?));
+                Err(Failure::new(Exit::Unavailable, text))
+            }
+            several => {
+                let named = several.iter().map(|row| {
+                    format!(
+                        "{} (session {}, account {})",
+                        of(row, "order_id"),
+                        of(row, "session_id"),
+                        of(row, "account_id")
+                    )
+                });
+                let named: Vec<String> = named.take(NAMED_MAX).collect();
+                let count = several.len();
+                Err(usage(format!("{count} orders have {what}; trace one by its OrderID: {}", named.join(", "))))
+            }
+        }
+    }
+
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = self.place.config()?;
+        let rights = self.viewer.rights(&config)?;
+        let source = self.place.source(&config)?;
+        let mut asking = Asking { rights: &rights, store: open(&source)?.0 };
+        let order_id = self.order_id(&config, &mut asking)?;
+        let mut ask = |table, limit| asking.ask(table, "order_id", order_id, limit);
         let events = ask(EventRow::TABLE, EVENTS_MAX)?;
         if events.rows.is_empty() {
-            let text = format!("no event of order {}, {}", self.order, as_of(&events.position));
+            let text = format!("no event of order {order_id}, {}", as_of(&events.position));
             return Err(Failure::new(Exit::Unavailable, text));
         }
         let mut hops = Vec::new();
+        let journal = tradecore_journal::has_journal(&source.journal_dir).map_err(unreadable)?;
+        let journal = journal.then_some(source.journal_dir.as_path());
         for cells in &events.rows {
-            let (Some(Cell::Int(seq)), Some(event)) = (cells.first(), event_in(cells)) else { continue };
-            hops_of(&source.journal_dir, *seq as u64, &event, &mut hops)?;
+            // As the table has its columns: number, epoch, time.
+            let [Cell::Int(seq), _, Cell::Int(ts_ns), ..] = cells.as_slice() else { continue };
+            let Some(event) = event_in(cells) else { continue };
+            hops_of(&config, journal, (*seq as u64, *ts_ns as u64), &event, &mut hops)?;
         }
         let environment = Environment::from(config.core.environment);
-        let broker_id = text_of(environment, config.core.id, OrderId(self.order));
+        let broker_id = text_of(environment, config.core.id, OrderId(order_id));
         let broker_id = String::from_utf8_lossy(&broker_id).into_owned();
         let order = ask(OrderRow::TABLE, 1)?;
         let history = ask(OrderHistoryRow::TABLE, EVENTS_MAX)?.rows.len();
@@ -103,7 +195,7 @@ impl Trace {
             });
         }
         if !self.json {
-            print(&format!("order {}, at the broker {broker_id}", self.order))?;
+            print(&format!("order {order_id}, at the broker {broker_id}"))?;
         }
         for Hop { ts_ns, kind, text, more } in hops {
             let line = if self.json {
@@ -136,8 +228,25 @@ fn broker_of(event: &Event) -> Option<BrokerRef> {
     (broker != BrokerRef::default()).then_some(broker)
 }
 
+/// Segment of an event in the journal, and its place there; `None` when it is there no more.
+fn place_of(dir: &Path, seq: u64) -> Result<Option<(u64, usize)>, Failure> {
+    let mut reader = match Reader::open(dir, seq, Until::Journaled) {
+        Err(ReadError::Gone { .. }) => return Ok(None),
+        opened => opened.map_err(unreadable)?,
+    };
+    let group = reader.next_group().map_err(unreadable)?;
+    let record = group.and_then(|group| group.records().find(|record| record.seq == seq));
+    Ok(record.map(|record| (record.segment, record.offset)))
+}
+
 /// The hops of one event: what caused it, where it is, who was told.
-fn hops_of(journal_dir: &std::path::Path, seq: u64, event: &Event, hops: &mut Vec<Hop>) -> Result<(), Failure> {
+fn hops_of(
+    config: &Config,
+    journal: Option<&Path>,
+    (seq, ts_ns): (u64, u64),
+    event: &Event,
+    hops: &mut Vec<Hop>,
+) -> Result<(), Failure> {
     let meta = event.meta();
     if let Some(broker) = broker_of(event) {
         let BrokerRef { broker_seq, broker_order_id, broker_time_ns } = broker;
@@ -155,18 +264,31 @@ fn hops_of(journal_dir: &std::path::Path, seq: u64, event: &Event, hops: &mut Ve
             more: json!({"session_id": meta.session_id, "client_seq": meta.client_seq.to_string()}),
         });
     }
-    let mut reader = Reader::open(journal_dir, seq, Until::Journaled).map_err(unreadable)?;
-    let group = reader.next_group().map_err(unreadable)?;
-    let record = group.and_then(|group| group.records().find(|record| record.seq == seq));
-    let (place, more, ts_ns) = match record {
-        Some(record) => (
-            format!("segment {}, byte {}", record.segment, record.offset),
-            json!({"seq": seq.to_string(), "event": event.name(), "segment": record.segment, "offset": record.offset}),
-            record.ts_ns,
-        ),
-        None => ("no longer in the journal".to_owned(), json!({"seq": seq.to_string(), "event": event.name()}), 0),
+    let mut more = json!({"seq": seq.to_string(), "event": event.name()});
+    let place = match journal {
+        None => "the journal is on another host".to_owned(),
+        Some(dir) => match place_of(dir, seq)? {
+            None => "no longer in the journal".to_owned(),
+            Some((segment, offset)) => {
+                more["segment"] = segment.into();
+                more["offset"] = offset.into();
+                format!("segment {segment}, byte {offset}")
+            }
+        },
     };
     hops.push(Hop { ts_ns, kind: "decision", text: format!("event {seq}, {place}: {}", event_text(event)), more });
+    if let Some(kafka) = config.kafka() {
+        let stream = Stream { environment: Environment::from(config.core.environment).raw(), core: config.core.id };
+        let topic = format!("{}{}", kafka.topic_prefix, Domain::of(event).eventstore_topic());
+        let partition = partition(key(stream, event).as_bytes(), kafka.partitions);
+        let more = json!({"topic": topic, "partition": partition, "seq": seq.to_string()});
+        hops.push(Hop {
+            ts_ns,
+            kind: "topic",
+            text: format!("{topic}, partition {partition}, header seq={seq}"),
+            more,
+        });
+    }
     if meta.report_seq != 0 {
         hops.push(Hop {
             ts_ns,

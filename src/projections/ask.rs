@@ -1,15 +1,11 @@
 //! Questions to the tables: which rows, the newest of them, as of one position.
 
-use std::path::Path;
-
-use rusqlite::Connection;
-
 use super::aggregate::Aggregate;
 use super::cell::Cell;
 use super::declare::Table;
 use super::error::ProjectionError;
 use super::rights::Rights;
-use super::store::{Store, cells_of, load, position};
+use super::store::Store;
 use super::tables::{InstrumentRow, PositionOfProjectionRow};
 
 /// Which rows of a table.
@@ -56,14 +52,12 @@ pub struct Answer {
 }
 
 impl Question {
-    /// Asks for the rows that somebody may see. Rows and position are of one moment.
+    /// Asks for the rows that somebody may see, of the moment that the store was opened for.
     ///
     /// # Errors
     /// When the tables cannot be read.
-    pub fn ask(&self, rights: &Rights, connection: &Connection, path: &Path) -> Result<Answer, ProjectionError> {
-        let sqlite = |source| ProjectionError::Sqlite { path: path.to_owned(), source };
-        let moment = connection.unchecked_transaction().map_err(sqlite)?;
-        let position = position(&moment, path)?;
+    pub fn ask(&self, rights: &Rights, store: &mut Store) -> Result<Answer, ProjectionError> {
+        let position = store.position()?;
         let columns = self.table.cell_names();
         // Numbers stand in the text itself: an index of some rows is used only where they can be seen to be meant.
         let conditions: Vec<String> = self
@@ -81,12 +75,7 @@ impl Question {
             newest.join(", "),
             u64::from(self.limit).saturating_add(1)
         );
-        let mut statement = moment.prepare(&sql).map_err(sqlite)?;
-        let mut found = statement.query([]).map_err(sqlite)?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next().map_err(sqlite)? {
-            rows.push(cells_of(row, columns.len()).map_err(sqlite)?);
-        }
+        let mut rows = store.ask(&sql)?;
         let is_cut = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
         rows.reverse();
@@ -98,9 +87,9 @@ impl Question {
 ///
 /// # Errors
 /// When the table cannot be read.
-pub fn symbols(connection: &Connection, path: &Path) -> Result<Vec<(u32, String)>, ProjectionError> {
+pub fn symbols(store: &mut Store) -> Result<Vec<(u32, String)>, ProjectionError> {
     let mut symbols = Vec::new();
-    load(connection, path, "", |row: InstrumentRow| symbols.push((row.instrument_id, row.symbol)))?;
+    store.load("", |row: InstrumentRow| symbols.push((row.instrument_id, row.symbol)))?;
     Ok(symbols)
 }
 

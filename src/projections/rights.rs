@@ -39,6 +39,9 @@ enum Scope {
     Asked,
 }
 
+/// What holds for no row, in both databases.
+const NONE: &str = "1 = 0";
+
 /// What limits the rows of the table of a name; `None`: only who sees all may ask.
 fn scope_of(table: &str) -> Option<Scope> {
     Some(match table {
@@ -93,12 +96,13 @@ impl Rights {
         if *self == Self::all() {
             return None;
         }
-        let Some(scope) = scope_of(table.name) else { return Some("0".to_owned()) };
+        let Some(scope) = scope_of(table.name) else { return Some(NONE.to_owned()) };
         let session = format!("session_id = {}", self.session_id);
         let own = self.is_own_only.then(|| session.clone());
         let account = self.accounts.as_ref().map(|accounts| {
             let list: Vec<String> = accounts.iter().map(ToString::to_string).collect();
-            format!("account_id IN ({})", list.join(", "))
+            // Of no account: a list without a number is no SQL to PostgreSQL.
+            if list.is_empty() { NONE.to_owned() } else { format!("account_id IN ({})", list.join(", ")) }
         });
         let both = |conditions: [Option<String>; 2]| {
             let conditions: Vec<String> = conditions.into_iter().flatten().collect();

@@ -161,7 +161,8 @@ impl Store {
         self.database.ask(sql)
     }
 
-    fn load<R: Row>(&mut self, only: &str, mut each: impl FnMut(R)) -> Result<(), ProjectionError> {
+    /// Calls `each` with the rows of a table.
+    pub(super) fn load<R: Row>(&mut self, only: &str, mut each: impl FnMut(R)) -> Result<(), ProjectionError> {
         let sql = format!("SELECT {} FROM {} {only}", R::TABLE.cell_names().join(", "), R::TABLE.name);
         for cells in self.database.ask(&sql)? {
             let bad = |source| ProjectionError::BadRow { path: self.path.clone(), source };

@@ -16,6 +16,8 @@ mod silent;
 #[allow(dead_code, reason = "some of it is for the tests of SQLite alone")]
 mod support;
 mod tls;
+#[path = "../projections/viewers.rs"]
+mod viewers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +42,16 @@ fn assert_is_a_fold(source: &Source, what: &str) -> u64 {
     let (seq, all) = verify(source, &mut |_, _| true).expect("compared");
     assert_eq!(differing(&all), [""; 0], "{what}, as of event {seq}");
     seq
+}
+
+#[test]
+fn no_role_sees_a_row_of_a_foreign_account_or_session_through_any_question() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), LONG);
+    let source = postgres.source(&journal_dir, "rights_of_roles");
+    catch_up(&source);
+    viewers::assert_each_sees_its_own(&source);
 }
 
 #[test]
