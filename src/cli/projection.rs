@@ -139,6 +139,8 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
             "integrity": report.map(|report| json!({
                 "checked_seq": report.checked_seq.to_string(), "checked_ns": report.checked_ns.to_string(),
                 "rows": report.rows.to_string(), "found": report.found.to_string(), "is_stale": report.is_stale,
+                "since_ns": report.since_ns.to_string(),
+                "error": report.error.map(|(what, ns)| json!({"what": what, "since_ns": ns.to_string()})),
                 "last": report.last.map(|(what, ns)| json!({"what": what, "ts_ns": ns.to_string()})),
             })),
             "path": name_of, "bytes": bytes.to_string(), "schema": schema::number(),
@@ -185,7 +187,7 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
 
 /// How the monitor stands, in words.
 fn integrity(report: &Report) -> String {
-    let Report { checked_seq, checked_ns, rows, found, is_stale, last } = report;
+    let Report { checked_seq, checked_ns, since_ns, error, rows, found, is_stale, last } = report;
     let state = match (is_stale, last) {
         (true, Some((what, ns))) => format!("NOT what the journal says, and being made anew: {what}, {}", utc(*ns)),
         (false, Some((what, ns))) => {
@@ -193,7 +195,11 @@ fn integrity(report: &Report) -> String {
         }
         (_, None) => "as the journal says".to_owned(),
     };
-    format!("compared up to event {checked_seq}, {}, {rows} rows: {state}", utc(*checked_ns))
+    let compared = format!("compared up to event {checked_seq}, {}, {rows} rows: {state}", utc(*checked_ns));
+    match error {
+        Some((what, ns)) => format!("{compared}; NOT compared since {}: {what}", utc(*ns)),
+        None => format!("{compared}; begun with the first event {}", utc(*since_ns)),
+    }
 }
 
 /// A bar on a terminal, with the rate; else a line every few seconds.

@@ -114,11 +114,21 @@ impl Monitor {
         Ok(Self { source, rows, reader, events_per_look, seq: 0, turn: 0 })
     }
 
-    /// One look.
+    /// One look. After one that failed, the next goes on where it had come to.
     ///
     /// # Errors
     /// When the tables or the journal cannot be read.
     pub fn look(&mut self) -> Result<Look, ProjectionError> {
+        let looked = self.try_look();
+        if looked.is_err() {
+            // What was read of a group and not folded is read again.
+            self.rows.new.clear();
+            self.reader = Reader::open(&self.source.journal_dir, self.seq.saturating_add(1), Until::Synced)?;
+        }
+        looked
+    }
+
+    fn try_look(&mut self) -> Result<Look, ProjectionError> {
         let connection = open_for_questions(&self.source.path)?;
         let sqlite = |source| ProjectionError::Sqlite { path: self.source.path.clone(), source };
         // What is compared is of one moment.
@@ -342,11 +352,15 @@ pub fn watch(source: &Source, interval: Duration, heal: &Arc<Heal>, stop: &Atomi
         }
         let looked = match &mut monitor {
             Some(monitor) => monitor.look(),
-            None => Monitor::open(source, EVENTS_PER_LOOK).and_then(|opened| monitor.insert(opened).look()),
+            None => Monitor::open(source, EVENTS_PER_LOOK).and_then(|opened| {
+                report.since_ns = utc_ns();
+                monitor.insert(opened).look()
+            }),
         };
         match looked {
             Ok(look) => {
                 told.clear();
+                report.error = None;
                 // What is found again and again is not healed by making it anew again and again.
                 wait = if look.findings.is_empty() {
                     interval
@@ -362,9 +376,13 @@ pub fn watch(source: &Source, interval: Duration, heal: &Arc<Heal>, stop: &Atomi
                 if text != told {
                     tracing::warn!(%error, "the read model cannot be compared with the journal; that is tried again");
                 }
-                told = text;
-                // What it holds may be of a journal that is no more.
-                monitor = None;
+                told.clone_from(&text);
+                report.error = Some((text, report.error.take().map_or_else(utc_ns, |(_, since_ns)| since_ns)));
+                write(&report, source);
+                if !error.may_pass() {
+                    // What it holds may be of a journal that is no more.
+                    monitor = None;
+                }
             }
         }
     }
@@ -385,6 +403,10 @@ fn judge(source: &Source, look: &Look, report: &mut Report, heal: &Heal) {
         report.is_stale = false;
         alerts::clear(Kind::DataIntegrity, "the read model is what the journal says again");
     }
+    write(report, source);
+}
+
+fn write(report: &Report, source: &Source) {
     if let Err(error) = report.write(source) {
         tracing::debug!(%error, "what was compared is not written down");
     }

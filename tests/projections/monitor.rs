@@ -6,11 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tradecore::projections::monitor::{Heal, Monitor, report_of, watch};
+use tradecore::projections::monitor::{Heal, Monitor, Report, report_of, watch};
 use tradecore::projections::store::Care;
 use tradecore::projections::{Projector, follow_healed, verify};
 
 use crate::support::{catch_up, dump, source_of, write_history};
+
+/// Ends threads also where a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 fn change(path: &Path, sql: &str) {
     let connection = Connection::open(path).expect("opens");
@@ -81,6 +90,67 @@ fn the_monitor_finds_a_changed_a_missing_and_an_added_row_in_each_kind_of_table(
         assert!(found.iter().any(|finding| finding.table == table), "{sql}: {found:?}");
         std::fs::remove_file(&source.path).expect("removed");
     }
+}
+
+#[test]
+fn a_look_that_fails_in_the_midst_of_a_decision_is_gone_on_with() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), crate::history::LONG);
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    catch_up(&source);
+    let connection = Connection::open(&source.path).expect("opens");
+    let mut monitor = Monitor::open(&source, 101).expect("opens");
+    let mut seq = 0;
+    for _ in 0..20 {
+        connection.execute_batch("ALTER TABLE events RENAME TO away").expect("renamed");
+        monitor.look().expect_err("a table is away");
+        connection.execute_batch("ALTER TABLE away RENAME TO events").expect("renamed");
+    }
+    loop {
+        let look = monitor.look().expect("looks");
+        assert_eq!(look.findings, [], "as of {}", look.seq);
+        if look.seq == seq {
+            break;
+        }
+        seq = look.seq;
+    }
+    assert_eq!(seq, verify(&source, &mut |_, _| true).expect("compared").0, "it comes to the end");
+}
+
+#[test]
+fn a_monitor_that_cannot_look_for_a_while_says_since_when_and_keeps_its_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 3);
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    catch_up(&source);
+    let stop = AtomicBool::new(false);
+    let heal = Arc::new(Heal::default());
+    std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
+        let wait_until = |what: &str, is_so: &dyn Fn(Report) -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                match report_of(&source.path) {
+                    Some(report) if is_so(report.clone()) => return report,
+                    report if Instant::now() > deadline => panic!("{what}: {report:?}"),
+                    _ => std::thread::park_timeout(Duration::from_millis(5)),
+                }
+            }
+        };
+        scope.spawn(|| watch(&source, Duration::from_millis(5), &heal, &stop));
+        let before = wait_until("a first look", &|report| report.rows > 0);
+        assert_eq!(before.error, None);
+        let away = dir.path().join("away");
+        std::fs::rename(&source.path, &away).expect("moved");
+        std::fs::create_dir(&source.path).expect("made");
+        let meanwhile = wait_until("it cannot look", &|report| report.error.is_some());
+        let (what, since_ns) = meanwhile.error.expect("why");
+        assert!(what.contains("rows.sqlite: ") && since_ns >= before.checked_ns, "{what}");
+        std::fs::remove_dir(&source.path).expect("removed");
+        std::fs::rename(&away, &source.path).expect("moved back");
+        let after = wait_until("it looks again", &|report| report.error.is_none());
+        assert_eq!((after.since_ns, after.checked_seq), (before.since_ns, before.checked_seq), "it begins anew");
+    });
 }
 
 #[test]

@@ -11,11 +11,16 @@ use crate::projections::store::beside;
 
 /// How the monitor stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Report {
     /// The second fold has come to this event.
     pub checked_seq: u64,
     /// When it looked last, UTC ns.
     pub checked_ns: u64,
+    /// When the second fold began with the first event, UTC ns.
+    pub since_ns: u64,
+    /// Why it cannot look, and since when, UTC ns.
+    pub error: Option<(String, u64)>,
     /// Rows that were compared since the start.
     pub rows: u64,
     /// Looks that found something since the start.
