@@ -379,6 +379,13 @@ impl Config {
             let allowed = format!("at most {max}, or a higher limit of open files (LimitNOFILE, ulimit -Hn)");
             return Err(self.not_allowed("listen.connections_max", problem, allowed));
         }
+        let built_in = if self.broker.kind == BrokerKind::Paper { self.venue()?.capture } else { None };
+        for (index, path) in built_in.iter().flat_map(|capture| &capture.paths).enumerate() {
+            if let Err(error) = std::fs::metadata(path) {
+                let (key, problem) = (format!("venue.capture.paths[{index}]"), format!("{}: {error}", path.display()));
+                return Err(self.not_allowed(&key, problem, "a capture that is there"));
+            }
+        }
         let Some(cpu) = self.core.cpu else { return Ok(()) };
         let usable = crate::affinity::usable();
         if usable.contains(&cpu) {

@@ -405,7 +405,7 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     let verify = || look(&["verify", "--json"], &dir);
     let whole = verify();
     assert_eq!((whole.code, &whole.last()["ok"]), (0, &true.into()), "{whole:?}");
-    assert!(whole.last()["last_seq"].as_u64() >= Some(2), "{whole:?}");
+    assert!(whole.last()["last_seq"].as_str().and_then(|seq| seq.parse().ok()) >= Some(2), "{whole:?}");
     // The newest bytes are those in memory.
     let marker = std::fs::read_to_string(dir.join("hot")).expect("there");
     let segment = Path::new(marker.lines().nth(1).expect("a directory")).join("0000000001.hot");
@@ -415,7 +415,7 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     let damaged = verify();
     assert_eq!((damaged.code, &damaged.last()["ok"]), (80, &false.into()), "{damaged:?}");
     let finding = &damaged.last()["finding"];
-    assert_eq!((&finding["flaw"], &finding["offset"]), (&"record".into(), &4096.into()), "{damaged:?}");
+    assert_eq!((&finding["flaw"], &finding["offset"]), (&"record".into(), &"4096".into()), "{damaged:?}");
     assert!(damaged.words.contains("JournalDamaged (80)") && damaged.words.contains("byte 4096"), "{damaged:?}");
 }
 

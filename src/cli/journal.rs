@@ -8,6 +8,7 @@ pub(super) mod stat;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
@@ -147,18 +148,18 @@ fn report_json(report: &VerifyReport, is_ok: bool) -> Value {
         json!({
             "flaw": flaw_name(finding.flaw),
             "segment": finding.segment,
-            "offset": finding.offset,
-            "next_seq": finding.next_seq,
+            "offset": finding.offset.to_string(),
+            "next_seq": finding.next_seq.to_string(),
             "text": finding_text(report, finding),
         })
     });
     json!({
         "ok": is_ok,
-        "segments": report.segments,
-        "groups": report.groups,
-        "records": report.records,
-        "last_seq": report.last_seq,
-        "synced_seq": report.durable_seq,
+        "segments": report.segments.to_string(),
+        "groups": report.groups.to_string(),
+        "records": report.records.to_string(),
+        "last_seq": report.last_seq.to_string(),
+        "synced_seq": report.durable_seq.to_string(),
         "sealed": report.is_sealed,
         "finding": finding,
     })
@@ -213,6 +214,7 @@ fn dump(place: &Place, from: Option<u64>, to: u64, follow: bool) -> Result<(), F
         None => Reader::open_oldest(&place.dir, Until::Journaled),
     };
     let (mut reader, from) = (opened.map_err(unreadable)?, from.unwrap_or(1));
+    let stop = if follow { Some(crate::cli::stop_at_signals()?) } else { None };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     // What cannot be decoded hides nothing of what follows, and is no success.
     let mut failure = None;
@@ -247,6 +249,9 @@ fn dump(place: &Place, from: Option<u64>, to: u64, follow: bool) -> Result<(), F
         }
         if !is_read {
             return Ok(());
+        }
+        if stop.as_ref().is_some_and(|stop| stop.load(Ordering::Acquire)) {
+            return failure.map_or(Ok(()), Err);
         }
         std::thread::park_timeout(std::time::Duration::from_millis(10));
     }

@@ -83,7 +83,7 @@ impl Counters {
         let reader = self.place.reader()?;
         let counters = reader.snapshot().counters;
         let text = if self.place.json {
-            let values = counters.into_iter().map(|(name, _, value)| (name, value.into()));
+            let values = counters.into_iter().map(|(name, _, value)| (name, value.to_string().into()));
             Value::Object(values.chain([("process".to_owned(), reader.process.into())]).collect()).to_string()
         } else {
             let width = counters.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
@@ -110,12 +110,14 @@ impl Place {
         });
         if self.json {
             let row = |(name, count, [p50, p99, p999, max], share_ppm): (&String, u64, [u64; 4], u128)| {
-                let share_ppm = u64::try_from(share_ppm).unwrap_or(u64::MAX);
+                let share_ppm = u32::try_from(share_ppm).unwrap_or(u32::MAX);
+                let [count, p50, p99, p999, max] = [count, p50, p99, p999, max].map(|number| number.to_string());
                 json!({"stage": name, "count": count, "p50_ns": p50, "p99_ns": p99, "p999_ns": p999, "max_ns": max,
                     "share_ppm": share_ppm})
             };
             let stages: Vec<Value> = rows.map(row).collect();
-            return json!({"process": reader.process, "ticks_per_s": reader.ticks_per_s, "stages": stages}).to_string();
+            return json!({"process": reader.process, "ticks_per_s": reader.ticks_per_s.to_string(), "stages": stages})
+                .to_string();
         }
         let row = |(name, count, [p50, p99, p999, max], share_ppm): (&String, u64, [u64; 4], u128)| {
             let (percent, tenth) = (share_ppm / 10_000, share_ppm / 1_000 % 10);

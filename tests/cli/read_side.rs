@@ -118,3 +118,25 @@ fn a_gateway_heals_rows_that_differ_and_a_read_model_that_is_gone() {
     assert!(log.contains("removed, or replaced by another file") && log.contains("data-integrity"), "{log}");
     assert!(gateway.child.try_wait().expect("asked").is_none(), "it trades on");
 }
+
+#[test]
+fn a_journal_is_followed_until_a_signal_ends_that_with_0() {
+    let gateway = started();
+    let mut tail = Command::new(BINARY)
+        .args(["journal", "tail", "--dir", "data/journal"])
+        .current_dir(gateway.dir.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let (send, lines) = std::sync::mpsc::channel();
+    let said = BufReader::new(tail.stdout.take().expect("piped")).lines();
+    std::thread::spawn(move || said.map_while(Result::ok).try_for_each(|line| send.send(line)));
+    // It shows what comes behind its start, whenever that was.
+    wait_until("it shows an event", || {
+        gateway.rest();
+        lines.recv_timeout(Duration::from_millis(200)).is_ok()
+    });
+    kill_process(Pid::from_child(&tail), Signal::INT).expect("sent");
+    wait_until("it ends", || tail.try_wait().expect("asked").is_some());
+    assert_eq!(tail.wait().expect("ended").code(), Some(0));
+}

@@ -44,9 +44,9 @@ impl Stat {
         let counts = tradecore_journal::stat(&needs.journal_dir).map_err(unreadable)?;
         let look = look(needs)?;
         if self.json {
-            let counted = rows(&counts).map(|(name, value)| (name, Value::from(value)));
+            let counted = rows(&counts).map(|(name, value)| (name, Value::from(value.to_string())));
             let all = counted.into_iter().chain([
-                ("removable_segments", look.removable.into()),
+                ("removable_segments", look.removable.to_string().into()),
                 ("unshipped", unshipped_json(&look)),
                 ("readers", look.holders.iter().map(holder_json).collect()),
             ]);
@@ -113,7 +113,7 @@ fn unshipped_json(look: &Look) -> Value {
 fn holder_json(holder: &tradecore::retention::Holder) -> Value {
     json!({
         "reader": holder.name, "passed_seq": holder.seq.to_string(), "is_configured": holder.is_configured,
-        "segments": holder.segments, "bytes": holder.bytes.to_string(), "since_ns": holder.since_ns.to_string(),
+        "segments": holder.segments.to_string(), "bytes": holder.bytes.to_string(), "since_ns": holder.since_ns.to_string(),
     })
 }
 

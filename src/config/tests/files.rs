@@ -100,3 +100,20 @@ fn no_line_of_the_file_can_make_a_start_panic() {
     }
     assert!(refused > lines.len(), "{refused} refused");
 }
+
+#[test]
+fn a_capture_that_is_not_there_is_named_by_the_check_of_the_host() {
+    let there = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let with =
+        |paths: &str| parse(&format!("{TEXT}[venue.capture]\npaths = [{paths}]\n")).expect("accepted").check_host();
+    assert_eq!(with(&format!("{there:?}")), Ok(()));
+    let error = with(&format!("{there:?}, \"missing.gz\"")).expect_err("missing").to_string();
+    assert!(
+        error.contains("venue.capture.paths[1] = \"missing.gz\": ") && error.contains("missing.gz: No such"),
+        "{error}"
+    );
+    // Its venue is another process.
+    let elsewhere = format!("{TEXT}[venue.capture]\npaths = [\"missing.gz\"]\n")
+        .replace("kind = \"paper\"", "kind = \"venue\"\naddress = \"127.0.0.1:9\"");
+    assert_eq!(parse(&elsewhere).expect("accepted").check_host(), Ok(()));
+}
