@@ -62,7 +62,7 @@ impl Places {
             file: self.file.clone(),
             place,
             key: Some(path.to_owned()),
-            value: value.filter(|_| !may_be_secret(path)).map(shortened),
+            value: value.filter(|value| !may_be_secret(path, value)).map(shortened),
             problem: problem.into(),
             allowed: allowed.into(),
         }
@@ -95,10 +95,11 @@ impl Places {
 }
 
 /// A key written in the wrong place, `sessions[0].secret`, must not bring its value into a log.
-fn may_be_secret(path: &str) -> bool {
+fn may_be_secret(path: &str, value: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path);
-    !matches!(name, "secret_file" | "password_file" | "key_id")
-        && ["secret", "password", "token", "key"].iter().any(|word| name.contains(word))
+    // What is no text is no name of a file.
+    let is_name = matches!(name, "secret_file" | "password_file" | "key_id") && value.starts_with('"');
+    !is_name && ["secret", "password", "token", "key"].iter().any(|word| name.contains(word))
 }
 
 /// What a line of a log has room for.

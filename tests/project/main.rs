@@ -20,6 +20,7 @@ mod host;
 #[allow(dead_code, reason = "some of it is for the tests of PostgreSQL alone")]
 mod proxy;
 mod refusals;
+mod secrets;
 #[path = "../postgres/server.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of PostgreSQL alone")]
 mod server;
