@@ -168,11 +168,13 @@ fn a_worker_waits_for_cluster_and_server_and_for_topics_that_nobody_has_made_yet
     if postgres.kill_and_restart() {
         last = core.grow(60).max(last);
         core.ship();
-        live.wait_for("these tables lag");
+        // What it said before was of topics.
+        live.wait_for("these tables lag stream=virtual-1 error=postgres://");
+        live.wait_for("projecting");
         core.assert_is_a_fold(last, "the server was away");
     }
     if host.broker.kill() {
-        live.wait_for("reading the topics: ");
+        live.wait_for("these tables lag");
         assert!(host.broker.restart());
         last = core.grow(60).max(last);
         core.ship();
