@@ -108,14 +108,10 @@ fn what_is_not_shipped_closes_the_gate_short_of_its_bound_and_shipping_opens_it(
 fn an_alarm_is_told_for_each_bound_also_when_two_are_passed_at_once() {
     let dir = tempfile::tempdir().expect("a directory");
     // So many that its last number is that of no other journal of these tests.
-    let opened = journal(dir.path(), 2_003);
-    let mut gate = Gate::new(needs(dir.path(), &[KAFKA]), Arc::clone(&opened.watermarks));
+    let (writer, _, watermarks, closer) = journal(dir.path(), 2_003).into_parts();
+    closer.seal(writer);
+    let mut gate = Gate::new(needs(dir.path(), &[KAFKA]), watermarks);
     prepare(&needs(dir.path(), &[KAFKA])).expect("registered");
-    let since = std::time::Instant::now();
-    while opened.watermarks.synced() < 2_003 {
-        assert!(since.elapsed().as_secs() < 60, "the journal is not synced");
-        std::thread::yield_now();
-    }
     let mut told = |percent: u64| {
         let kept = gate.look().expect("readable").unshipped_bytes;
         gate.needs.unshipped_max_bytes = kept * 100 / percent;
