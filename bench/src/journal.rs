@@ -234,6 +234,9 @@ impl Payload {
             ("append_p99_ns", over_rounds(&|costs| costs.append.value_at_quantile(0.99))),
             ("append_p999_ns", over_rounds(&|costs| costs.append.value_at_quantile(0.999))),
             ("append_p9999_ns", over_rounds(&|costs| costs.append.value_at_quantile(0.9999))),
+            // What interrupts all of them alike: where these are as long, the tail is the machine's.
+            ("copy_p9999_ns", over_rounds(&|costs| costs.copy.value_at_quantile(0.9999))),
+            ("clock_p9999_ns", over_rounds(&|costs| costs.clock.value_at_quantile(0.9999))),
             ("append_copy_p50_ratio", ratio(&|costs| costs.net(&costs.copy))),
             ("append_write_p50_ratio", ratio(&|costs| costs.net(&costs.write))),
         ];
