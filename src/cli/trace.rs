@@ -264,17 +264,18 @@ fn hops_of(
             more: json!({"session_id": meta.session_id, "client_seq": meta.client_seq.to_string()}),
         });
     }
-    let mut more = json!({"seq": seq.to_string(), "event": event.name()});
     let place = match journal {
-        None => "the journal is on another host".to_owned(),
-        Some(dir) => match place_of(dir, seq)? {
-            None => "no longer in the journal".to_owned(),
-            Some((segment, offset)) => {
-                more["segment"] = segment.into();
-                more["offset"] = offset.into();
-                format!("segment {segment}, byte {offset}")
-            }
-        },
+        Some(dir) => place_of(dir, seq)?,
+        None => None,
+    };
+    let more = json!({
+        "seq": seq.to_string(), "event": event.name(), "segment": place.map(|(segment, _)| segment.to_string()),
+        "offset": place.map(|(_, offset)| offset.to_string()),
+    });
+    let place = match (journal, place) {
+        (None, _) => "the journal is on another host".to_owned(),
+        (Some(_), None) => "no longer in the journal".to_owned(),
+        (Some(_), Some((segment, offset))) => format!("segment {segment}, byte {offset}"),
     };
     hops.push(Hop { ts_ns, kind: "decision", text: format!("event {seq}, {place}: {}", event_text(event)), more });
     if let Some(kafka) = config.kafka() {
