@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tradecore_journal::Record;
@@ -17,6 +17,10 @@ use crate::shipping::domains::Domain;
 
 /// Records that are read backwards at first; sixteen times as many, as long as nothing is found.
 const WINDOW: i64 = 64;
+
+/// What is said of a partition that is being made, or has no leader for a moment.
+const NOT_YET: [RDKafkaErrorCode; 3] =
+    [RDKafkaErrorCode::UnknownPartition, RDKafkaErrorCode::NotLeaderForPartition, RDKafkaErrorCode::LeaderNotAvailable];
 
 /// What the cluster has of a stream.
 #[derive(Debug)]
@@ -82,11 +86,10 @@ impl<'a> Looker<'a> {
     /// other cores have under way hides it, for as long as a transaction may take.
     pub(super) fn bounds(&self, topic: &str, partition: i32) -> Result<(i64, i64), Trouble> {
         let timeout = self.cluster.timeout();
-        let ask = failed("asking for the end of a partition");
-        let (_, end) = self.uncommitted.fetch_watermarks(topic, partition, timeout).map_err(&ask)?;
+        let (_, end) = self.watermarks(&self.uncommitted, topic, partition)?;
         let since = Instant::now();
         loop {
-            let (first, stable) = self.committed.fetch_watermarks(topic, partition, timeout).map_err(&ask)?;
+            let (first, stable) = self.watermarks(&self.committed, topic, partition)?;
             if stable >= end || self.patience.is_some_and(|patience| since.elapsed() > patience) {
                 return Ok((first, stable));
             }
@@ -94,6 +97,27 @@ impl<'a> Looker<'a> {
                 return Err(Trouble::Doubt(format!("{topic}/{partition}: a transaction of another core does not end")));
             }
             std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// First offset and end of a partition. Of a topic that was just made, or whose leader changes, a client may have heard
+    /// before the brokers have: they are asked again.
+    fn watermarks(&self, consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> Result<(i64, i64), Trouble> {
+        let (since, timeout) = (Instant::now(), self.cluster.timeout());
+        let ask = failed("asking for the end of a partition");
+        loop {
+            match consumer.fetch_watermarks(topic, partition, timeout) {
+                Err(error)
+                    if error.rdkafka_error_code().is_some_and(|code| NOT_YET.contains(&code))
+                        && since.elapsed() < timeout =>
+                {
+                    tracing::debug!(topic, partition, "a partition is not there yet; the cluster is asked again");
+                    // Of all topics: to ask for one by name can make it.
+                    consumer.fetch_metadata(None, timeout).map_err(&ask)?;
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+                asked => return asked.map_err(ask),
+            }
         }
     }
 
