@@ -114,11 +114,14 @@ fn start_with(words: &[&str]) -> Gateway {
     Gateway { child, dir }
 }
 
+fn with_capture(config: &str) -> String {
+    config.replace("CAPTURE", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/btcusdt.gz"))
+}
+
 /// Runs a gateway of this configuration until it listens.
 fn run(dir: &Path, config: &str, words: &[&str]) -> Child {
-    let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/btcusdt.gz");
     std::fs::create_dir_all(dir.join("data")).expect("made");
-    std::fs::write(dir.join("gateway.toml"), config.replace("CAPTURE", capture)).expect("written");
+    std::fs::write(dir.join("gateway.toml"), with_capture(config)).expect("written");
     let child = Command::new(BINARY)
         .args(["run", "--config"])
         .arg(dir.join("gateway.toml"))
@@ -678,7 +681,8 @@ fn a_demo_whose_venue_does_not_start_says_so_and_names_its_log() {
 fn a_length_of_segments_that_is_not_in_force_is_told_of_by_check_and_show_where_it_was_written() {
     let dir = tempfile::tempdir().expect("a directory");
     for (lengths, told) in [("", 0), ("[journal]\nfirst_segment_mib = 1\nmax_segment_mib = 2\n", 2)] {
-        std::fs::write(dir.path().join("gateway.toml"), format!("{CONFIG}{lengths}")).expect("written");
+        let config = format!("{}{lengths}", with_capture(CONFIG));
+        std::fs::write(dir.path().join("gateway.toml"), config).expect("written");
         for command in ["check", "show"] {
             let words = ["config", command, "--config", "gateway.toml"];
             let output = Command::new(BINARY).args(words).current_dir(dir.path()).output().expect("ran");
