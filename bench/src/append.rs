@@ -18,7 +18,7 @@ use crate::timing::{RoundTrips, Schedule, between, round_trips};
 /// Payload whose append is an event's archive, as the core appends it; others are copied.
 pub(crate) const EVENT_BYTES: usize = 128;
 /// The memory that the baseline copies to, as long as the longest segment.
-pub(crate) const MEMORY_BYTES: usize = 64 << 20;
+const MEMORY_BYTES: usize = 64 << 20;
 /// The file that the baseline writes to begins anew behind so many bytes.
 const FILE_BYTES: u64 = 64 << 20;
 /// Operations of one kind before the next has its turn.

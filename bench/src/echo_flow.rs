@@ -313,6 +313,11 @@ mod tests {
                 client
             })
             .collect();
+        // Each was taken in before the first goes.
+        for client in &mut clients {
+            client.write_all(&[1; REQUEST_BYTES]).unwrap();
+            client.read_exact(&mut [0; REPLY_BYTES]).expect("a reply");
+        }
         while let Some(mut client) = clients.pop() {
             for requests in [1, 5] {
                 client.write_all(&vec![1; REQUEST_BYTES * requests]).unwrap();

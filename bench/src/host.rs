@@ -327,9 +327,12 @@ fn launch(
         .stdin(pipe())
         .stdout(pipe())
         .spawn()?;
-    let process = Process(child);
+    let mut process = Process(child);
     let deadline = since.checked_add(START_DEADLINE);
     loop {
+        if let Some(status) = process.0.try_wait()? {
+            return Err(format!("the gateway ended at its start: {status}").into());
+        }
         if let Some(address) = tradecore::daemon::listening(&dir.join("data")).into_iter().next() {
             return Ok((process, address.trim_start_matches("tcp:").to_owned(), since.elapsed()));
         }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
-use tradecore_journal::{Closer, Config, SyncPolicy, Watermarks, Writer};
+use tradecore_journal::{Closer, Config, PAYLOAD_BYTES_MAX, SyncPolicy, Watermarks, Writer};
 
 use crate::Failure;
-use crate::append::{Bench, Costs, EVENT_BYTES, MEMORY_BYTES};
+use crate::append::{Bench, Costs, EVENT_BYTES};
 use crate::bare_sync::{PAGE_BYTES, PlainFile, append_and_wait};
 use crate::hiccup::Meter;
 use crate::host;
@@ -145,22 +145,12 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Refuses a payload that no segment takes: it would be waited for without end.
+/// Refuses a payload that no record takes. A segment of 1 MiB takes the longest.
 fn fitting(options: &Options) -> Result<(), Failure> {
-    let payload_max = payload_max(options.segment_mib);
-    match options.payloads.iter().find(|bytes| **bytes as u64 > payload_max || **bytes == 0) {
+    match options.payloads.iter().find(|bytes| !(1..=PAYLOAD_BYTES_MAX).contains(*bytes)) {
         None => Ok(()),
-        Some(bytes) => Err(format!(
-            "--payload {bytes}: 1 to {payload_max} bytes with segments of {} MiB; --segment-mib makes them longer",
-            options.segment_mib
-        )
-        .into()),
+        Some(bytes) => Err(format!("--payload {bytes}: a record takes 1 to {PAYLOAD_BYTES_MAX} bytes").into()),
     }
-}
-
-/// What a segment has beside the journal's reserve and headers, with room to spare; the baseline's memory is as long.
-fn payload_max(segment_mib: u64) -> u64 {
-    ((segment_mib << 20) / 2).min(MEMORY_BYTES as u64 / 2)
 }
 
 impl Kind {
@@ -365,15 +355,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_that_no_segment_takes_is_refused_with_what_is_allowed() {
-        let of = |payloads: &[usize], segment_mib| {
-            fitting(&Options { payloads: payloads.to_vec(), segment_mib, ..Options::default() })
-                .map_err(|error| error.to_string())
+    fn a_payload_that_no_record_takes_is_refused_with_what_is_allowed() {
+        let of = |payloads: &[usize]| {
+            fitting(&Options { payloads: payloads.to_vec(), ..Options::default() }).map_err(|error| error.to_string())
         };
-        assert_eq!(of(&[1, 128, 4 << 20], 8), Ok(()));
-        let refusal = of(&[128, (4 << 20) + 1], 8).unwrap_err();
-        assert!(refusal.starts_with("--payload 4194305: 1 to 4194304 bytes with segments of 8 MiB"), "{refusal}");
-        assert!(of(&[0], 8).is_err() && of(&[33 << 20], 1024).is_err(), "the baseline's memory is as long");
+        assert_eq!(of(&[1, 128, PAYLOAD_BYTES_MAX]), Ok(()));
+        assert_eq!(of(&[128, 65_505]), Err("--payload 65505: a record takes 1 to 65504 bytes".to_owned()));
+        assert!(of(&[0]).is_err());
     }
 
     #[test]
@@ -381,7 +369,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { segment_mib: 1, ..Options::default() };
         let mut open = open(&options, Segments::Mapped, SyncPolicy::default(), dir.path()).unwrap();
-        let bytes = usize::try_from(payload_max(1)).unwrap();
+        let bytes = PAYLOAD_BYTES_MAX;
         let stored = stored_bytes(HEADER_BYTES + bytes);
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         for _ in 0..3 {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tradecore_domain::command::FactKind;
@@ -48,11 +48,11 @@ pub(crate) fn measure(orders: &[u64], runs: usize) -> Result<Outcome, Failure> {
 fn of_length(orders: u64, runs: usize, outcome: &mut Outcome) -> Result<(Thousandths, Thousandths), Failure> {
     let dir = crate::scratch::dir()?;
     let (events, hash) = write(dir.path(), orders)?;
+    let files = used(dir.path())?;
     let (mut rates, mut ratios) = (Vec::new(), Vec::new());
     let meter = Meter::start()?;
     for run in 1..=runs {
-        let (replay_ns, read_ns) =
-            host::apart(|| Ok(()), |()| Ok((replay(dir.path(), events, hash)?, read(dir.path())?)))?;
+        let (replay_ns, read_ns) = host::apart(|| Ok(()), |()| Ok((replay(dir.path(), events, hash)?, read(&files)?)))?;
         let rate = u64::try_from(u128::from(events) * 1_000_000_000 / u128::from(replay_ns.max(1)))?;
         let ratio = Thousandths::ratio(replay_ns, read_ns);
         println!(
@@ -80,16 +80,26 @@ fn replay(dir: &Path, events: u64, hash: u64) -> Result<u64, Failure> {
     Ok(elapsed_ns)
 }
 
-/// All files of the journal, read from the system's cache as they were by the replay, ns.
-fn read(dir: &Path) -> Result<u64, Failure> {
-    let mut buffer = vec![0; 1 << 20];
-    let started = Instant::now();
+/// The journal's files, each with the bytes that are used: segments are longer.
+fn used(dir: &Path) -> Result<Vec<(PathBuf, u64)>, Failure> {
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path.is_file() {
-            let mut file = std::fs::File::open(path)?;
-            while file.read(&mut buffer)? > 0 {}
+            let last = std::fs::read(&path)?.iter().rposition(|byte| *byte != 0);
+            files.push((path, last.map_or(0, |last| last as u64 + 1)));
         }
+    }
+    Ok(files)
+}
+
+/// All of that, read from the system's cache as it was by the replay, ns.
+fn read(files: &[(PathBuf, u64)]) -> Result<u64, Failure> {
+    let mut buffer = vec![0; 1 << 20];
+    let started = Instant::now();
+    for (path, len) in files {
+        let mut file = std::fs::File::open(path)?.take(*len);
+        while file.read(&mut buffer)? > 0 {}
     }
     Ok(u64::try_from(started.elapsed().as_nanos())?)
 }
@@ -125,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_length_has_its_rate_and_the_promised_one_is_that_of_the_longest() {
-        let outcome = measure(&[60, 20], 1).unwrap();
+        let outcome = measure(&[20, 60, 40], 1).unwrap();
         let at = |orders: u64| outcome.value(&format!("recovery_events_per_s_at_{orders}_orders"));
         assert!(at(20).is_some() && at(60).is_some());
         assert_eq!(outcome.value("recovery_events_per_s"), at(60));

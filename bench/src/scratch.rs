@@ -21,7 +21,9 @@ pub(crate) fn in_memory() -> io::Result<TempDir> {
 
 /// One in `parent`, from which those of dead runs are removed.
 pub(crate) fn dir_in(parent: &Path) -> io::Result<TempDir> {
-    sweep(parent, &|pid| Path::new("/proc").join(pid).exists())?;
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", parent.display()));
+    sweep(parent, &|pid| Path::new("/proc").join(pid).exists()).map_err(named)?;
+    // Its error names the directory.
     Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir_in(parent)
 }
 

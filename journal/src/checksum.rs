@@ -121,3 +121,23 @@ mod short {
             .cast_unsigned()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_pieces_of_any_lengths_have_the_sum_of_an_independent_implementation() {
+        let oracle = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+        let bytes: Vec<u8> = (0..1_700_u32).map(|nth| (nth.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for first in (0..=20).chain((21..=840).step_by(91)) {
+            for second in 0..=840 {
+                let (one, rest) = bytes.split_at(first);
+                let two = rest.get(..second).unwrap();
+                let whole = bytes.get(..first + second).unwrap();
+                assert_eq!(crc32c(one, two), oracle.checksum(whole), "{first} and {second} bytes");
+            }
+        }
+    }
+}

@@ -76,14 +76,12 @@ fn work(
         disk.step()?;
         let mut group = Vec::new();
         started.writer.begin(1);
-        for nth in 0..records {
+        for _ in 0..records {
             let payload: Vec<u8> = (0..payload_len).map(|_| dice.below(256) as u8).collect();
             let seq = started.writer.append(64, 1, payload.len(), |out| out.copy_from_slice(&payload));
             group.push((seq, payload));
-            if nth == 1 {
-                // The process may die with a group half made.
-                disk.step()?;
-            }
+            // The process may die with a group half made: the newest record is not in the segment yet, those before are.
+            disk.step()?;
         }
         started.writer.commit();
         for (seq, payload) in &group {

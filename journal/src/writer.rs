@@ -56,8 +56,13 @@ pub struct Writer {
     /// The words of its header behind the sum, without flags.
     staged: [u64; 3],
     /// Its payload, padded with zeros to the alignment.
-    payload: Box<[u8]>,
+    payload: Box<Payload>,
 }
+
+/// Room for a payload, as aligned as it will lie in the segment: archives are made here.
+#[derive(Debug)]
+#[repr(align(32))]
+struct Payload([u8; PAYLOAD_BYTES_MAX]);
 
 /// What a writer starts from.
 #[derive(Debug)]
@@ -90,7 +95,7 @@ impl Writer {
             first_len: 0,
             staged_len: 0,
             staged: [0; 3],
-            payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice(),
+            payload: Box::new(Payload([0; PAYLOAD_BYTES_MAX])),
         }
     }
 
@@ -164,6 +169,7 @@ impl Writer {
 
     /// Starts a group; its time is never earlier than the last one's.
     pub fn begin(&mut self, ts_ns: u64) {
+        debug_assert_eq!(self.staged_len, 0, "the group before was not committed");
         self.group_ts_ns = ts_ns.max(self.last_ts_ns);
         self.group_start = self.tail;
         self.group_records = 0;
@@ -186,8 +192,8 @@ impl Writer {
         let (seq, ts_ns, durable_lag) = (self.last_seq, self.group_ts_ns, self.durable_lag());
         let header = RecordHeader { len: 0, crc: 0, seq, ts_ns, kind, version, flags: 0, durable_lag };
         (self.staged_len, self.staged) = (len as u32, header.words());
-        self.payload.get_mut(..stored.saturating_sub(HEADER_BYTES)).unwrap_or_default().fill(0);
-        fill(self.payload.get_mut(..payload_len).unwrap_or_default());
+        self.payload.0.get_mut(..stored.saturating_sub(HEADER_BYTES)).unwrap_or_default().fill(0);
+        fill(self.payload.0.get_mut(..payload_len).unwrap_or_default());
         self.group_records = self.group_records.saturating_add(1);
         self.last_seq
     }
@@ -201,7 +207,7 @@ impl Writer {
         }
         let [seq, ts_ns, last] = self.staged;
         let words = [seq, ts_ns, last | (u64::from(flags) << FLAGS_SHIFT)];
-        let payload = self.payload.get(..(len as usize).saturating_sub(HEADER_BYTES)).unwrap_or_default();
+        let payload = self.payload.0.get(..(len as usize).saturating_sub(HEADER_BYTES)).unwrap_or_default();
         let sum = checksum::of_record(self.current.header.salt, len, words, payload);
         let at = self.tail;
         self.tail = at.saturating_add(stored_bytes(len as usize));
@@ -213,7 +219,7 @@ impl Writer {
             }
         }
         let place = at.saturating_add(HEADER_BYTES);
-        let padded = self.payload.get(..self.tail.saturating_sub(place)).unwrap_or_default();
+        let padded = self.payload.0.get(..self.tail.saturating_sub(place)).unwrap_or_default();
         self.current.map.bytes_mut(place, padded.len()).copy_from_slice(padded);
         if at == self.group_start {
             self.first_len = len;
@@ -256,7 +262,7 @@ impl Writer {
             (self.staged_len, self.staged) = (len, RecordHeader { flags: 0, ..header }.words());
             let payload =
                 old.map.bytes(at.saturating_add(HEADER_BYTES), stored_bytes(len as usize).saturating_sub(HEADER_BYTES));
-            self.payload.get_mut(..payload.len()).unwrap_or_default().copy_from_slice(payload);
+            self.payload.0.get_mut(..payload.len()).unwrap_or_default().copy_from_slice(payload);
             self.store_staged(FLAG_MORE);
             at = at.saturating_add(HEADER_BYTES).saturating_add(payload.len());
         }
