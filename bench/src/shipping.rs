@@ -29,8 +29,7 @@ use crate::timing::median;
 const BATCH_EVENTS: usize = 10_000;
 /// Bytes of a transaction.
 const BATCH_BYTES: usize = 4 << 20;
-/// Of each topic, as the gateway has it by default.
-const PARTITIONS: u32 = 2;
+const PARTITIONS: u32 = 8;
 /// Time that events wait for more to share their transaction, the default.
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -142,7 +141,6 @@ fn send(journal_dir: &Path, broker: &Kafka, prefix: &str, events: u64) -> Result
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &broker.address).set("transactional.id", format!("{prefix}bare"));
     client.set("acks", "all").set("enable.idempotence", "true").set("compression.type", "lz4").set("linger.ms", "1");
-    client.set("max.in.flight", "1");
     client.set("queue.buffering.max.messages", "100000").set("queue.buffering.max.kbytes", "1048576");
     let producer: BaseProducer = client.create()?;
     producer.init_transactions(TIMEOUT)?;

@@ -157,9 +157,6 @@ impl Cluster {
         let mut client = with_default(client, "compression.type", "lz4");
         // The shipper lingers; what it hands over goes at once, in requests as large as they get.
         client.set("linger.ms", "1");
-        // While messages of a partition are on their way, librdkafka spins for those that wait behind them, which takes a
-        // CPU from everybody else; not so while another partition's request waits for the connection.
-        client.set("max.in.flight", "1");
         let producer: BaseProducer<Context> = client
             .create_with_context(context)
             .map_err(|error| Trouble::Refused(format!("a setting of librdkafka: {error}")))?;
