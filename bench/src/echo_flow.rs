@@ -9,16 +9,12 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use tradecore::session::READ_BYTES;
 
-use crate::echo::{REPLY_BYTES, REQUEST_BYTES, listen};
+use crate::echo::{CLIENT_READ_BYTES, Incoming, OWED_MAX, Outgoing, REPLY_BYTES, REQUEST_BYTES, listen};
 use crate::pipeline::BATCH;
 use crate::{Failure, host, peer};
 
-/// Replies that wait for their socket, bytes: beyond, nothing is read.
-const OWED_MAX: usize = 1 << 20;
 /// Sockets of which a poll tells at once, as many as there may be.
 const EVENTS: usize = 1024;
-/// What the gateway's client reads at once.
-const CLIENT_READ_BYTES: usize = 64 << 10;
 
 /// Serves all who connect to a port that it prints, until the last of them closes.
 pub(crate) fn serve(cpu: Option<usize>) -> Result<(), Failure> {
@@ -72,8 +68,8 @@ fn accept_all(listener: &mut TcpListener, poll: &Poll, connections: &mut Vec<Con
                 stream.set_nodelay(true)?;
                 let token = Token(connections.len().saturating_add(1));
                 poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-                let server = Server { part: 0, owed: 0 };
-                connections.push(Connection { stream, server, is_readable: false, is_busy: false });
+                let (incoming, outgoing) = (Incoming::default(), Outgoing::default());
+                connections.push(Connection { stream, incoming, outgoing, is_readable: false, is_busy: false });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Ok(connections.len().saturating_sub(before));
@@ -86,7 +82,8 @@ fn accept_all(listener: &mut TcpListener, poll: &Poll, connections: &mut Vec<Con
 /// A client's connection.
 struct Connection {
     stream: TcpStream,
-    server: Server,
+    incoming: Incoming<REQUEST_BYTES>,
+    outgoing: Outgoing,
     is_readable: bool,
     /// It is among those that have something to do.
     is_busy: bool,
@@ -95,60 +92,17 @@ struct Connection {
 impl Connection {
     /// One read and one write; whether it is open, and whether there is more to do.
     fn turn(&mut self, request: &mut [u8], reply: &[u8]) -> (bool, bool) {
-        if self.is_readable && self.server.owed < OWED_MAX {
-            match self.server.read(&mut self.stream, request) {
-                Ok(Progress::Moved) => {}
-                Ok(Progress::Empty) => self.is_readable = false,
-                Ok(Progress::Closed) | Err(_) => return (false, false),
+        if self.is_readable && self.outgoing.owed < OWED_MAX {
+            match self.incoming.read(&mut self.stream, request) {
+                Ok(Some(frames)) => self.outgoing.add(frames, REPLY_BYTES),
+                Ok(None) => self.is_readable = false,
+                Err(_) => return (false, false),
             }
         }
-        if self.server.write(&mut self.stream, reply).is_err() {
+        if self.outgoing.write(&mut self.stream, reply).is_err() {
             return (false, false);
         }
-        (true, self.is_readable || self.server.owed > 0)
-    }
-}
-
-/// What has come and what is to go: no byte has a meaning, so numbers are enough.
-struct Server {
-    /// Bytes of a request that is not whole.
-    part: usize,
-    /// Bytes of replies that have not left.
-    owed: usize,
-}
-
-enum Progress {
-    Moved,
-    Empty,
-    Closed,
-}
-
-impl Server {
-    fn read(&mut self, stream: &mut impl Read, request: &mut [u8]) -> io::Result<Progress> {
-        match stream.read(request) {
-            Ok(0) => Ok(Progress::Closed),
-            Ok(count) => {
-                let bytes = self.part.saturating_add(count);
-                self.part = bytes % REQUEST_BYTES;
-                self.owed = self.owed.saturating_add((bytes / REQUEST_BYTES).saturating_mul(REPLY_BYTES));
-                Ok(Progress::Moved)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Progress::Empty),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn write(&mut self, stream: &mut impl Write, reply: &[u8]) -> io::Result<()> {
-        let bytes = reply.get(..self.owed.min(OWED_MAX)).unwrap_or_default();
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        match stream.write(bytes) {
-            Ok(count) => self.owed = self.owed.saturating_sub(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        (true, self.is_readable || self.outgoing.owed > 0)
     }
 }
 
@@ -204,10 +158,8 @@ struct Client<S> {
     stream: S,
     bytes: Vec<u8>,
     requests: Vec<u8>,
-    /// Bytes of a reply that is not whole.
-    part: usize,
-    /// Bytes of requests that have not left.
-    owed: usize,
+    incoming: Incoming<REPLY_BYTES>,
+    outgoing: Outgoing,
     sent: u64,
     answered: u64,
 }
@@ -215,91 +167,32 @@ struct Client<S> {
 impl<S: Read + Write> Client<S> {
     fn new(stream: S) -> Self {
         let requests = vec![1; REQUEST_BYTES.saturating_mul(BATCH as usize)];
-        Self { stream, bytes: vec![0; CLIENT_READ_BYTES], requests, part: 0, owed: 0, sent: 0, answered: 0 }
+        let (incoming, outgoing) = (Incoming::default(), Outgoing::default());
+        Self { stream, bytes: vec![0; CLIENT_READ_BYTES], requests, incoming, outgoing, sent: 0, answered: 0 }
     }
 
     /// Takes in replies, and sends as many requests as may be on their way; true when anything moved.
     fn turn(&mut self, in_flight_max: u64) -> Result<bool, Failure> {
         let before = (self.sent, self.answered);
-        match self.stream.read(&mut self.bytes) {
-            Ok(0) => return Err("the echo closed".into()),
-            Ok(count) => {
-                let bytes = self.part.saturating_add(count);
-                self.part = bytes % REPLY_BYTES;
-                self.answered = self.answered.saturating_add((bytes / REPLY_BYTES) as u64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+        if let Some(replies) = self.incoming.read(&mut self.stream, &mut self.bytes)? {
+            self.answered = self.answered.saturating_add(replies as u64);
         }
         // What a socket that is full has not taken is sent first.
-        if self.owed == 0 {
+        if self.outgoing.owed == 0 {
             let in_flight = self.sent.saturating_sub(self.answered);
             let count = in_flight_max.saturating_sub(in_flight).min(BATCH);
             self.sent = self.sent.saturating_add(count);
-            self.owed = REQUEST_BYTES.saturating_mul(usize::try_from(count)?);
+            self.outgoing.add(usize::try_from(count)?, REQUEST_BYTES);
         }
-        let bytes = self.requests.get(..self.owed).unwrap_or_default();
-        if !bytes.is_empty() {
-            match self.stream.write(bytes) {
-                Ok(count) => self.owed = self.owed.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.outgoing.write(&mut self.stream, &self.requests)?;
         Ok(before != (self.sent, self.answered))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
-
-    /// A socket that takes and gives a few bytes at a time.
-    #[derive(Default)]
-    struct Narrow {
-        to_read: VecDeque<u8>,
-        written: usize,
-        at_once: usize,
-    }
-
-    impl Read for Narrow {
-        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-            if self.to_read.is_empty() {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            let count = self.at_once.min(bytes.len());
-            (&mut self.to_read).take(count as u64).read(bytes)
-        }
-    }
-
-    impl Write for Narrow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let count = self.at_once.min(bytes.len());
-            self.written = self.written.saturating_add(count);
-            Ok(count)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn every_whole_request_is_answered_once_however_it_is_cut() {
-        let to_read = vec![1; REQUEST_BYTES * 3 + 5].into();
-        let mut socket = Narrow { to_read, written: 0, at_once: 7 };
-        let (mut request, reply) = (vec![0; READ_BYTES], vec![0; OWED_MAX]);
-        let mut server = Server { part: 0, owed: 0 };
-        while let Progress::Moved = server.read(&mut socket, &mut request).unwrap() {
-            server.write(&mut socket, &reply).unwrap();
-        }
-        while server.owed > 0 {
-            server.write(&mut socket, &reply).unwrap();
-        }
-        assert_eq!((socket.written, server.part), (REPLY_BYTES * 3, 5));
-    }
+    use crate::echo::tests::Narrow;
 
     #[test]
     fn all_who_connect_are_answered_and_the_server_ends_with_the_last_of_them() {
