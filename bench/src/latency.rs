@@ -8,7 +8,7 @@ use crate::ladder;
 use crate::legs::Legs;
 use crate::orders::Load;
 use crate::outcome::Outcome;
-use crate::pace::{Idle, Sample};
+use crate::pace::{Idle, Sample, shortfall};
 use crate::thousandths::Thousandths;
 use crate::timing::{micros, print_run};
 use crate::turns::{SLICE_MS, Turns};
@@ -17,6 +17,8 @@ use crate::turns::{SLICE_MS, Turns};
 pub(crate) const ECHO_MAX_US: u64 = 50;
 /// The percentiles that are compared: name, quantile.
 pub(crate) const COMPARED: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
+/// The figures of `COMPARED`.
+const FIGURES: [&str; COMPARED.len()] = ["ack_p50_ratio", "ack_p99_ratio", "ack_p999_ratio", "ack_p9999_ratio"];
 
 /// Orders that the market takes, so that each is acknowledged and filled.
 const LOAD: Load = Load { instruments: 1, epoch_ids: 100, is_taken: true };
@@ -134,28 +136,30 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
     outcome.configure("ladder_ms", options.ladder_ms);
     outcome.configure("slice_ms", SLICE_MS);
     let mut worst = [Thousandths(0); COMPARED.len()];
+    let mut void = None;
     for Rate { rate, echo, gateway, ratios } in rates {
+        let why_void = shortfall(rate, &[("echo", &echo), ("gateway", &gateway)]);
         let echo_p50 = echo.service.value_at_quantile(0.5);
-        if echo_p50 > options.echo_max_us.saturating_mul(1000) {
+        if why_void.is_none() && echo_p50 > options.echo_max_us.saturating_mul(1000) {
             return Err(format!("the echo takes {} µs: others use these CPUs; measure again", micros(echo_p50)).into());
         }
         let mut line = format!("{rate}/s, median ratio over rounds:");
         for (((name, _), (corrected, service)), worst) in COMPARED.iter().zip(ratios).zip(&mut worst) {
             let (corrected, service) = (middle(corrected), middle(service));
             line.push_str(&format!("  {name} {corrected} (service {service})"));
-            outcome.add_value(format!("ack_{name}_ratio_at_{rate}"), corrected);
-            outcome.add_value(format!("ack_{name}_service_ratio_at_{rate}"), service);
-            *worst = (*worst).max(corrected);
+            if why_void.is_none() {
+                outcome.add_value(format!("ack_{name}_ratio_at_{rate}"), corrected);
+                outcome.add_value(format!("ack_{name}_service_ratio_at_{rate}"), service);
+                *worst = (*worst).max(corrected);
+            }
         }
         println!("{line}");
+        if let Some(why) = &why_void {
+            println!("  {why}");
+        }
+        void = void.or(why_void);
         let (plot, generator) = (format!("{rate} orders/s"), format!("generator at {rate} orders/s"));
         for (name, sample) in [("echo", echo), ("gateway", gateway)] {
-            if !sample.has_reached(rate) {
-                println!(
-                    "  {name}: {} answers/s only: the rate was not reached, and its latency is void",
-                    sample.rate()
-                );
-            }
             outcome.add_value(format!("{name}_answers_per_s_at_{rate}"), Thousandths::whole(sample.rate()));
             // Beside the gateway the generator shares its CPU with the gateway's side threads: only beside the echo,
             // which has none, is a gap the machine's own doing.
@@ -172,9 +176,15 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
             outcome.add_series(&generator, format!("{name} {rate}/s sent late"), sample.lateness);
         }
     }
-    for ((name, _), worst) in COMPARED.iter().zip(worst) {
-        outcome.add_value(format!("ack_{name}_ratio"), worst);
-        println!("worst rate, {name}: {worst} × the echo");
+    for (id, worst) in FIGURES.into_iter().zip(worst) {
+        // The worst rate is not known where one of them is void.
+        match &void {
+            Some(why) => outcome.miss(id, why.clone()),
+            None => {
+                outcome.add_value(id, worst);
+                println!("worst rate, {id}: {worst} × the echo");
+            }
+        }
     }
     println!(
         "gaps of the generator beside the echo: {}, longest {} µs",
@@ -198,4 +208,37 @@ fn add_legs(outcome: &mut Outcome, rate: u64, legs: Legs) {
 
 fn middle(ratios: Vec<Thousandths>) -> Thousandths {
     Thousandths::median(ratios).unwrap_or(Thousandths(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A rate at which both had a second.
+    fn rate(rate: u64, echo: u64, gateway: u64) -> Rate {
+        let of = |answers| {
+            let mut sample = Sample { elapsed: Duration::from_secs(1), ..Sample::new() };
+            sample.corrected.record_n(1000, answers).unwrap();
+            sample
+        };
+        let ratios = std::array::from_fn(|_| (vec![Thousandths(1_000)], vec![Thousandths(1_000)]));
+        Rate { rate, echo: of(echo), gateway: of(gateway), ratios }
+    }
+
+    #[test]
+    fn the_figures_are_missed_when_either_of_the_two_has_not_reached_a_rate() {
+        let of =
+            |echo, gateway| outcome(&Options::default(), vec![rate(500, 500, 500), rate(1000, echo, gateway)]).unwrap();
+        assert!(of(1000, 1000).missing.is_empty());
+        assert!(FIGURES.iter().all(|id| of(1000, 1000).value(id) == Some(Thousandths(1_000))));
+        for (echo, gateway) in [(900, 1000), (1000, 900)] {
+            let outcome = of(echo, gateway);
+            assert!(FIGURES.iter().all(|id| outcome.value(id).is_none()));
+            assert_eq!(outcome.missing.iter().map(|(id, _)| *id).collect::<Vec<_>>(), FIGURES);
+            assert!(outcome.value("ack_p50_ratio_at_1000").is_none() && outcome.complete().is_err());
+            assert!(outcome.value("ack_p50_ratio_at_500").is_some(), "that rate was reached");
+        }
+    }
 }

@@ -127,6 +127,13 @@ impl Sample {
     }
 }
 
+/// Why what these, by name, took at a rate is no figure: one of them has not reached it.
+pub(crate) fn shortfall(rate: u64, samples: &[(&str, &Sample)]) -> Option<String> {
+    samples.iter().find(|(_, sample)| !sample.has_reached(rate)).map(|(name, sample)| {
+        format!("{rate}/s were not reached: {name} {} answers/s only, so its latency is void", sample.rate())
+    })
+}
+
 /// Sends `requests` at `rate` a second and waits for every answer, and for what comes behind it.
 pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle) -> Result<Sample, Failure> {
     let mut sample = target.sample();
@@ -220,6 +227,19 @@ mod tests {
         assert!(over(&sample.service, half_ns) >= 1);
         assert!(over(&sample.lateness, half_ns) >= 20);
         assert!(sample.gaps.max() >= half_ns, "the generator was away");
+    }
+
+    #[test]
+    fn a_rate_that_one_of_two_has_not_reached_is_void_and_says_whose() {
+        let of = |answers| {
+            let mut sample = Sample { elapsed: Duration::from_secs(1), ..Sample::new() };
+            sample.corrected.record_n(1000, answers).unwrap();
+            sample
+        };
+        let of_both = |echo, gateway| shortfall(1000, &[("echo", &of(echo)), ("gateway", &of(gateway))]);
+        assert_eq!(of_both(980, 1000), None);
+        assert!(of_both(1000, 979).unwrap().contains("gateway 979 answers/s only"));
+        assert!(of_both(979, 1000).unwrap().contains("echo 979 answers/s only"));
     }
 
     /// Answers at once; what comes behind the answers comes when all are there, and some time later.

@@ -13,7 +13,7 @@ use crate::hiccup::Meter;
 use crate::host::{self, Broker, Extent, Gateway, Setup};
 use crate::orders::{Active, Load, wait_until_trading};
 use crate::outcome::Outcome;
-use crate::pace::{Idle, Sample, Sent, Target, pace};
+use crate::pace::{Idle, Sample, Sent, Target, pace, shortfall};
 use crate::pipeline::{Counts, Pipeline};
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, print_run, round_trips};
@@ -172,15 +172,27 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     })?;
     outcome.hiccups = meter.stop()?;
     let baseline = filled.first().map(|first| first.rounds.clone()).unwrap_or_default();
+    let baseline_void = filled.first().and_then(|filled| shortfall(options.rate, &[("the first", &filled.sample)]));
     for (point, filled) in points.iter().zip(filled) {
         let name = point.name(&first);
         print_run(&name, &filled.sample.corrected);
         let [p50, p99] = ratios(&filled.rounds, &baseline);
         println!("    {p50} of the first at p50, {p99} at p99; median of {} rounds", options.rounds);
-        outcome.add_value(format!("scale_p50_ratio_{name}"), p50);
-        outcome.add_value(format!("scale_p99_ratio_{name}"), p99);
-        if first.open == FEW_ORDERS && *point == (Point { open: MANY_ORDERS, ..first }) {
-            outcome.add_value("scale_ratio", p50);
+        let is_figure = first.open == FEW_ORDERS && *point == (Point { open: MANY_ORDERS, ..first });
+        match baseline_void.clone().or_else(|| shortfall(options.rate, &[(&name, &filled.sample)])) {
+            Some(why) => {
+                println!("    {why}");
+                if is_figure {
+                    outcome.miss("scale_ratio", why);
+                }
+            }
+            None => {
+                outcome.add_value(format!("scale_p50_ratio_{name}"), p50);
+                outcome.add_value(format!("scale_p99_ratio_{name}"), p99);
+                if is_figure {
+                    outcome.add_value("scale_ratio", p50);
+                }
+            }
         }
         outcome.add_series("scale", name.clone(), filled.sample.corrected);
         outcome.add_series("generator", format!("{name} generator away"), filled.sample.gaps);

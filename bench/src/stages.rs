@@ -8,7 +8,7 @@ use crate::hiccup::Meter;
 use crate::host::{self, Broker, Gateway, Setup};
 use crate::orders::{Active, wait_until_trading};
 use crate::outcome::Outcome;
-use crate::pace::{Idle, Sample};
+use crate::pace::{Idle, Sample, shortfall};
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, micros, print_run, round_trips};
 use crate::turns::{SLICE_MS, slice};
@@ -100,10 +100,14 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     if p50_ns / 1000 > options.p50_max_us {
         return Err(format!("an order takes {} µs: others use these CPUs; measure again", micros(p50_ns)).into());
     }
+    let void = shortfall(options.rate, &[("measured", &all_on), ("not measured", &all_off)]);
     let plot = format!("order to acceptance, {} orders/s", options.rate);
     outcome.add_series(&plot, "measured", all_on.corrected);
     outcome.add_series(&plot, "not measured", all_off.corrected);
-    outcome.add_value("stage_cost_ratio", Thousandths::median(ratios).unwrap_or(Thousandths(u64::MAX)));
+    match void {
+        Some(why) => outcome.miss("stage_cost_ratio", why),
+        None => outcome.add_value("stage_cost_ratio", Thousandths::median(ratios).unwrap_or(Thousandths(u64::MAX))),
+    }
     Ok(outcome)
 }
 

@@ -12,7 +12,7 @@ use crate::hiccup::Meter;
 use crate::host;
 use crate::latency::ECHO_MAX_US;
 use crate::outcome::Outcome;
-use crate::pace::Idle;
+use crate::pace::{Idle, shortfall};
 use crate::synced_flow::{self, Flow, in_flight_for};
 use crate::synced_turns::{SyncedTurns, Times, group_bytes};
 use crate::thousandths::Thousandths;
@@ -150,11 +150,19 @@ impl Waiting {
         if echo_p50 / 1000 > options.echo_max_us {
             return Err(format!("the echo takes {} µs: others use these CPUs; measure again", micros(echo_p50)).into());
         }
+        let void = shortfall(options.rate, &[("echo", &self.all.echo), ("gateway", &self.all.gateway)]);
+        if let Some(why) = &void {
+            println!("{name}: {why}");
+        }
         for (percentile, quantile) in [("p50", 0.5), ("p99", 0.99)] {
             let ratios = self.rounds.iter().map(|times| excess(times, quantile)).collect();
-            if let Some(ratio) = Thousandths::median(ratios) {
-                println!("{name}, {percentile}: (order to acceptance - echo) / bare sync {ratio}");
-                add(outcome, is_first, &name, &format!("synced_{percentile}_excess"), ratio);
+            match (&void, Thousandths::median(ratios)) {
+                (Some(why), _) if is_first && percentile == "p50" => outcome.miss("synced_p50_excess", why.clone()),
+                (None, Some(ratio)) => {
+                    println!("{name}, {percentile}: (order to acceptance - echo) / bare sync {ratio}");
+                    add(outcome, is_first, &name, &format!("synced_{percentile}_excess"), ratio);
+                }
+                _ => {}
             }
         }
         let over_rounds = |of: &dyn Fn(&Flow) -> u64| Thousandths::whole(median(self.flows.iter().map(of).collect()));
