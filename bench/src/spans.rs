@@ -25,7 +25,14 @@ impl Spans {
         self.ended.push((at, std::mem::take(&mut self.longest_ns)));
     }
 
-    /// Takes in the spans of another slice; what is behind the last of them is left out.
+    /// Ends the last span of a slice, if an answer is behind the one before.
+    pub(crate) fn end_last(&mut self, at: Instant) {
+        if self.longest_ns > 0 {
+            self.end(at);
+        }
+    }
+
+    /// Takes in the spans of another slice, as far as they have ended.
     pub(crate) fn add(&mut self, other: &Self) {
         self.ended.extend_from_slice(&other.ended);
     }
@@ -65,5 +72,19 @@ mod tests {
         let mut all = Spans::default();
         all.add(&spans);
         assert_eq!((all.count(), all.count_above(9)), (3, 0), "what has not ended is of no span");
+    }
+
+    #[test]
+    fn what_is_behind_the_last_cut_of_a_slice_is_a_span_too_and_nothing_is_none() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut spans = Spans::default();
+        spans.take(at(1), 2);
+        spans.end(at(10));
+        spans.end_last(at(11));
+        assert_eq!(spans.count(), 1);
+        spans.take(at(12), 100);
+        spans.end_last(at(20));
+        assert_eq!((spans.count(), spans.count_above(99)), (2, 1));
     }
 }

@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::host::{self, Broker};
 use crate::orders::Load;
 use crate::outcome::Outcome;
-use crate::pace::{Idle, Sample};
+use crate::pace::{Idle, Sample, shortfall};
 use crate::rollovers::{self, Stretch};
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, median, micros, print_run};
@@ -141,15 +141,15 @@ impl Measured {
 }
 
 fn outcome(options: &Options, rate: u64, measured: Measured) -> Result<Outcome, Failure> {
-    let Measured { echo, gateway, ratios, mut stalls, syncs } = measured;
+    let Measured { echo, gateway, ratios, stalls, syncs } = measured;
     let mut outcome = Outcome::default();
     outcome.configure("rate", rate);
     outcome.configure("seconds", options.seconds);
     outcome.configure("rounds", options.rounds);
     outcome.configure("broker", format!("{:?}", options.broker));
     outcome.configure("idle", format!("{:?}", options.idle));
-    if !(echo.has_reached(rate) && gateway.has_reached(rate)) {
-        return Err(format!("{rate}/s were not reached: echo {}/s, gateway {}/s", echo.rate(), gateway.rate()).into());
+    if let Some(why) = shortfall(rate, &[("echo", &echo), ("gateway", &gateway)]) {
+        return Err(why.into());
     }
     outcome.add_value("tail_rate", Thousandths::whole(rate));
     for (id, ratios) in ["tail_p999_ratio", "tail_ratio", "tail_service_ratio"].into_iter().zip(ratios) {
@@ -157,7 +157,27 @@ fn outcome(options: &Options, rate: u64, measured: Measured) -> Result<Outcome, 
         println!("{id}: {ratio}");
         outcome.add_value(id, ratio);
     }
+    tell_roll_overs(&mut outcome, stalls, &gateway);
+    tell_syncs(&mut outcome, &syncs);
+    // Beside the gateway the generator shares its CPU with the side threads: only beside the echo is a gap the machine's.
+    outcome.hiccups.add(&echo.gaps)?;
+    for (name, sample) in [("echo", echo), ("gateway", gateway)] {
+        outcome.add_series("generator", format!("{name} sent late"), sample.lateness);
+        outcome.add_series("half of saturation", format!("{name} corrected"), sample.corrected);
+        outcome.add_series("half of saturation", format!("{name} service"), sample.service);
+    }
+    Ok(outcome)
+}
+
+/// What roll-overs delayed, by the longest answer at each of them, ns.
+fn tell_roll_overs(outcome: &mut Outcome, mut stalls: Vec<u64>, gateway: &Sample) {
+    outcome.add_value("tail_roll_overs", Thousandths::whole(stalls.len() as u64));
     stalls.sort_unstable();
+    let Some(longest) = stalls.last().copied() else {
+        let why = "no roll-over fell into the rounds; --seconds makes them longer";
+        println!("tail_roll_over_stalls: {why}");
+        return outcome.miss("tail_roll_over_stalls", why.to_owned());
+    };
     let p999 = gateway.corrected.value_at_quantile(0.999);
     let over = stalls.iter().filter(|stall| **stall > p999.saturating_mul(STALL)).count();
     let middle = stalls.get(stalls.len() / 2).copied().unwrap_or(0);
@@ -167,11 +187,13 @@ fn outcome(options: &Options, rate: u64, measured: Measured) -> Result<Outcome, 
         micros(middle),
         micros(p999)
     );
-    outcome.add_value("tail_roll_overs", Thousandths::whole(stalls.len() as u64));
     outcome.add_value("tail_roll_over_stalls", Thousandths::whole(over as u64));
     outcome.add_value("tail_roll_over_median_ratio", Thousandths::ratio(middle, p999));
-    let longest = stalls.last().copied().unwrap_or(0);
     outcome.add_value("tail_roll_over_max_ratio", Thousandths::ratio(longest, p999));
+}
+
+/// What syncs delayed, beside the echo's spans of the same length.
+fn tell_syncs(outcome: &mut Outcome, syncs: &[[u64; 4]]) {
     let over_rounds = |index: usize| median(syncs.iter().filter_map(|round| round.get(index).copied()).collect());
     let [of_gateway, stalled, of_echo, echo_stalled] = std::array::from_fn(over_rounds);
     println!(
@@ -182,12 +204,54 @@ fn outcome(options: &Options, rate: u64, measured: Measured) -> Result<Outcome, 
     outcome.add_value("tail_sync_stalls", Thousandths::whole(stalled));
     outcome.add_value("tail_echo_spans", Thousandths::whole(of_echo));
     outcome.add_value("tail_echo_span_stalls", Thousandths::whole(echo_stalled));
-    // Beside the gateway the generator shares its CPU with the side threads: only beside the echo is a gap the machine's.
-    outcome.hiccups.add(&echo.gaps)?;
-    for (name, sample) in [("echo", echo), ("gateway", gateway)] {
-        outcome.add_series("generator", format!("{name} sent late"), sample.lateness);
-        outcome.add_series("half of saturation", format!("{name} corrected"), sample.corrected);
-        outcome.add_series("half of saturation", format!("{name} service"), sample.service);
+    if let Some(excess) = Thousandths::median(syncs.iter().filter_map(excess).collect()) {
+        let word = if excess == Thousandths(0) { "met" } else { "not met" };
+        println!("tail_sync_stall_excess: {excess} of 1,000 syncs beyond the echo's spans, median of rounds: {word}");
+        outcome.add_value("tail_sync_stall_excess", excess);
     }
-    Ok(outcome)
+}
+
+/// How many more of a thousand syncs hold a stall than of a thousand of the echo's spans; `None` where there were none.
+fn excess([syncs, stalled, spans, echo_stalled]: &[u64; 4]) -> Option<Thousandths> {
+    let of_1000 = |part: &u64, whole: &u64| (*whole > 0).then(|| Thousandths::ratio(part.saturating_mul(1000), *whole));
+    let (own, theirs) = (of_1000(stalled, syncs)?, of_1000(echo_stalled, spans)?);
+    Some(Thousandths(own.0.saturating_sub(theirs.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(stalls: Vec<u64>, syncs: Vec<[u64; 4]>) -> Outcome {
+        let mut sample = Sample { elapsed: Duration::from_secs(1), ..Sample::new() };
+        sample.corrected.record_n(10_000, 1000).unwrap();
+        let ratios = std::array::from_fn(|_| vec![Thousandths(1_000)]);
+        let measured = Measured { echo: sample.clone(), gateway: sample, ratios, stalls, syncs };
+        outcome(&Options::default(), 1000, measured).unwrap()
+    }
+
+    #[test]
+    fn stalls_at_roll_overs_are_a_figure_only_where_there_was_a_roll_over() {
+        let none = of(Vec::new(), Vec::new());
+        assert_eq!(none.value("tail_roll_over_stalls"), None);
+        assert!(
+            none.complete().unwrap_err().to_string().starts_with("tail_roll_over_stalls: not measured: no roll-over")
+        );
+        let some = of(vec![10_000, 30_000], Vec::new());
+        assert_eq!(some.value("tail_roll_over_stalls"), Some(Thousandths::whole(1)));
+        assert!(some.complete().is_ok());
+    }
+
+    #[test]
+    fn syncs_are_judged_by_the_share_of_the_echos_spans_that_stall_in_the_middle_round() {
+        let excess = |syncs| of(vec![1], syncs).value("tail_sync_stall_excess");
+        assert_eq!(excess(vec![[1000, 5, 1000, 5]]), Some(Thousandths(0)));
+        assert_eq!(excess(vec![[1000, 5, 500, 4]]), Some(Thousandths(0)), "the echo's share is larger");
+        assert_eq!(excess(vec![[500, 5, 1000, 4]]), Some(Thousandths::whole(6)));
+        assert_eq!(
+            excess(vec![[1000, 9, 1000, 0], [1000, 2, 1000, 0], [1000, 0, 1000, 9]]),
+            Some(Thousandths::whole(2))
+        );
+        assert_eq!(excess(vec![[0, 0, 1000, 0], [1000, 0, 0, 0]]), None, "no sync, or nothing to judge it by");
+    }
 }

@@ -2,7 +2,7 @@
 //! does meets both alike.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::echo::EchoClient;
@@ -108,7 +108,9 @@ impl Turns {
         match &mut self.watched {
             Some((syncs, length)) => {
                 let cut = if is_echo { Cut::Every(*length) } else { Cut::AtSyncs };
-                slice(&mut Watched::new(target, syncs, cut), rate, requests, self.idle)
+                let mut sample = slice(&mut Watched::new(target, syncs, cut), rate, requests, self.idle)?;
+                sample.spans.end_last(Instant::now());
+                Ok(sample)
             }
             None => slice(target, rate, requests, self.idle),
         }
