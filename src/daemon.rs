@@ -59,7 +59,7 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Effects and frames that may wait; what happens beyond is named where they are used.
 const OUTBOX_MAX: u32 = 65_536;
 const GATE_MAX: usize = 262_144;
-const RING_MAX: usize = 8_192;
+const RING_MAX: usize = 7_168;
 const QUOTES_MAX: usize = 4_096;
 
 /// Why a daemon did not start, or stopped.

@@ -360,7 +360,7 @@ mod tests {
             fitting(&Options { payloads: payloads.to_vec(), ..Options::default() }).map_err(|error| error.to_string())
         };
         assert_eq!(of(&[1, 128, PAYLOAD_BYTES_MAX]), Ok(()));
-        assert_eq!(of(&[128, 65_505]), Err("--payload 65505: a record takes 1 to 65504 bytes".to_owned()));
+        assert_eq!(of(&[128, 8_161]), Err("--payload 8161: a record takes 1 to 8160 bytes".to_owned()));
         assert!(of(&[0]).is_err());
     }
 

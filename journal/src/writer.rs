@@ -19,7 +19,7 @@ pub(crate) const END_RECORD_BYTES: usize = 2 * HEADER_BYTES;
 /// Records that one group may hold.
 pub const GROUP_RECORDS_MAX: usize = 256;
 /// Longest payload of a record, bytes.
-pub const PAYLOAD_BYTES_MAX: usize = (64 << 10) - HEADER_BYTES;
+pub const PAYLOAD_BYTES_MAX: usize = (8 << 10) - HEADER_BYTES;
 
 /// Which part of the space an append may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
