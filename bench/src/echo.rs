@@ -130,6 +130,7 @@ pub(crate) struct EchoClient<S = std::net::TcpStream> {
     stream: S,
     waiting: VecDeque<Sent>,
     incoming: Incoming<REPLY_BYTES>,
+    outgoing: Outgoing,
     bytes: Vec<u8>,
 }
 
@@ -142,8 +143,8 @@ impl EchoClient {
 
 impl<S> EchoClient<S> {
     fn new(stream: S) -> Self {
-        let (incoming, bytes) = (Incoming::default(), vec![0; CLIENT_READ_BYTES]);
-        Self { stream, waiting: VecDeque::new(), incoming, bytes }
+        let (incoming, outgoing) = (Incoming::default(), Outgoing::default());
+        Self { stream, waiting: VecDeque::new(), incoming, outgoing, bytes: vec![0; CLIENT_READ_BYTES] }
     }
 }
 
@@ -152,13 +153,19 @@ impl<S: Read + Write> Target for EchoClient<S> {
         Ok(())
     }
 
+    fn can_send(&self) -> bool {
+        self.outgoing.owed == 0
+    }
+
     fn send(&mut self, sent: Sent) -> Result<(), Failure> {
-        self.stream.write_all(&[1; REQUEST_BYTES])?;
+        self.outgoing.add(1, REQUEST_BYTES);
+        self.outgoing.write(&mut self.stream, &[1; REQUEST_BYTES])?;
         self.waiting.push_back(sent);
         Ok(())
     }
 
     fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+        self.outgoing.write(&mut self.stream, &[1; REQUEST_BYTES])?;
         let Some(replies) = self.incoming.read(&mut self.stream, &mut self.bytes)? else { return Ok(()) };
         let arrived = Instant::now();
         for sent in self.waiting.drain(..replies.min(self.waiting.len())) {
@@ -199,6 +206,9 @@ pub(crate) mod tests {
 
     impl Write for Narrow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.at_once == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             self.calls = self.calls.saturating_add(1);
             let count = self.at_once.min(bytes.len());
             self.written = self.written.saturating_add(count);
@@ -238,6 +248,20 @@ pub(crate) mod tests {
         let mut sample = Sample::new();
         client.poll(&mut sample).unwrap();
         assert_eq!((client.stream.calls, sample.corrected.len(), client.waiting.len()), (1, 7, 3));
+    }
+
+    #[test]
+    fn a_request_that_a_full_socket_has_not_taken_leaves_later() {
+        let mut client = EchoClient::new(Narrow { at_once: 7, ..Narrow::default() });
+        let now = Instant::now();
+        client.send(Sent { planned: now, at: now }).unwrap();
+        assert!(!client.can_send(), "a part of it has left");
+        client.stream.at_once = 0;
+        client.poll(&mut Sample::new()).unwrap();
+        assert!(!client.can_send());
+        client.stream.at_once = usize::MAX;
+        client.poll(&mut Sample::new()).unwrap();
+        assert_eq!((client.can_send(), client.stream.written), (true, REQUEST_BYTES));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::echo::{REPLY_BYTES, REQUEST_BYTES};
 use crate::host::{self, Broker};
 use crate::ladder;
 use crate::legs::Legs;
-use crate::orders::Load;
+use crate::orders::{EPOCH_IDS, Load};
 use crate::outcome::Outcome;
 use crate::pace::{Idle, Sample, shortfall};
 use crate::thousandths::Thousandths;
@@ -21,7 +21,7 @@ pub(crate) const COMPARED: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p9
 const FIGURES: [&str; COMPARED.len()] = ["ack_p50_ratio", "ack_p99_ratio", "ack_p999_ratio", "ack_p9999_ratio"];
 
 /// Orders that the market takes, so that each is acknowledged and filled.
-const LOAD: Load = Load { instruments: 1, epoch_ids: 100, is_taken: true };
+const LOAD: Load = Load { instruments: 1, epoch_ids: EPOCH_IDS, is_taken: true };
 
 /// How it is measured.
 #[derive(Clone, Debug, clap::Args)]

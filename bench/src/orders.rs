@@ -20,6 +20,9 @@ use crate::timing::RoundTrips;
 /// Orders that may wait for their acceptance before the queue of them grows.
 const WAITING: usize = 1024;
 
+/// Orders of a client epoch where one session has all ids: there are 65,535 epochs, which lasts for billions of orders.
+pub(crate) const EPOCH_IDS: u64 = 65_536;
+
 /// What a session sends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
@@ -101,6 +104,8 @@ impl Active {
 
     /// Takes in reports; the first of each order is its acceptance.
     fn take_in(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+        // What a full socket has not taken.
+        self.peer.flush()?;
         let (waiting, refused) = (&mut self.waiting, &mut self.refused);
         let (at_broker, is_taken) = (&mut self.at_broker, self.load.is_taken);
         self.peer.poll(&mut |frame: &Frame<'_>, arrived| match frame.header.template_id {
@@ -136,6 +141,10 @@ impl Target for Active {
             self.is_prepared = true;
         }
         Ok(())
+    }
+
+    fn can_send(&self) -> bool {
+        self.peer.has_left()
     }
 
     fn send(&mut self, sent: Sent) -> Result<(), Failure> {
@@ -204,6 +213,11 @@ impl<'a> InTurn<'a> {
 impl Target for InTurn<'_> {
     fn prepare(&mut self) -> Result<(), Failure> {
         self.active.iter_mut().try_for_each(Target::prepare)
+    }
+
+    fn can_send(&self) -> bool {
+        let turn = self.next.checked_rem(self.active.len()).unwrap_or(0);
+        self.active.get(turn).is_none_or(Target::can_send)
     }
 
     fn send(&mut self, sent: Sent) -> Result<(), Failure> {

@@ -31,6 +31,10 @@ pub(crate) enum Idle {
 pub(crate) trait Target {
     /// Makes the next request ready, if it is not: what it costs to write it is not the server's.
     fn prepare(&mut self) -> Result<(), Failure>;
+    /// False while its socket is full: then the next request waits, and the generator is late.
+    fn can_send(&self) -> bool {
+        true
+    }
     /// Sends it.
     fn send(&mut self, sent: Sent) -> Result<(), Failure>;
     /// Takes in what is there.
@@ -152,6 +156,7 @@ pub(crate) fn pace(target: &mut dyn Target, rate: u64, requests: u64, idle: Idle
         }
         gaps.read(now);
         if sent < requests
+            && target.can_send()
             && let Some(planned) = schedule.due(now)
         {
             target.send(Sent { planned, at: now })?;
@@ -227,6 +232,46 @@ mod tests {
         assert!(over(&sample.service, half_ns) >= 1);
         assert!(over(&sample.lateness, half_ns) >= 20);
         assert!(sample.gaps.max() >= half_ns, "the generator was away");
+    }
+
+    /// Takes nothing for a while.
+    struct Full {
+        stalls: Stalls,
+        until: Instant,
+    }
+
+    impl Target for Full {
+        fn prepare(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn can_send(&self) -> bool {
+            Instant::now() >= self.until
+        }
+
+        fn send(&mut self, sent: Sent) -> Result<(), Failure> {
+            assert!(self.can_send());
+            self.stalls.send(sent)
+        }
+
+        fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+            self.stalls.poll(sample)
+        }
+
+        fn is_waiting(&self) -> bool {
+            self.stalls.is_waiting()
+        }
+    }
+
+    #[test]
+    fn a_full_socket_makes_the_generator_late_and_loses_no_request() {
+        let full = Duration::from_millis(100);
+        let stalls = Stalls { waiting: VecDeque::new(), sent: 0, stall: Duration::ZERO };
+        let mut target = Full { stalls, until: Instant::now() + full };
+        let sample = pace(&mut target, 1000, 40, Idle::Spin).unwrap();
+        assert_eq!(sample.corrected.len(), 40);
+        assert!(sample.lateness.max() >= 40_000_000, "the first leaves with the last, at the earliest");
+        assert!(!sample.has_reached(1000), "40 ms of requests took 100 ms");
     }
 
     #[test]

@@ -107,16 +107,24 @@ impl Peer {
         self.last_client_seq
     }
 
+    /// Writes what the socket takes; what it does not, and what comes behind that, is queued. Spinning until it is taken
+    /// would read no answer meanwhile, and a gateway that cannot send them ends the session.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut rest = bytes;
-        while !rest.is_empty() {
+        if self.has_left() && !rest.is_empty() {
             match self.stream.write(rest) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
+        self.queued.extend_from_slice(rest);
         Ok(())
+    }
+
+    /// True when all that was sent has left: else the socket is full, until `flush`.
+    pub(crate) const fn has_left(&self) -> bool {
+        self.queued.is_empty()
     }
 
     /// Makes the next message ready: what it costs the client to write it is not the gateway's.
@@ -126,7 +134,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends what is ready.
+    /// Sends what is ready; what the socket does not take waits for `flush`.
     pub(crate) fn send(&mut self) -> Result<(), Failure> {
         let next = self.next;
         self.write(next.get(..self.next_len).unwrap_or_default())?;
@@ -209,4 +217,41 @@ impl Peer {
 
 fn now(origin: Instant) -> Now {
     Now { mono_ns: u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX), utc_ns: tradecore::clock::utc_ns() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_full_socket_has_not_taken_leaves_behind_it_and_in_order() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut peer = Peer::open(&address, 1, ClientPosition::default()).unwrap();
+        let (mut gateway, _) = listener.accept().unwrap();
+        gateway.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut bytes = vec![0; 64 << 10];
+        let logon_bytes = gateway.read(&mut bytes).unwrap();
+        assert!(logon_bytes > 0);
+        peer.next_len = peer.next.len();
+        let mut sent: u32 = 0;
+        // Some more behind the first that did not fit: they may not overtake it.
+        let mut behind = 3;
+        while behind > 0 {
+            assert!(sent < 1_000_000, "the socket is never full");
+            peer.next[..4].copy_from_slice(&sent.to_le_bytes());
+            peer.send().unwrap();
+            sent += 1;
+            behind -= i32::from(!peer.has_left());
+        }
+        let mut came = Vec::new();
+        while came.len() < peer.next_len * sent as usize {
+            peer.flush().unwrap();
+            let count = gateway.read(&mut bytes).expect("more within a minute");
+            came.extend_from_slice(&bytes[..count]);
+        }
+        assert!(peer.has_left());
+        let numbers = came.chunks(peer.next_len).map(|one| u32::from_le_bytes(one[..4].try_into().unwrap()));
+        assert!(numbers.eq(0..sent));
+    }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000, 1_000_000], value_parser = crate::at_least_one::<u64>)]
     pub(crate) open: Vec<u64>,
     /// Instruments that orders go to in turn; 1 is always there.
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 200])]
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 200], value_parser = crate::at_least_one::<u16>)]
     pub(crate) instruments: Vec<u16>,
     /// Sessions that send in turn; 1 is always there.
     #[arg(long, value_delimiter = ',', default_values_t = [16, 256], value_parser = crate::at_least_one::<u32>)]
@@ -333,6 +333,10 @@ impl Target for Sessions {
         self.all.get_mut(self.next).map_or(Ok(()), Target::prepare)
     }
 
+    fn can_send(&self) -> bool {
+        self.all.get(self.next).is_none_or(Target::can_send)
+    }
+
     fn send(&mut self, sent: Sent) -> Result<(), Failure> {
         let turn = self.next;
         self.next = turn.saturating_add(1).checked_rem(self.all.len()).unwrap_or(0);
@@ -370,6 +374,17 @@ mod tests {
         let points = options.points();
         let names: Vec<String> = points.iter().map(|point| point.name(&points[0])).collect();
         assert_eq!(names, ["10_open", "20_open", "16_instruments", "256_sessions", "journal_1024_mib"]);
+    }
+
+    #[test]
+    fn nothing_of_something_is_refused() {
+        use clap::Parser as _;
+        for option in ["--open", "--instruments", "--sessions", "--journal-mib", "--rate"] {
+            let parse = |count| crate::Arguments::try_parse_from(["bench", "scale", option, count]);
+            assert!(parse("0").is_err() && parse("1").is_ok(), "{option}");
+        }
+        let parse = |rate| crate::Arguments::try_parse_from(["bench", "tail", "--rate", rate]);
+        assert!(parse("0").is_err() && parse("1").is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::Failure;
 use crate::growth::{self, Allowance};
 use crate::hiccup::Meter;
 use crate::host::{self, Broker, Gateway, Setup};
-use crate::orders::{Active, Load, wait_until_trading};
+use crate::orders::{Active, EPOCH_IDS, Load, wait_until_trading};
 use crate::outcome::Outcome;
 use crate::pace::{Idle, Sample, pace};
 use crate::recycling::Recycler;
@@ -18,8 +18,6 @@ use crate::vitals::Vitals;
 /// Orders that may be open, and ids.
 const ORDERS_MAX: u32 = 16_384;
 const IDS_MAX: u32 = 524_288;
-/// Orders of a client epoch: there are 65,535 of these, which lasts for days.
-const EPOCH_IDS: u64 = 65_536;
 /// From one look at the process to the next.
 const STRETCH_SECONDS: u64 = 5;
 const STRETCHES_A_MINUTE: u64 = 60 / STRETCH_SECONDS;

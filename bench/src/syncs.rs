@@ -71,6 +71,10 @@ impl Target for Watched<'_> {
         self.target.prepare()
     }
 
+    fn can_send(&self) -> bool {
+        self.target.can_send()
+    }
+
     fn send(&mut self, sent: Sent) -> Result<(), Failure> {
         self.target.send(sent)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::Failure;
 use crate::host::{self, Broker};
-use crate::orders::Load;
+use crate::orders::{EPOCH_IDS, Load};
 use crate::outcome::Outcome;
 use crate::pace::{Idle, Sample, shortfall};
 use crate::rollovers::{self, Stretch};
@@ -27,11 +27,14 @@ const STEP_MS: u64 = 600;
 /// A roll-over or a sync that delays an order by more than so many times p99.9 is a stall.
 const STALL: u64 = 2;
 
+/// Orders that the market does not take.
+const LOAD: Load = Load { instruments: 1, epoch_ids: EPOCH_IDS, is_taken: false };
+
 /// How it is measured.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second; without it, half of the saturation that is measured first.
-    #[arg(long)]
+    #[arg(long, value_parser = crate::at_least_one::<u64>)]
     pub(crate) rate: Option<u64>,
     /// Length of a round, for each of the two, s.
     #[arg(long, default_value_t = 12, value_parser = crate::at_least_one::<u64>)]
@@ -80,7 +83,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     };
     println!("order to acceptance at {rate}/s, open loop; {SLICE_MS} ms in turn, one held");
     for number in 1..=options.rounds {
-        let mut turns = Turns::start(options.broker, options.idle, Load::default())?;
+        let mut turns = Turns::start(options.broker, options.idle, LOAD)?;
         host::pinned(|| measured.round(&mut turns, number, rate, options.seconds).map_err(|error| error.to_string()))?;
     }
     outcome(options, rate, measured)
@@ -88,7 +91,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
 
 /// The highest rate that both keep up with.
 fn saturation(options: &Options) -> Result<u64, Failure> {
-    let mut turns = Turns::start(options.broker, options.idle, Load::default())?;
+    let mut turns = Turns::start(options.broker, options.idle, LOAD)?;
     let mut climb = || -> Result<u64, Failure> {
         turns.warm_up(FIRST_RATE)?;
         let (mut reached, mut rate) = (0, FIRST_RATE);
