@@ -109,9 +109,74 @@ impl Target for Watched<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tradecore_journal::{Config, Space};
+    use tradecore_journal::{Config, Space, Watermarks, Writer};
 
     use super::*;
+
+    /// A record, when it is durable and can be seen to be.
+    fn append_and_sync(journal: &mut Writer, watermarks: &Watermarks, syncs: &mut Syncs) {
+        assert!(journal.can_append(4096, 8, Space::Normal));
+        journal.begin(1);
+        let seq = journal.append(64, 1, 128, |out| out.fill(7));
+        journal.commit();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while watermarks.synced() < seq || syncs.reader.latest_synced_seq() < seq {
+            assert!(Instant::now() < deadline, "the record is not durable");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Has an answer at every look.
+    struct Answers;
+
+    impl Target for Answers {
+        fn prepare(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn send(&mut self, _: Sent) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn poll(&mut self, sample: &mut Sample) -> Result<(), Failure> {
+            let now = Instant::now();
+            sample.answered(Sent { planned: now, at: now }, now + Duration::from_millis(1));
+            Ok(())
+        }
+
+        fn is_waiting(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_span_of_what_is_watched_ends_at_a_sync_or_after_a_length_and_has_the_answers_until_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _, watermarks, closer) =
+            tradecore_journal::open(&Config::new(dir.path())).unwrap().into_parts();
+        let mut syncs = Syncs::of(dir.path()).unwrap();
+        append_and_sync(&mut journal, &watermarks, &mut syncs);
+        let (mut answers, mut sample) = (Answers, Sample::new());
+        let mut watched = Watched::new(&mut answers, &mut syncs, Cut::AtSyncs);
+        let mut poll = |watched: &mut Watched<'_>| {
+            // It is time to look.
+            watched.syncs.looked_at -= LOOK_INTERVAL;
+            watched.poll(&mut sample).unwrap();
+            (sample.spans.count(), sample.spans.count_above(0))
+        };
+        assert_eq!(poll(&mut watched), (0, 0), "what was synced before ends none");
+        append_and_sync(&mut journal, &watermarks, watched.syncs);
+        assert_eq!(poll(&mut watched), (1, 1));
+        assert_eq!(poll(&mut watched), (1, 1), "nothing new is synced");
+        let minute = Duration::from_secs(60);
+        watched.cut = Cut::Every(minute);
+        append_and_sync(&mut journal, &watermarks, watched.syncs);
+        assert_eq!(poll(&mut watched), (1, 1), "a sync ends none where a length does");
+        watched.ended_at -= minute;
+        assert_eq!(poll(&mut watched), (2, 2));
+        assert_eq!(poll(&mut watched), (2, 2), "the next has just begun");
+        closer.seal(journal);
+    }
 
     #[test]
     fn a_sync_is_seen_once_and_none_where_nothing_is_new() {
@@ -122,15 +187,7 @@ mod tests {
         syncs.seen_seq = syncs.reader.latest_synced_seq();
         let later = |nth: u32| Instant::now() + LOOK_INTERVAL * nth;
         assert!(!syncs.has_synced(later(1)));
-        assert!(journal.can_append(4096, 8, Space::Normal));
-        journal.begin(1);
-        let seq = journal.append(64, 1, 128, |out| out.fill(7));
-        journal.commit();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while watermarks.synced() < seq || syncs.reader.latest_synced_seq() < seq {
-            assert!(Instant::now() < deadline, "the record is not durable");
-            std::thread::yield_now();
-        }
+        append_and_sync(&mut journal, &watermarks, &mut syncs);
         assert!(!syncs.has_synced(syncs.looked_at), "it is not yet time to look");
         assert!(syncs.has_synced(later(2)));
         assert!(!syncs.has_synced(later(3)));
