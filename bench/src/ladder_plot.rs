@@ -108,7 +108,8 @@ fn lines<'a>(values: &[(&'a str, u64)]) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::new();
     for (id, thousandths) in values {
         let Some((who, percentile, rate, ns)) = parts(id, *thousandths) else { continue };
-        if !DRAWN.contains(&percentile) {
+        // Service times stand in the table.
+        if !DRAWN.contains(&percentile) || who.starts_with("service_") {
             continue;
         }
         let point = (rate, ns);

@@ -91,7 +91,8 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let mut outcome = outcome(options, rates)?;
     if options.ladder_ms > 0 {
         let mut turns = Turns::start(options.broker, options.idle, LOAD)?;
-        let ladder = host::pinned(|| ladder::climb(&mut turns, options.ladder_ms).map_err(|error| error.to_string()))?;
+        let mut climb = || ladder::measure(&mut turns, options.ladder_ms, options.echo_max_us);
+        let ladder = host::pinned(|| climb().map_err(|error| error.to_string()))?;
         outcome.configuration.extend(ladder.configuration);
         outcome.values.extend(ladder.values);
     }
