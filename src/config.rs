@@ -328,6 +328,13 @@ impl Config {
         entries.map(read).collect()
     }
 
+    /// What is wrong with the settings of a client of the cluster.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn bad_kafka(&self, problem: &str) -> ConfigError {
+        let allowed = "names and values that librdkafka's CONFIGURATION.md lists";
+        self.places.error(Code::NotAllowed, "ship.kafka", None, problem, allowed)
+    }
+
     /// The password for `projection.postgres`; `None` when none is sent.
     ///
     /// # Errors
@@ -372,6 +379,8 @@ impl Config {
             let allowed = "a build with `--features kafka`, or no such section";
             return Err(self.not_allowed("ship.kafka", "this build of the gateway cannot speak to Kafka", allowed));
         }
+        #[cfg(feature = "kafka")]
+        crate::shipping::kafka::Cluster::check(self)?;
         let needed = u64::from(self.listen.connections_max).saturating_add(OTHER_DESCRIPTORS);
         if let Err(allowed) = crate::descriptors::allow(needed) {
             let problem = format!("{needed} file descriptors are needed with it, and this process may have {allowed}");

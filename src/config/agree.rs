@@ -205,7 +205,7 @@ fn check_kafka(config: &Config) -> Result<(), ConfigError> {
         }
     }
     // A name that asks for a secret has a file for it: what stands here is printed by `config show`.
-    let is_secret = |name: &str| name.contains("password") || name.contains("secret") || name == "ssl.key.pem";
+    let is_secret = |name: &str| ["password", "passphrase", "secret", "key.pem"].iter().any(|word| name.contains(word));
     for (list, entries) in [("settings", &kafka.settings), ("secrets", &kafka.secrets)] {
         for (index, entry) in entries.iter().enumerate() {
             let path = format!("ship.kafka.{list}[{index}]");
@@ -213,7 +213,8 @@ fn check_kafka(config: &Config) -> Result<(), ConfigError> {
             match entry.split_once('=') {
                 None | Some(("", _) | (_, "")) => return refused("has no name and value", "name=value"),
                 Some((name, _)) if KAFKA_OWN.contains(&name) => {
-                    return refused("is what exactly once rests on, and set by the gateway", "any other setting");
+                    let problem = format!("{name} is what exactly once rests on, and set by the gateway");
+                    return refused(&problem, "any other setting");
                 }
                 Some((name, _)) if list == "settings" && is_secret(name) => {
                     // Without the value: it is one.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use toml::Value;
 
 use super::allowed::Allowed;
 use super::declare::{Key, Section, Shape, section, to_value};
@@ -85,10 +86,62 @@ section! {
         lease_ms: u64 = [0] in Allowed::Integer(0, 60_000), "ms";
         /// Settings of librdkafka, each `name=value`: `"security.protocol=sasl_ssl"`, `"sasl.mechanism=SCRAM-SHA-512"`,
         /// `"sasl.username=gateway"`, `"ssl.ca.location=/etc/tradecore/ca.pem"`. What the shipper itself sets, and
-        /// secrets, are refused.
+        /// secrets, are refused. `config show` has values of those alone that are known to be no secret.
         settings: Vec<String> = [vec![]] in Allowed::Texts;
         /// Secrets of librdkafka, each `name=FILE`: `"sasl.password=kafka"`. The file is one that its owner alone may
         /// read, or a credential of the service manager, as those of keys of sessions.
         secrets: Vec<String> = [vec![]] in Allowed::Texts;
+    }
+}
+
+/// Settings of librdkafka whose values may be printed. Of all others only the name: it may be a secret that somebody has
+/// misspelled.
+const SHOWN: &[&str] = &[
+    "batch.num.messages",
+    "batch.size",
+    "broker.address.family",
+    "client.rack",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "connections.max.idle.ms",
+    "debug",
+    "enable.ssl.certificate.verification",
+    "fetch.wait.max.ms",
+    "heartbeat.interval.ms",
+    "metadata.max.age.ms",
+    "sasl.kerberos.principal",
+    "sasl.kerberos.service.name",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.method",
+    "sasl.username",
+    "security.protocol",
+    "session.timeout.ms",
+    "socket.connection.setup.timeout.ms",
+    "socket.keepalive.enable",
+    "socket.timeout.ms",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.location",
+    "topic.metadata.refresh.interval.ms",
+];
+
+impl ShipKafka {
+    /// True when the value of this setting of librdkafka may be printed.
+    #[must_use]
+    pub fn is_shown(name: &str) -> bool {
+        SHOWN.contains(&name)
+    }
+
+    /// `ship.kafka.settings` as it may be printed.
+    pub(super) fn shown(settings: &Value) -> Value {
+        let entry = |entry: &Value| match entry.as_str().unwrap_or_default().split_once('=') {
+            Some((name, _)) if Self::is_shown(name) => entry.clone(),
+            Some((name, _)) => Value::String(format!("{name}=…")),
+            None => Value::String("…".to_owned()),
+        };
+        Value::Array(settings.as_array().into_iter().flatten().map(entry).collect())
     }
 }

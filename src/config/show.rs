@@ -1,5 +1,6 @@
 //! What is in force, and where it comes from.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use toml::{Table, Value};
 use super::declare::{Key, Section};
 use super::error::{ConfigError, Place};
 use super::overrides::environment;
-use super::{Config, sections};
+use super::{Config, ShipKafka, sections};
 
 /// Column at which the origin of a value begins.
 const ORIGIN_COLUMN: usize = 48;
@@ -47,7 +48,7 @@ pub fn show_command(file: &Path, json: bool, out: &mut impl Write) -> Result<(),
 struct Row<'a> {
     key: &'a Key,
     path: String,
-    value: Option<&'a Value>,
+    value: Option<Cow<'a, Value>>,
     place: Option<&'a Place>,
 }
 
@@ -66,7 +67,11 @@ impl Config {
     fn rows<'a>(&'a self, section: &'static Section, path: &str, table: &'a Table) -> Vec<Row<'a>> {
         let row = |key: &'static Key| {
             let path = format!("{path}.{}", key.name);
-            Row { key, value: table.get(key.name), place: self.places.of(&path), path }
+            let value = table.get(key.name).map(|value| match path.as_str() {
+                "ship.kafka.settings" => Cow::Owned(ShipKafka::shown(value)),
+                _ => Cow::Borrowed(value),
+            });
+            Row { key, value, place: self.places.of(&path), path }
         };
         section.keys.iter().map(row).collect()
     }
@@ -80,7 +85,7 @@ impl Config {
         for (section, path, table) in self.tables() {
             out += &format!("{}\n", section.header());
             for row in self.rows(section, &path, table) {
-                let line = match row.value {
+                let line = match &row.value {
                     Some(value) => format!("{} = {value}", row.key.name),
                     None => format!("# {} is not set", row.key.name),
                 };

@@ -75,6 +75,7 @@ fn secrets_are_found_in_no_table_log_or_error_of_a_worker_and_in_no_refusal_of_a
         ("settings = [", format!("settings = [\"sasl.password={PASSWORD}\", ")),
         ("settings = [", format!("secrets = [\"{PASSWORD}\"]\nsettings = [")),
         ("settings = [", format!("secrets = [\"sasl.pasword={PASSWORD}\"]\nsettings = [")),
+        ("settings = [", "secrets = [\"sasl.pasword=pg-password\"]\nsettings = [".to_owned()),
     ] {
         let text = std::fs::read_to_string(host.config()).expect("read");
         edit(&host, from, &to);

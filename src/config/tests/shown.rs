@@ -89,3 +89,25 @@ fn an_error_as_json_has_its_parts() {
     let error = parse_with(TEXT, &[("TRADECORE__CORE__ID", "0")]).expect_err("refused").to_json();
     assert_eq!((&error["line"], &error["variable"]), (&json!(null), &json!("TRADECORE__CORE__ID")));
 }
+
+#[test]
+fn of_settings_of_librdkafka_the_values_are_shown_that_are_known_to_be_no_secret() {
+    let kafka = |rest: &str| format!("{TEXT}\n[ship.kafka]\nbrokers = \"127.0.0.1:9092\"\n{rest}\n");
+    let (known, other) = ("sasl.username=gateway", "sasl.pasword=planted");
+    let config = parse(&kafka(&format!("settings = [\"{known}\", \"{other}\"]"))).expect("accepted");
+    for shown in [config.show(), config.to_json().to_string()] {
+        assert!(shown.contains(known) && shown.contains("sasl.pasword=…") && !shown.contains("planted"), "{shown}");
+    }
+    for refused in [
+        "settings = \"sasl.password=planted\"",
+        "settings = [\"planted\"]",
+        "settings = [\"sasl.password=planted\"]",
+        "settings = [\"sasl.oauthbearer.assertion.private.key.passphrase=planted\"]",
+        "settings = [\"sasl.oauthbearer.assertion.private.key.pem=planted\"]",
+        "settings = [\"acks=planted\"]",
+    ] {
+        let error = parse(&kafka(refused)).expect_err(refused);
+        assert!(error.to_string().contains("ship.kafka.settings"), "{error}");
+        assert!(!error.to_json().to_string().contains("planted"), "{error}");
+    }
+}

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::types::RDKafkaConfRes;
 use tradecore_protocol::fields::Environment;
 
 use super::about::{About, is_refused_for_good};
@@ -157,9 +158,7 @@ impl Cluster {
         let mut client = with_default(client, "compression.type", "lz4");
         // The shipper lingers; what it hands over goes at once, in requests as large as they get.
         client.set("linger.ms", "1");
-        let producer: BaseProducer<Context> = client
-            .create_with_context(context)
-            .map_err(|error| Trouble::Refused(format!("a setting of librdkafka: {error}")))?;
+        let producer: BaseProducer<Context> = self.made(&client, context)?;
         if kafka.transactions {
             producer.init_transactions(self.timeout()).map_err(failed("fencing others who do the same"))?;
         }
@@ -167,8 +166,8 @@ impl Cluster {
     }
 
     /// `is_committed`: sees what is committed, and no more; else all.
-    pub(super) fn consumer(&self, is_committed: bool) -> KafkaResult<BaseConsumer<Context>> {
-        self.consumer_config(is_committed).create_with_context(Context::default())
+    pub(super) fn consumer(&self, is_committed: bool) -> Result<BaseConsumer<Context>, Trouble> {
+        self.made(&self.consumer_config(is_committed), Context::default())
     }
 
     fn consumer_config(&self, is_committed: bool) -> ClientConfig {
@@ -187,7 +186,7 @@ impl Cluster {
     }
 
     /// Reads on and on, and keeps in a group how far.
-    pub(super) fn follower(&self, group: &str, partitions: usize) -> KafkaResult<BaseConsumer<Context>> {
+    pub(super) fn follower(&self, group: &str, partitions: usize) -> Result<BaseConsumer<Context>, Trouble> {
         let mut client = self.consumer_config(true);
         client.set("group.id", group);
         // librdkafka stops fetching what is full, partition by partition: that bounds what it holds of all of them.
@@ -195,11 +194,11 @@ impl Cluster {
         client.set("queued.max.messages.kbytes", kbytes.to_string());
         client.set("fetch.message.max.bytes", (kbytes << 10).to_string());
         client.set("fetch.max.bytes", "4194304");
-        client.create_with_context(Context::default())
+        self.made(&client, Context::default())
     }
 
     /// Takes part in a group, and reads nothing.
-    pub(super) fn member(&self, group: &str) -> KafkaResult<BaseConsumer<Context>> {
+    pub(super) fn member(&self, group: &str) -> Result<BaseConsumer<Context>, Trouble> {
         let mut client = self.consumer_config(true);
         client.set("group.id", group);
         client.set("partition.assignment.strategy", "cooperative-sticky");
@@ -207,12 +206,52 @@ impl Cluster {
         client.set("auto.offset.reset", "latest");
         // A topic that is made later is seen then.
         client.set("topic.metadata.refresh.interval.ms", "10000");
-        client.create_with_context(Context::default())
+        self.made(&client, Context::default())
     }
 
-    pub(super) fn admin(&self) -> KafkaResult<AdminClient<Context>> {
-        use rdkafka::config::FromClientConfigAndContext as _;
-        AdminClient::from_config_and_context(&self.client(), Context::default())
+    pub(super) fn admin(&self) -> Result<AdminClient<Context>, Trouble> {
+        self.made(&self.client(), Context::default())
+    }
+
+    /// Every client is made here: what the library says of a setting may hold its value, which may be a secret.
+    fn made<T: FromClientConfigAndContext<Context>>(
+        &self,
+        client: &ClientConfig,
+        context: Context,
+    ) -> Result<T, Trouble> {
+        T::from_config_and_context(client, context).map_err(|error| self.refused(&error))
+    }
+
+    fn refused(&self, error: &KafkaError) -> Trouble {
+        Trouble::Refused(match error {
+            KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, name, _) => {
+                format!("librdkafka has no setting {name:?}")
+            }
+            KafkaError::ClientConfig(_, text, name, _)
+                if ShipKafka::is_shown(name) && !self.secrets.0.iter().any(|(secret, _)| secret == name) =>
+            {
+                format!("the setting {name} of librdkafka: {text}")
+            }
+            KafkaError::ClientConfig(_, _, name, _) => {
+                format!("the setting {name} of librdkafka does not take its value")
+            }
+            error => {
+                let settings = self.kafka.settings.iter().filter_map(|setting| setting.split_once('='));
+                let hidden = settings.filter(|(name, _)| !ShipKafka::is_shown(name)).map(|(_, value)| value);
+                let secrets = self.secrets.0.iter().map(|(_, value)| value.as_str());
+                let text = format!("settings of librdkafka: {error}");
+                hidden.chain(secrets).fold(text, |text, value| text.replace(value, "…"))
+            }
+        })
+    }
+
+    /// That clients can be made of a configuration; no broker is waited for.
+    ///
+    /// # Errors
+    /// The setting that is wrong, or the secret that cannot be read.
+    pub fn check(config: &Config) -> Result<(), ConfigError> {
+        let Some(cluster) = Self::of(config)? else { return Ok(()) };
+        cluster.admin().map(drop).map_err(|trouble| config.bad_kafka(&trouble.to_string()))
     }
 }
 
@@ -315,5 +354,62 @@ impl ProducerContext for Context {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "planted-broker-secret-123";
+
+    /// The sample with a cluster, and the secret in the file `planted`.
+    fn configured(dir: &Path, settings: &str) -> Config {
+        let file = dir.join("planted");
+        std::fs::write(&file, SECRET).expect("written");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/tradecore.toml");
+        let sample = std::fs::read_to_string(sample).expect("the sample");
+        let text = format!("{sample}\n[ship.kafka]\nbrokers = \"127.0.0.1:1\"\n{settings}\n");
+        Config::parse(&dir.join("gateway.toml"), &text, std::iter::empty()).expect("accepted")
+    }
+
+    #[test]
+    fn a_setting_that_the_library_refuses_is_named_and_its_value_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let inline = |name: &str| format!("settings = [\"{name}={SECRET}\"]");
+        for (settings, part) in [
+            ("secrets = [\"sasl.pasword=planted\"]".to_owned(), "no setting \"sasl.pasword\""),
+            // The library repeats a value that is no number, or none of its words.
+            ("secrets = [\"security.protocol=planted\"]".to_owned(), "setting security.protocol"),
+            (inline("sasl.pasword"), "no setting \"sasl.pasword\""),
+            (inline("sasl.kerberos.min.time.before.relogin"), "setting sasl.kerberos.min.time.before.relogin"),
+            // Refused when a client is made of all of them.
+            (
+                "settings = [\"security.protocol=ssl\"]\nsecrets = [\"ssl.key.pem=planted\"]".to_owned(),
+                "settings of librdkafka",
+            ),
+            ("settings = [\"socket.timeout.ms=1s\"]".to_owned(), "setting socket.timeout.ms of librdkafka: "),
+        ] {
+            let config = configured(dir.path(), &settings);
+            let cluster = Cluster::of(&config).expect("read").expect("a cluster");
+            let made = [
+                cluster.admin().map(drop),
+                cluster.consumer(true).map(drop),
+                cluster.follower("group", 1).map(drop),
+                cluster.member("group").map(drop),
+                cluster.producer(Who::Shipper, Context::default()).map(drop),
+            ];
+            for made in made {
+                let error = made.expect_err(part);
+                assert!(matches!(error, Trouble::Refused(_)), "{error:?}");
+                let text = error.to_string();
+                assert!(text.contains(part) && !format!("{error:?}").contains(SECRET), "{text}");
+            }
+            let error = config.check_host().expect_err(part).to_string();
+            assert!(error.contains(part) && error.contains("ship.kafka") && !error.contains(SECRET), "{error}");
+        }
+        let right = configured(dir.path(), "secrets = [\"sasl.password=planted\"]");
+        assert_eq!(Cluster::check(&right), Ok(()));
     }
 }

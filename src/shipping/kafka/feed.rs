@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tradecore_journal::Record;
 
@@ -114,12 +113,11 @@ impl<'a> Feed<'a> {
         doubted: Option<u64>,
         stop: &AtomicBool,
     ) -> Result<Self, FeedError> {
-        let refused = |error: KafkaError| Trouble::Refused(format!("a setting of librdkafka: {error}"));
         let looker = Looker::new(cluster)?;
         // What is there behind a doubted event is decided; so is the event then, if it is there.
         let looker = if doubted.is_some() { looker } else { looker.with_patience(PATIENCE) };
         let places = places(cluster);
-        let consumer = cluster.follower(&group_of(cluster), places.len()).map_err(refused)?;
+        let consumer = cluster.follower(&group_of(cluster), places.len())?;
         let mut starts = Vec::new();
         for (slot, topic, partition) in places {
             let (first, end) = looker.bounds(&topic, partition)?;
@@ -206,8 +204,7 @@ fn error_of(unfit: Unfit, known_seq: u64) -> FeedError {
 
 /// That the topics are there, with as many partitions as they are looked for in.
 fn check(cluster: &Cluster) -> Result<(), Trouble> {
-    let refused = |error: KafkaError| Trouble::Refused(format!("a setting of librdkafka: {error}"));
-    let consumer = cluster.consumer(true).map_err(refused)?;
+    let consumer = cluster.consumer(true)?;
     // Of all topics: to ask for one by name can make it.
     let metadata = consumer.fetch_metadata(None, cluster.timeout()).map_err(failed("looking for the topics"))?;
     let wanted = cluster.kafka.partitions;

@@ -61,8 +61,7 @@ pub(super) enum Looked {
 
 /// Every partition that holds records, from its first on.
 pub(super) fn lanes(cluster: &Cluster, looker: &Looker<'_>) -> Result<(Arc<BaseConsumer<Context>>, Lanes), Trouble> {
-    let refused = |error: KafkaError| Trouble::Refused(format!("a setting of librdkafka: {error}"));
-    let consumer = cluster.consumer(true).map_err(refused)?;
+    let consumer = cluster.consumer(true)?;
     let mut starts = Vec::new();
     for (slot, topic, number) in places(cluster) {
         let (first, end) = looker.bounds(&topic, number)?;

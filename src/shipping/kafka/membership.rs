@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::cluster::{Cluster, Context};
@@ -43,8 +42,7 @@ impl Membership {
     /// # Errors
     /// When a setting is wrong.
     pub fn join(cluster: &Cluster, streams: &[Stream]) -> Result<Self, Trouble> {
-        let refused = |error: KafkaError| Trouble::Refused(format!("a setting of librdkafka: {error}"));
-        let consumer = cluster.member(&group_of(cluster, streams)).map_err(refused)?;
+        let consumer = cluster.member(&group_of(cluster, streams))?;
         let mut sorted: Vec<String> = streams.iter().map(ToString::to_string).collect();
         sorted.sort();
         let places = places(cluster);

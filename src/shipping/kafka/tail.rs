@@ -55,10 +55,7 @@ pub(super) fn failed(doing: &'static str) -> impl Fn(KafkaError) -> Trouble {
 
 impl<'a> Looker<'a> {
     pub(super) fn new(cluster: &'a Cluster) -> Result<Self, Trouble> {
-        let failed = |error| Trouble::Refused(format!("a setting of librdkafka: {error}"));
-        let committed = cluster.consumer(true).map_err(failed)?;
-        let uncommitted = cluster.consumer(false).map_err(failed)?;
-        Ok(Self { cluster, committed, uncommitted, patience: None })
+        Ok(Self { cluster, committed: cluster.consumer(true)?, uncommitted: cluster.consumer(false)?, patience: None })
     }
 
     /// One that waits so long for what is under way.

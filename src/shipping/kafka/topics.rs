@@ -142,7 +142,7 @@ impl Wanted {
 /// `Refused` with all that is to change.
 pub(super) fn check(cluster: &Cluster) -> Result<(), Trouble> {
     let doubt = |doing: &'static str| move |error| Trouble::of(doing, &error);
-    let admin = cluster.admin().map_err(|error| Trouble::Refused(format!("a setting of librdkafka: {error}")))?;
+    let admin = cluster.admin()?;
     let options =
         AdminOptions::new().request_timeout(Some(cluster.timeout())).operation_timeout(Some(cluster.timeout()));
     let wanted = wanted(cluster);
