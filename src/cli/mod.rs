@@ -243,4 +243,30 @@ mod tests {
         assert!(count > 12, "the commands were found: {count}");
         super::Arguments::command().debug_assert();
     }
+
+    #[test]
+    fn the_commands_that_alerts_name_are_there() {
+        let mut count = 0;
+        for kind in tradecore::shipping::alerts::Kind::ALL {
+            for named in kind.next_step().split("tradecore ").skip(1) {
+                let mut command = super::Arguments::command();
+                let mut words = named.split(|c: char| !c.is_ascii_lowercase() && c != '-');
+                while command.has_subcommands() {
+                    let word = words.next().unwrap_or_default();
+                    // Without Kafka a build has no such command.
+                    if !cfg!(feature = "kafka") && ["ship", "dlq", "project"].contains(&word) {
+                        break;
+                    }
+                    let below = command.find_subcommand(word).cloned();
+                    command = below.unwrap_or_else(|| panic!("{}: no command {word:?} in {named:?}", kind.name()));
+                }
+                let longs: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+                for option in words.map_while(|word| word.strip_prefix("--")) {
+                    assert!(longs.contains(&option), "{}: no option {option:?} in {named:?}", kind.name());
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 8, "the commands were found: {count}");
+    }
 }

@@ -90,10 +90,10 @@ macro_rules! kinds {
 kinds! {
     /// Trading of an account, or of all of the core (account 0), is no longer open.
     TradingState "trading-state" Critical "`TradingStateChanged`"
-        next "tradecore account shows the state and its reason; what is FROZEN is lifted by an operator",
+        next "settle what the reason names; tradecore kill off --reopen opens it then, with --account for an account alone",
     /// A kill switch was engaged.
     KillSwitch "kill-switch" Critical "`KillSwitchChanged`"
-        next "see who engaged it and why; tradecore kill release lifts it",
+        next "see who engaged it and why; tradecore kill off lifts it",
     /// The outcome of an order is unknown; the broker is asked.
     OrderInDoubt "order-in-doubt" Warning "`OrderInDoubt`"
         next "tradecore order status; if the doubt does not end with the broker's answer, ask the broker",
