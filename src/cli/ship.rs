@@ -126,7 +126,7 @@ pub(super) fn failed(trouble: Trouble) -> Failure {
     let exit = match &trouble {
         Trouble::Doubt(_) => Exit::Unavailable,
         Trouble::Superseded(_) => Exit::Superseded,
-        Trouble::Refused(_) | Trouble::Diverged(_) => Exit::Rejected,
+        Trouble::Refused(_) | Trouble::Diverged(_) | Trouble::Unsent(_) => Exit::Rejected,
         Trouble::Journal(error) => Exit::from(error),
         Trouble::Unknown { .. } => Exit::JournalTooNew,
         Trouble::Stopped => Exit::Interrupted,

@@ -11,6 +11,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::replication::Replication;
 use crate::retention::{self, Gate, Needs};
+#[cfg(feature = "kafka")]
+use crate::shipping::alerts;
 use crate::shipping::domains::Stream;
 use crate::shipping::files::Files;
 
@@ -53,7 +55,8 @@ pub(super) fn start(
                     stop.ask();
                 }
                 Err(error) => {
-                    tracing::error!(%error, "shipping to Kafka has stopped, until the next start; without a lease trading goes on");
+                    let text = format!("shipping to Kafka has stopped, until the next start: {error}");
+                    alerts::raise(alerts::Kind::ShippingRefused, 0, text);
                 }
                 Ok(_) => {}
             }

@@ -100,7 +100,7 @@ kinds! {
     /// The broker said something that contradicts what is known.
     BrokerContradiction "broker-contradiction" Critical "`BrokerContradicted`"
         next "compare the order with the broker's own record; tradecore trace shows what was said",
-    /// The topics are set up or used such that nothing is shipped.
+    /// Nothing is shipped: the topics are set up or used such that it cannot be, or the journal cannot be read.
     ShippingRefused "shipping-refused" Critical "the shipper"
         next "change what the text says; events wait in the journal until then",
     /// The cluster could not be reached.

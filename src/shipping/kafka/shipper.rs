@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tradecore_journal::Reader;
+use tradecore_journal::{ReadError, Reader};
 
 use super::audit::Audit;
 use super::beginning::Identity;
@@ -18,8 +18,8 @@ use crate::replication::Replication;
 use crate::retention::{self, Mark};
 use crate::shipping::alerts::{self, Kind};
 
-/// Failures in a row from which on the circuit is open: then one line tells of it, and tries are rare.
-const FAILURES_MAX: u32 = 5;
+/// Failures in a row from which on the circuit is open: then one line tells of it. Each may have taken `timeout_ms`.
+const FAILURES_MAX: u32 = 2;
 /// Longest sleep with nothing to ship, and longest time that a stop waits for it.
 const IDLE_WAIT_MAX: Duration = Duration::from_millis(20);
 
@@ -53,7 +53,7 @@ impl Shipper {
         let (min, max) = (cluster.kafka.backoff_min_ms, cluster.kafka.backoff_max_ms);
         let (leasing, transport, signs) =
             (Leasing::new(&cluster, None), Transport::new(&cluster), Signs::new(&cluster));
-        let breaker = Breaker { failures: 0, min, max };
+        let breaker = Breaker { away: 0, refused: 0, unread: 0, min, max };
         Self {
             cluster: Arc::new(cluster),
             identity: Identity::here(),
@@ -74,8 +74,8 @@ impl Shipper {
     /// Ships what is synced, as it comes; with `is_drain` what there is, then it ends.
     ///
     /// # Errors
-    /// `Superseded` when another has taken over, `Journal` and `Unknown` when the journal cannot be read, and with `is_drain`
-    /// `Refused`. All else is waited out.
+    /// `Superseded` when another has taken over, `Journal` and `Unknown` when what the journal holds cannot be read, and with
+    /// `is_drain` what a person must change first. All else is waited out.
     pub fn run(mut self, stop: &AtomicBool, is_drain: bool) -> Result<End, Trouble> {
         let mut told = String::new();
         loop {
@@ -88,32 +88,40 @@ impl Shipper {
                     self.leasing.lost(&trouble.to_string());
                     return Err(trouble);
                 }
-                Err(trouble @ (Trouble::Superseded(_) | Trouble::Journal(_) | Trouble::Unknown { .. })) => {
-                    return Err(trouble);
-                }
                 // Without transactions the session ends with what is refused; the next knows of it.
                 Err(Trouble::Refusal) => continue,
-                // Somebody waits for its end.
-                Err(trouble @ (Trouble::Refused(_) | Trouble::Diverged(_))) if is_drain => return Err(trouble),
-                // A refusal of JSON does not end a session, and what the client itself does not take is for people.
                 Err(trouble) => trouble,
             };
-            let is_refused = matches!(trouble, Trouble::Refused(_) | Trouble::Diverged(_));
-            let wait = self.breaker.failed(is_refused);
+            let Some(cause) = Cause::of(&trouble) else { return Err(trouble) };
+            // Somebody waits for its end.
+            if is_drain && cause != Cause::Away {
+                return Err(trouble);
+            }
+            let (wait, failures) = self.breaker.failed(cause);
             let text = trouble.to_string();
             // Once a cause: a cluster that is away for an hour is no hour of lines.
-            if is_refused {
-                if text != told || self.breaker.failures == 1 {
-                    let text = format!("shipping to Kafka is refused: {text}");
+            match cause {
+                Cause::Refused => {
+                    if text != told || failures == 1 {
+                        let text = format!("shipping to Kafka is refused: {text}");
+                        alerts::raise(Kind::ShippingRefused, self.shipped_seq, text);
+                    }
+                    told = text;
+                }
+                Cause::Away if failures == FAILURES_MAX => {
+                    let brokers = self.cluster.brokers();
+                    let text = format!("Kafka is away ({brokers}); shipping is tried on: {text}");
+                    alerts::raise(Kind::ClusterAway, self.shipped_seq, text);
+                }
+                Cause::Unread if failures == FAILURES_MAX => {
+                    let text = format!("the journal cannot be read; shipping is tried on: {text}");
                     alerts::raise(Kind::ShippingRefused, self.shipped_seq, text);
                 }
-                told = text;
-            } else if self.breaker.failures == FAILURES_MAX {
-                let brokers = self.cluster.brokers();
-                let text = format!("Kafka is away ({brokers}); shipping is tried on: {text}");
-                alerts::raise(Kind::ClusterAway, self.shipped_seq, text);
-            } else if self.breaker.failures < FAILURES_MAX {
-                tracing::warn!(?wait, "shipping to Kafka begins anew from what the cluster has: {text}");
+                Cause::Away | Cause::Unread if failures < FAILURES_MAX => {
+                    let brokers = self.cluster.brokers();
+                    tracing::warn!(?wait, brokers, "shipping to Kafka begins anew from what the cluster has: {text}");
+                }
+                Cause::Away | Cause::Unread => {}
             }
             sleep(wait, stop);
             if stop.load(Ordering::Acquire) {
@@ -249,28 +257,63 @@ fn sleep(wait: Duration, stop: &AtomicBool) {
     }
 }
 
+/// Why a session ended that is followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The cluster.
+    Away,
+    /// What people must change first.
+    Refused,
+    /// The system did not let the journal be read: that may pass, as when descriptors or memory are short.
+    Unread,
+}
+
+impl Cause {
+    /// `None`: none follows.
+    const fn of(trouble: &Trouble) -> Option<Self> {
+        Some(match trouble {
+            Trouble::Superseded(_) | Trouble::Unknown { .. } | Trouble::Stopped => return None,
+            Trouble::Journal(ReadError::Io { .. }) => Self::Unread,
+            Trouble::Journal(_) => return None,
+            // What the client itself does not take of an event, it will not take again.
+            Trouble::Refused(_) | Trouble::Diverged(_) | Trouble::Unsent(_) => Self::Refused,
+            Trouble::Doubt(_) | Trouble::Refusal => Self::Away,
+        })
+    }
+}
+
 /// How long is waited after a failure: longer from one to the next, and by chance, so that many cores do not come back
 /// at once.
 #[derive(Debug)]
 struct Breaker {
-    failures: u32,
+    // In a row, each cause by itself: one must not hide when another is to be told.
+    away: u32,
+    refused: u32,
+    unread: u32,
     min: u64,
     max: u64,
 }
 
 impl Breaker {
     fn succeeded(&mut self) {
-        if self.failures >= FAILURES_MAX {
+        if self.away >= FAILURES_MAX {
             tracing::info!("Kafka is back; shipping goes on");
+        } else if self.refused > 0 || self.unread >= FAILURES_MAX {
+            alerts::clear(Kind::ShippingRefused, "shipping to Kafka goes on");
         }
-        self.failures = 0;
+        (self.away, self.refused, self.unread) = (0, 0, 0);
     }
 
-    /// The wait. What people must change first is not asked for often.
-    fn failed(&mut self, is_refused: bool) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let doubled = self.min.saturating_mul(1_u64.checked_shl(self.failures.saturating_sub(1)).unwrap_or(u64::MAX));
-        let ms = if is_refused { self.max } else { doubled.min(self.max) };
+    /// The wait, and how often it was this cause. What people must change first is not asked for often.
+    fn failed(&mut self, cause: Cause) -> (Duration, u32) {
+        let failures = match cause {
+            Cause::Away => &mut self.away,
+            Cause::Refused => &mut self.refused,
+            Cause::Unread => &mut self.unread,
+        };
+        *failures = failures.saturating_add(1);
+        let doubled = self.min.saturating_mul(1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX));
+        let ms = if cause == Cause::Refused { self.max } else { doubled.min(self.max) };
         let mut random = [0; 8];
         let half = ms / 2;
         // Without randomness there is no jitter, and nothing is wrong.
@@ -278,26 +321,59 @@ impl Breaker {
             Ok(()) => u64::from_le_bytes(random).checked_rem(half.saturating_add(1)).unwrap_or(0),
             Err(_) => half,
         };
-        Duration::from_millis(half.saturating_add(jitter))
+        (Duration::from_millis(half.saturating_add(jitter)), *failures)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
     use super::*;
 
     #[test]
     fn waits_double_up_to_their_bound_and_begin_anew_after_success() {
-        let mut breaker = Breaker { failures: 0, min: 100, max: 1_000 };
+        let mut breaker = Breaker { away: 0, refused: 0, unread: 0, min: 100, max: 1_000 };
         let bounds = [(50, 100), (100, 200), (200, 400), (400, 800), (500, 1_000), (500, 1_000)];
         for (failure, (least, most)) in bounds.iter().enumerate() {
-            let wait = breaker.failed(false).as_millis();
+            let wait = breaker.failed(Cause::Away).0.as_millis();
             assert!((*least..=*most).contains(&wait), "failure {failure}: {wait} ms");
         }
         breaker.succeeded();
-        assert!(breaker.failed(false).as_millis() <= 100);
-        assert!(breaker.failed(true).as_millis() >= 500, "what people must change first");
-        breaker.failures = u32::MAX;
-        assert!(breaker.failed(false).as_millis() <= 1_000);
+        assert!(breaker.failed(Cause::Away).0.as_millis() <= 100);
+        assert!(breaker.failed(Cause::Refused).0.as_millis() >= 500, "what people must change first");
+        breaker.away = u32::MAX;
+        assert!(breaker.failed(Cause::Away).0.as_millis() <= 1_000);
+    }
+
+    #[test]
+    fn each_cause_has_a_count_of_its_own_until_shipping_goes_on() {
+        let mut breaker = Breaker { away: 0, refused: 0, unread: 0, min: 1, max: 1 };
+        for cause in [Cause::Refused, Cause::Away, Cause::Unread] {
+            // So an outage that follows five refusals is told of as any other is.
+            for failure in 1..=FAILURES_MAX {
+                assert_eq!(breaker.failed(cause).1, failure, "{cause:?}");
+            }
+        }
+        breaker.succeeded();
+        assert_eq!(breaker.failed(Cause::Away).1, 1);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_does_not_ends_the_shipper() {
+        let (path, dir, seq) = ("segment".into(), "journal".into(), 7);
+        let io = ReadError::Io { path, source: std::io::Error::from_raw_os_error(24) };
+        let too_large = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
+        for (trouble, cause) in [
+            (Trouble::Journal(io), Some(Cause::Unread)),
+            (Trouble::Journal(ReadError::Gone { dir, seq }), None),
+            (Trouble::Unknown { seq, text: String::new() }, None),
+            (Trouble::Superseded(String::new()), None),
+            (Trouble::Unsent(too_large), Some(Cause::Refused)),
+            (Trouble::Refused(String::new()), Some(Cause::Refused)),
+            (Trouble::Doubt(String::new()), Some(Cause::Away)),
+        ] {
+            assert_eq!(Cause::of(&trouble), cause, "{trouble:?}");
+        }
     }
 }
