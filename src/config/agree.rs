@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Config;
 use super::error::{Code, ConfigError};
 use super::keys::Instrument;
-use super::names::{BrokerKind, DurabilityName, FeedName, RoleName, TlsName};
+use super::names::{BrokerKind, DurabilityName, EnvironmentName, FeedName, RoleName, TlsName};
 use crate::market_data::decimal::parse_units;
 use crate::session::FLOOR_BYTES_MIN;
 
@@ -153,6 +153,7 @@ const KAFKA_OWN: &[&str] = &[
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
+    "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.gapless.guarantee",
     "enable.idempotence",
@@ -160,6 +161,7 @@ const KAFKA_OWN: &[&str] = &[
     "isolation.level",
     "max.in.flight",
     "max.in.flight.requests.per.connection",
+    "message.max.bytes",
     "message.send.max.retries",
     "message.timeout.ms",
     "metadata.broker.list",
@@ -192,6 +194,14 @@ fn check_kafka(config: &Config) -> Result<(), ConfigError> {
     )?;
     if (1..500).contains(&kafka.lease_ms) {
         return Err(config.disagreement("ship.kafka.lease_ms", "is too short for four commits", "0, or 500 to 60000"));
+    }
+    // Elsewhere no money is at risk, and a cluster may have one node.
+    let is_live = config.core.environment == EnvironmentName::Live;
+    if is_live && config.core.durability == DurabilityName::Replicated && kafka.min_insync_replicas < 2 {
+        let problem =
+            "an event would be told as replicated that one host alone has, with core.durability = \"replicated\"";
+        let allowed = "2 or more, or core.durability = \"synced\"";
+        return Err(config.disagreement("ship.kafka.min_insync_replicas", problem, allowed));
     }
     if !kafka.transactions {
         let problem = "needs a fence, and without transactions nobody is fenced";

@@ -52,7 +52,8 @@ section! {
         partitions: u32 = [8] in Allowed::Integer(1, 1_024), "partitions";
         /// Copies of every topic; topics with fewer are refused.
         replication_factor: u32 = [3] in Allowed::Integer(1, 32), "copies";
-        /// Copies that have an event before it counts; topics with fewer are refused. 1 loses events with a host.
+        /// Copies that have an event before it counts; topics with fewer are refused. 1 loses events with a host, and
+        /// is refused with `core.durability = "replicated"` in environment `live`.
         min_insync_replicas: u32 = [2] in Allowed::Integer(1, 32), "copies";
         /// Makes topics that are missing, with the settings that are needed. Without it they must be there.
         create_topics: bool = [true] in Allowed::Bool;

@@ -275,3 +275,30 @@ fn what_needs_a_fence_is_refused_where_a_cluster_has_no_transactions() {
         assert!(text.contains("ship.kafka.transactions = true"), "{text}");
     }
 }
+
+#[test]
+fn with_real_money_what_is_replicated_is_on_two_hosts() {
+    let with = |environment: &str, durability: &str, copies: &str| {
+        let core = format!("[core]\ndurability = \"{durability}\"");
+        let text = TEXT.replacen("[core]", &core, 1).replacen("\"virtual\"", &format!("\"{environment}\""), 1);
+        parse(&format!("{text}\n[ship.kafka]\nbrokers = \"127.0.0.1:9092\"\n{copies}\n"))
+    };
+    for copies in ["min_insync_replicas = 1\nreplication_factor = 1", "min_insync_replicas = 1"] {
+        let error = with("live", "replicated", copies).expect_err(copies);
+        assert_eq!(error.code, Code::Disagreement, "{error}");
+        assert_eq!(error.key.as_deref(), Some("ship.kafka.min_insync_replicas"), "{error}");
+        for (environment, durability) in [("live", "synced"), ("paper", "replicated"), ("virtual", "replicated")] {
+            assert!(with(environment, durability, copies).is_ok(), "{environment}, {durability}: {copies}");
+        }
+    }
+    assert!(with("live", "replicated", "").is_ok());
+}
+
+#[test]
+fn a_setting_that_the_gateway_makes_itself_is_refused_by_each_of_its_names() {
+    for name in ["acks", "message.max.bytes", "message.timeout.ms", "delivery.timeout.ms", "transactional.id"] {
+        let text = format!("{TEXT}\n[ship.kafka]\nbrokers = \"127.0.0.1:9092\"\nsettings = [\"{name}=1\"]\n");
+        let error = parse(&text).expect_err(name).to_string();
+        assert!(error.contains(&format!("{name} is what exactly once rests on")), "{error}");
+    }
+}
