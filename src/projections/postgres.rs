@@ -105,7 +105,7 @@ impl Postgres {
         let mut postgres = Self { client, server: server.clone(), statements: BTreeMap::new() };
         postgres.run(&format!(
             "SET search_path TO {}; SET lock_timeout = {LOCK_WAIT_MS}; SET client_min_messages = warning; \
-             SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+             SET synchronous_commit = on; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
              SET statement_timeout = {}",
             quoted(&server.schema),
             // A server that works on something says so before it counts as silent.

@@ -270,3 +270,27 @@ fn tables_are_a_fold_of_the_journal_after_every_commit_that_was_killed_or_whose_
         assert!(done.get(how).is_some_and(|count| *count >= least), "{how}: {done:?}");
     }
 }
+
+#[test]
+fn a_commit_is_waited_for_though_the_role_says_otherwise() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 2);
+    let source = postgres.source(&journal_dir, "waits");
+    let (mut client, user) = (postgres.client(), &postgres.user);
+    client.batch_execute(&format!("ALTER ROLE {user} SET synchronous_commit = off")).expect("set");
+    let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+    client.batch_execute(&format!("ALTER ROLE {user} RESET synchronous_commit")).expect("set back");
+    client
+        .batch_execute(
+            "CREATE TABLE waits.seen (setting text);
+             CREATE FUNCTION waits.note() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO waits.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+             CREATE TRIGGER note AFTER INSERT OR UPDATE ON waits.orders EXECUTE FUNCTION waits.note()",
+        )
+        .expect("a trigger");
+    while projector.step(u64::MAX).expect("a batch") > 0 {}
+    let seen = client.query("SELECT DISTINCT setting FROM waits.seen", &[]).expect("rows");
+    let seen: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
+    assert_eq!(seen, ["on"]);
+}
