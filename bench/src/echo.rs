@@ -37,8 +37,8 @@ impl<const FRAME_BYTES: usize> Incoming<FRAME_BYTES> {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side of the echo closed")),
             Ok(count) => {
                 let bytes = self.part.saturating_add(count);
-                self.part = bytes % FRAME_BYTES;
-                Ok(Some(bytes / FRAME_BYTES))
+                self.part = bytes.checked_rem(FRAME_BYTES).unwrap_or(0);
+                Ok(bytes.checked_div(FRAME_BYTES))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),

@@ -108,6 +108,7 @@ impl Target for Watched<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use tradecore_journal::{Config, Space, Watermarks, Writer};
 
