@@ -15,7 +15,7 @@ use super::postgres::end_fellow;
 use super::projector::{Folding, Source};
 use super::store::Care;
 use crate::exit::Exit;
-use crate::shipping::kafka::{Cluster, Feed, FeedError, Membership, Trouble};
+use crate::shipping::kafka::{Cluster, Feed, FeedError, Known, Membership, Trouble};
 
 /// Longest wait for an answer of the group, and for a stop.
 const POLL_WAIT: Duration = Duration::from_millis(100);
@@ -212,16 +212,25 @@ fn run(work: &Work, doubted: Option<u64>, stop: &AtomicBool, is_working: &mut bo
     let mut folding = Folding::open(source, Care::Live)?;
     folding.check_parked()?;
     let seq = folding.position().seq;
-    let mut feed = Feed::open(cluster, seq, doubted.filter(|doubted| *doubted > seq), stop)?;
-    let mut is_checked = seq == 0;
-    if !is_checked && feed.known().is_none() {
-        tracing::info!(stream = %cluster.stream(), seq, "the topics do not have the event that the tables know last");
-    }
+    let mut feed = Feed::open(cluster, seq, doubted.filter(|doubted| *doubted >= seq), stop)?;
+    let (mut is_checked, mut is_told) = (seq == 0, false);
     tracing::info!(stream = %cluster.stream(), path = %source.name().display(), seq, "projecting");
     while !stop.load(Ordering::Acquire) {
-        if !is_checked && let Some(record) = feed.known() {
-            if !folding.is_known(&record) {
-                return Err(WorkError::Other { seq });
+        if !is_checked {
+            // Before anything is folded: tables may be ahead of the topics, and the topics may be of another journal.
+            match feed.known()? {
+                Known::There(record) if !folding.is_known(&record) => return Err(WorkError::Other { seq }),
+                Known::There(_) => {}
+                Known::Removed => {
+                    tracing::info!(stream = %cluster.stream(), seq, "the topics no longer have the event that the tables know last");
+                }
+                Known::Awaited => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::info!(stream = %cluster.stream(), seq, "the tables are ahead of the topics, and wait for them");
+                    }
+                    pause(stop, IDLE_WAIT);
+                    continue;
+                }
             }
             is_checked = true;
         }

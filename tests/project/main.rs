@@ -67,13 +67,19 @@ struct Core {
 impl Core {
     fn open(postgres: &Postgres, config: PathBuf, core: u16, schema: &str) -> Self {
         let dir = config.parent().expect("a directory").join("data/journal");
+        let stream = format!("{core}-virtual");
+        // As the configuration has it, which says nothing of it.
+        let source = Source { keep_days: 90, stream, ..postgres.source(&dir, schema) };
+        Self::with(config, core, source)
+    }
+
+    /// With tables that may be there.
+    fn with(config: PathBuf, core: u16, source: Source) -> Self {
+        let dir = config.parent().expect("a directory").join("data/journal");
         let mut journal = Config::new(&dir);
         journal.core = core;
         journal.environment = tradecore_protocol::fields::Environment::Virtual.raw();
         let (writer, _, watermarks, closer) = tradecore_journal::open(&journal).expect("open").into_parts();
-        let stream = format!("{core}-virtual");
-        // As the configuration has it, which says nothing of it.
-        let source = Source { keep_days: 90, stream, ..postgres.source(&dir, schema) };
         let groups = Box::new(events_of(LONG).into_iter().cycle());
         Self { config, writer: Some(writer), watermarks, closer: Some(closer), groups, source }
     }
@@ -197,6 +203,12 @@ fn edit(host: &Host, from: &str, to: &str) {
 
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Makes the tables anew of the journal, which may be ahead of the topics.
+#[track_caller]
+fn rebuild(host: &Host) {
+    host.succeed(&["projection", "rebuild", "--database", "postgres"]);
 }
 
 /// Takes the one that projects out of some workers.

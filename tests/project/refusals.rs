@@ -6,7 +6,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::host::{self, DEADLINE, Host, PARTITIONS};
-use super::{configured, edit, end, started, worker};
+use super::{Core, configured, edit, end, rebuild, started, worker};
 
 /// Removes what a partition holds up to an offset, as retention does.
 fn remove(host: &Host, topic: &str, partition: i32, offset: Offset) {
@@ -155,6 +155,43 @@ fn foreign_records_other_events_and_tables_of_a_newer_release_are_refused_by_nam
     let (code, said) = worker(&host).end();
     assert!(code == Some(65) && said.contains("is no event of a gateway"), "{code:?}: {said}");
     core.assert_is_a_fold(known, "nothing was changed");
+}
+
+#[test]
+fn tables_that_are_ahead_of_the_topics_wait_for_them_and_fold_nothing_of_another_life() {
+    let (_postgres, host, mut core, live, _) = started("project_ahead", "");
+    end(live);
+    core.grow(60);
+    rebuild(&host);
+    // What they wait for and what comes behind it arrive together.
+    let last = core.grow(60);
+    let mut live = worker(&host);
+    live.wait_for("the tables are ahead of the topics");
+    core.ship();
+    core.assert_is_a_fold(last, "of the same journal");
+    end(live);
+    // A host that has the journal as it was shipped goes on from there, and the tables know more.
+    let source = core.source.clone();
+    drop(core);
+    let (journal, shipped) = (host.journal_dir(), host.dir.path().join("shipped"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&journal, &shipped]).status().expect("run");
+    assert!(copied.success(), "{copied}");
+    let mut core = Core::with(host.config(), 1, source.clone());
+    let known = core.grow(60);
+    rebuild(&host);
+    drop(core);
+    std::fs::remove_dir_all(&journal).expect("removed");
+    std::fs::rename(&shipped, &journal).expect("moved");
+    let mut core = Core::with(host.config(), 1, source);
+    let mut live = worker(&host);
+    live.wait_for("the tables are ahead of the topics");
+    core.grow(120);
+    core.ship();
+    for live in [live, worker(&host)] {
+        let (code, said) = live.end();
+        assert!(code == Some(98) && said.contains(&format!("other-journal: event {known} ")), "{code:?}: {said}");
+        assert_eq!(core.position(), Some(known), "nothing was folded");
+    }
 }
 
 #[test]

@@ -68,6 +68,17 @@ impl FeedError {
     }
 }
 
+/// The event behind which a feed began: whoever follows it compares that first, and takes nothing before.
+#[derive(Debug)]
+pub enum Known<'a> {
+    /// The topics do not have it yet: what is fed from them is ahead.
+    Awaited,
+    /// They had it, and it was removed: there is nothing to compare with.
+    Removed,
+    /// It is there.
+    There(Record<'a>),
+}
+
 /// A stream that is followed.
 pub struct Feed<'a> {
     cluster: &'a Cluster,
@@ -96,7 +107,7 @@ impl<'a> Feed<'a> {
         check(cluster)?;
         if from_seq > 0 && doubted.is_none() {
             match Self::open_at(cluster, from_seq, true, None, stop) {
-                Ok(feed) if feed.known().is_some() => return Ok(feed),
+                Ok(feed) if feed.merge.known().is_some() => return Ok(feed),
                 Ok(_) => {}
                 Err(error) if error.seq().is_some() => {}
                 Err(error) => return Err(error),
@@ -134,10 +145,26 @@ impl<'a> Feed<'a> {
         Ok(Self { cluster, merge, doubted, gap_since: None, uncommitted: 0, committed_at, is_told: false })
     }
 
-    /// The event behind which it began, once it was seen in the topics.
-    #[must_use]
-    pub fn known(&self) -> Option<Record<'_>> {
-        self.merge.known()
+    /// The event behind which it began, as the topics have it.
+    ///
+    /// # Errors
+    /// When the topics cannot be read, or have later events without it, which is to be looked at again.
+    pub fn known(&mut self) -> Result<Known<'_>, FeedError> {
+        if self.merge.known().is_none() {
+            let seq = self.merge.taken_seq();
+            self.merge.look().map_err(|unfit| error_of(unfit, seq))?;
+            if self.merge.is_known_removed() {
+                return Ok(Known::Removed);
+            }
+            match self.miss(seq) {
+                // It was decided before later ones were seen, and since then all was read.
+                Err(FeedError::Flaw { .. }) if self.doubted.is_some() && self.merge.is_at_the_end() => {
+                    return Ok(Known::Removed);
+                }
+                missed => missed?,
+            }
+        }
+        Ok(self.merge.known().map_or(Known::Awaited, Known::There))
     }
 
     /// The next whole group; `None` when there is none yet.
@@ -147,16 +174,24 @@ impl<'a> Feed<'a> {
     pub fn next_group(&mut self) -> Result<Option<Group>, FeedError> {
         let last_seq = self.merge.taken_seq();
         let group = self.merge.next_group().map_err(|unfit| error_of(unfit, last_seq))?;
-        if group.is_some() || !self.merge.has_gap() {
+        if group.is_some() {
             self.gap_since = None;
             return Ok(group);
         }
+        self.miss(self.merge.taken_seq().saturating_add(1)).map(|()| None)
+    }
+
+    /// An event is not there: an error, once later ones have been there without it for too long.
+    fn miss(&mut self, seq: u64) -> Result<(), FeedError> {
+        if !self.merge.has_gap() {
+            self.gap_since = None;
+            return Ok(());
+        }
         // A transaction is seen at once, but not in all partitions at the same moment.
         let since = *self.gap_since.get_or_insert_with(Instant::now);
-        let seq = self.merge.taken_seq().saturating_add(1);
         let (is_late, is_doubted) = (since.elapsed() > self.cluster.timeout(), self.doubted == Some(seq));
         if !(is_late || is_doubted && self.merge.is_at_the_end()) {
-            return Ok(None);
+            return Ok(());
         }
         let problem = "no partition has it, and later ones are there";
         if is_doubted && !self.merge.is_at_the_end() {

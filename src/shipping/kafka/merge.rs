@@ -143,6 +143,17 @@ impl<'a> Merge<'a> {
         self.known.as_ref().and_then(|(epoch, bytes)| record(*epoch, bytes))
     }
 
+    /// Reads on, without taking anything.
+    pub(super) fn look(&mut self) -> Result<(), Unfit> {
+        self.fill().map(drop)
+    }
+
+    /// The event `from_seq` was in a partition, and is not there any more: what came behind it there says so.
+    pub(super) fn is_known_removed(&self) -> bool {
+        let mut heads = self.lanes.values().filter_map(|lane| lane.head.as_ref());
+        self.known.is_none() && heads.any(|head| head.prev_seq == self.from_seq)
+    }
+
     /// Events are there, and the one that comes next is not.
     pub(super) fn has_gap(&self) -> bool {
         !self.heads.is_empty()

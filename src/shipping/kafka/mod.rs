@@ -53,7 +53,7 @@ mod trouble;
 mod watch;
 
 pub use cluster::Cluster;
-pub use feed::{Feed, FeedError};
+pub use feed::{Feed, FeedError, Known};
 pub use letters::{Act, DeadLetter, Decided, Letters, Outcome};
 pub use membership::{Membership, group_of};
 pub use merge::Group;
