@@ -129,6 +129,17 @@ fn a_stream_whose_progress_was_lost_goes_on_from_what_its_topics_hold() {
     producer.send(tombstone).map_err(|(error, _)| error).expect("sent");
     producer.flush(DEADLINE).expect("flushed");
     assert_eq!(host.status("shipped_seq"), "0");
+    // Of another journal nothing is taken for shipped.
+    let (journal, kept) = (host.journal_dir(), host.dir.path().join("kept"));
+    std::fs::rename(&journal, &kept).expect("moved");
+    for (events, problem) in [(500, "the journal ends before"), (4_000, "differs from what the cluster has")] {
+        host.write(events);
+        let output = host.run(&["ship", "run", "--drain"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(65) && said.contains(problem), "{problem:?} in {said}");
+        std::fs::remove_dir_all(&journal).expect("removed");
+    }
+    std::fs::rename(&kept, &journal).expect("moved");
     host.write(500);
     host.succeed(&["ship", "run", "--drain"]);
     assert_eq!(host.status("shipped_seq"), "3500");

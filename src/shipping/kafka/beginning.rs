@@ -74,18 +74,25 @@ pub(super) fn reader(cluster: &Cluster, progress: &Progress, last_seq: u64) -> R
 
 /// The last record that was shipped is in the journal, byte for byte: else it is the journal of another life.
 pub(super) fn check_last(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
-    let (seq, stream) = (progress.seq, cluster.stream);
-    if seq == 0 {
-        return Ok(());
-    }
+    if progress.seq == 0 { Ok(()) } else { check(cluster, progress.seq, progress.crc) }
+}
+
+/// So are those that the topics hold behind what progress tells of, which may have been lost: they are not sent again.
+pub(super) fn check_tails(cluster: &Cluster, progress: &Progress, tails: &BTreeMap<Slot, Tail>) -> Result<(), Trouble> {
+    let untold = tails.values().filter(|tail| tail.seq > progress.seq);
+    untold.filter_map(|tail| Some((tail.seq, tail.crc?))).try_for_each(|(seq, crc)| check(cluster, seq, crc))
+}
+
+fn check(cluster: &Cluster, seq: u64, crc: u32) -> Result<(), Trouble> {
     let problem = match known(cluster, seq) {
         // It was shipped and is gone: nothing is left to compare with.
         Err(Trouble::Journal(ReadError::Gone { .. })) => return Ok(()),
         Err(trouble) => return Err(trouble),
-        Ok(Some((_, crc))) if crc == progress.crc => return Ok(()),
+        Ok(Some((_, found))) if found == crc => return Ok(()),
         Ok(Some(_)) => format!("event {seq} of the journal differs from what the cluster has"),
         Ok(None) => format!("the cluster has events up to {seq}, and the journal ends before"),
     };
+    let stream = cluster.stream;
     Err(Trouble::Diverged(format!(
         "{problem}: it is not the journal that stream {stream} was shipped from; give that back, or set another core.id \
          or ship.kafka.topic_prefix"

@@ -16,6 +16,8 @@ pub(super) struct Tail {
     pub(super) seq: u64,
     /// It stands here or behind.
     pub(super) offset: i64,
+    /// CRC-32C of it; progress does not tell.
+    pub(super) crc: Option<u32>,
 }
 
 /// How far a stream is shipped.
@@ -90,7 +92,7 @@ impl Progress {
     pub(super) fn from_json(bytes: &[u8], stream: &str) -> Option<Self> {
         let written: Written = serde_json::from_slice(bytes).ok().filter(|w: &Written| w.stream == stream)?;
         let tail = |(domain, partition, seq, offset): (String, u32, String, String)| {
-            let tail = Tail { seq: seq.parse().ok()?, offset: offset.parse().ok()? };
+            let tail = Tail { seq: seq.parse().ok()?, offset: offset.parse().ok()?, crc: None };
             Some(((Domain::from_name(&domain)?, partition), tail))
         };
         Some(Self {
@@ -113,8 +115,8 @@ mod tests {
     #[test]
     fn progress_is_read_back_as_it_was_written_and_of_its_own_stream_only() {
         let tails = BTreeMap::from([
-            ((Domain::Order, 7), Tail { seq: u64::MAX, offset: i64::MAX }),
-            ((Domain::System, 0), Tail { seq: 1, offset: 0 }),
+            ((Domain::Order, 7), Tail { seq: u64::MAX, offset: i64::MAX, crc: None }),
+            ((Domain::System, 0), Tail { seq: 1, offset: 0, crc: None }),
         ]);
         let owner = "host \"a\", 17".to_owned();
         let progress =

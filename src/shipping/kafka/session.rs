@@ -13,7 +13,7 @@ use tradecore_journal::crc32c;
 use tradecore_journal::{Reader, Record};
 
 use super::about::{About, Piece, is_refused_for_good};
-use super::beginning::{Identity, check_last, check_progress, known, last_seq, reader};
+use super::beginning::{Identity, check_last, check_progress, check_tails, known, last_seq, reader};
 use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
 use super::progress::{Progress, Slot, Tail};
@@ -76,6 +76,7 @@ impl<'a> Session<'a> {
         }
         let (mut this, looker) = Self::claim(cluster, identity, leasing)?;
         let tails = looker.tails(Some(&this.progress))?;
+        check_tails(cluster, &this.progress, &tails)?;
         let last_seq = last_seq(&this.progress, &tails);
         let reader = reader(cluster, &this.progress, last_seq)?;
         if last_seq < this.progress.seq {
@@ -218,7 +219,7 @@ impl<'a> Session<'a> {
                 .headers(tail::headers(&self.stream, record, prev_seq, crc));
             self.hand_over(message, stop)?;
             let behind = tail.map_or(0, |tail| tail.offset.saturating_add(1));
-            self.progress.tails.insert(slot, Tail { seq: record.seq, offset: behind });
+            self.progress.tails.insert(slot, Tail { seq: record.seq, offset: behind, crc: Some(crc) });
         }
         self.oldest_ns.get_or_insert(record.ts_ns);
         self.events = self.events.saturating_add(1);

@@ -241,7 +241,7 @@ impl<'a> Looker<'a> {
             let slot = (domain, u32::try_from(message.partition()).unwrap_or(0));
             // Without transactions what is behind may be there again.
             if headers.stream == stream.as_bytes() && tails.get(&slot).is_none_or(|tail| tail.seq < headers.seq) {
-                tails.insert(slot, Tail { seq: headers.seq, offset: message.offset() });
+                tails.insert(slot, Tail { seq: headers.seq, offset: message.offset(), crc: Some(headers.crc) });
             }
         })?;
         foreign.map_or(Ok(()), |(partition, offset)| Err(is_foreign(topic, partition, offset)))
