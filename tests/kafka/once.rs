@@ -145,3 +145,19 @@ fn a_stream_whose_progress_was_lost_goes_on_from_what_its_topics_hold() {
     assert_eq!(host.status("shipped_seq"), "3500");
     assert_eq!(host.assert_exactly_once(), 3_500);
 }
+
+#[test]
+fn a_journal_whose_count_of_syncs_went_back_with_a_power_loss_is_the_one_that_was_shipped() {
+    let host = Host::new("timeout_ms = 5000");
+    host.write(100);
+    let (durable, kept) = (host.journal_dir().join("durable"), host.dir.path().join("kept"));
+    std::fs::copy(&durable, &kept).expect("copied");
+    host.write(900);
+    host.succeed(&["ship", "run", "--drain"]);
+    std::fs::copy(&kept, &durable).expect("copied");
+    assert_eq!((host.status("synced_seq"), host.status("lag_events")), ("100".to_owned(), "0".to_owned()));
+    assert_eq!(host.succeed(&["ship", "run", "--drain"]), "shipped up to event 1000\n");
+    host.write(10);
+    host.succeed(&["ship", "run", "--drain"]);
+    assert_eq!(host.assert_exactly_once(), 1_010);
+}

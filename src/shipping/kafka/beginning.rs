@@ -101,7 +101,8 @@ fn check(cluster: &Cluster, seq: u64, crc: u32) -> Result<(), Trouble> {
 
 /// Epoch and checksum of a record of the journal; `None` when it ends before.
 pub(super) fn known(cluster: &Cluster, seq: u64) -> Result<Option<(u32, u32)>, Trouble> {
-    let mut reader = Reader::open(&cluster.journal_dir, seq, Until::Synced)?;
+    // It was synced before it was shipped, though the file that counts syncs may be behind after a power loss.
+    let mut reader = Reader::open(&cluster.journal_dir, seq, Until::Journaled)?;
     let Some(group) = reader.next_group()? else { return Ok(None) };
     let record = group.records().find(|record| record.seq == seq);
     Ok(record.map(|record| (record.epoch, crc32c(record.bytes, &[]))))
