@@ -27,6 +27,8 @@ pub(super) struct Place {
 pub(super) enum Ship {
     /// Shows how far the cluster has the journal: the lag in events, bytes and seconds, and whose shipper was last.
     ///
+    /// `refused` is there, and no lag, when the cluster has another journal: nothing is shipped then.
+    ///
     /// `unshipped_*` is what shippers keep of the journal, in whole segments, and how much they may before new orders are
     /// refused; `seconds_left` the time until then at the rate since the oldest event that waits.
     #[command(after_help = "Example: tradecore ship status --config gateway.toml --json")]
@@ -147,13 +149,18 @@ fn ship(cluster: Cluster, is_drain: bool) -> Result<(), Failure> {
 fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
     let progress = kafka::progress(cluster).map_err(failed)?;
     let shipped_seq = progress.as_ref().map_or(0, |progress| progress.seq);
+    let refused = match progress.as_ref().map_or(Ok(()), |progress| kafka::check_last(cluster, progress)) {
+        Ok(()) => None,
+        Err(Trouble::Diverged(problem)) => Some(format!("another journal: {problem}")),
+        Err(trouble) => return Err(failed(trouble)),
+    };
     let dir = cluster.journal_dir();
     let opened = match shipped_seq {
         0 => Reader::open_oldest(dir, Until::Synced),
         seq => Reader::open(dir, seq.saturating_add(1), Until::Synced),
     };
     let mut reader = opened.map_err(super::journal::unreadable)?;
-    let (mut synced_seq, mut bytes, mut oldest_ns) = (shipped_seq, 0_u64, None);
+    let (mut synced_seq, mut bytes, mut oldest_ns) = (reader.latest_synced_seq(), 0_u64, None);
     let events = reader.for_each(|record| {
         synced_seq = record.seq;
         bytes = bytes.saturating_add(record.bytes.len() as u64);
@@ -162,15 +169,18 @@ fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
     let events = events.map_err(super::journal::unreadable)?;
     let seconds = oldest_ns.map_or(0, |ns| tradecore::clock::utc_ns().saturating_sub(ns) / 1_000_000_000);
     let (term, owner) = progress.map_or((0, "nobody yet".to_owned()), |progress| (progress.term, progress.owner));
+    // How far one journal is behind another is no lag.
+    let lag = |value: u64| if refused.is_none() { value.to_string().into() } else { Value::Null };
     let rows: Vec<(&str, Value)> = vec![
         ("stream", cluster.stream().to_string().into()),
         ("brokers", cluster.brokers().into()),
         ("shipped_seq", shipped_seq.to_string().into()),
         ("synced_seq", synced_seq.to_string().into()),
-        ("lag_events", events.to_string().into()),
-        ("lag_bytes", bytes.to_string().into()),
-        ("lag_seconds", seconds.to_string().into()),
-        ("oldest_unshipped", oldest_ns.map_or(Value::Null, |ns| utc(ns).into())),
+        ("refused", refused.clone().map_or(Value::Null, Value::from)),
+        ("lag_events", lag(events)),
+        ("lag_bytes", lag(bytes)),
+        ("lag_seconds", lag(seconds)),
+        ("oldest_unshipped", oldest_ns.filter(|_| refused.is_none()).map_or(Value::Null, |ns| utc(ns).into())),
         ("unshipped_bytes", look.unshipped_bytes.to_string().into()),
         ("unshipped_max", look.unshipped_max_bytes.to_string().into()),
         ("unshipped_percent", look.percent().to_string().into()),

@@ -73,7 +73,10 @@ pub(super) fn reader(cluster: &Cluster, progress: &Progress, last_seq: u64) -> R
 }
 
 /// The last record that was shipped is in the journal, byte for byte: else it is the journal of another life.
-pub(super) fn check_last(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
+///
+/// # Errors
+/// `Diverged` when it is not; when the journal cannot be read.
+pub fn check_last(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
     if progress.seq == 0 { Ok(()) } else { check(cluster, progress.seq, progress.crc) }
 }
 

@@ -52,6 +52,7 @@ mod transport;
 mod trouble;
 mod watch;
 
+pub use beginning::check_last;
 pub use cluster::Cluster;
 pub use feed::{Feed, FeedError, Known};
 pub use letters::{Act, DeadLetter, Decided, Letters, Outcome};
