@@ -30,7 +30,7 @@ use tradecore::projections::rows::Rows;
 use tradecore::projections::store::{Care, Store, WriterLock};
 use tradecore::projections::{Mismatch, ProjectionError, Projector, rebuild, verify};
 use tradecore_domain::State;
-use tradecore_domain::event::{AccountDefined, Event, Meta};
+use tradecore_domain::event::{AccountDefined, Event, KillSwitchChanged, Meta};
 
 #[test]
 fn rows_are_those_of_the_domain_after_every_group_of_long_random_histories() {
@@ -149,8 +149,9 @@ fn what_does_not_fit_parks_its_account_and_the_rest_goes_on() {
         ..AccountDefined::default()
     };
     let at = events.len() / 2;
-    events.insert(at, vec![Event::AccountDefined(too_much)]);
-    let bad_seq = events[..at].iter().map(Vec::len).sum::<usize>() as u64 + 1;
+    let kill = KillSwitchChanged { meta: too_much.meta, engaged: 1, ..KillSwitchChanged::default() };
+    events.splice(at..at, [vec![Event::KillSwitchChanged(kill)], vec![Event::AccountDefined(too_much)]]);
+    let bad_seq = events[..=at].iter().map(Vec::len).sum::<usize>() as u64 + 1;
     let journal_dir = dir.path().join("journal");
     support::write(&journal_dir, &events);
     let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
@@ -170,6 +171,7 @@ fn what_does_not_fit_parks_its_account_and_the_rest_goes_on() {
     assert_eq!(one("SELECT count(*) FROM parked_records WHERE (aggregate, aggregate_id) <> (4, 1)"), 0);
     assert_eq!(one("SELECT sum(is_stale) FROM accounts"), 1);
     assert_eq!(one("SELECT is_stale FROM balances WHERE account_id = 1"), 1);
+    assert_eq!(one("SELECT is_stale FROM kill_switches WHERE account_id = 1"), 1);
     assert!(one("SELECT updated_seq FROM accounts WHERE account_id = 1") < bad_seq, "its row is as it was");
     assert!(one("SELECT updated_seq FROM accounts WHERE account_id = 2") > bad_seq, "the other goes on");
     assert!(one("SELECT max(updated_seq) FROM orders WHERE account_id = 1") > bad_seq, "its orders go on");
@@ -282,9 +284,9 @@ fn a_database_that_is_not_ours_is_refused_and_left_as_it_is() {
     assert!(refused(&other).contains("holds the rows of 1-virtual, and the configuration is of 2-live"));
     let ours = Connection::open(&source.path).expect("opens");
     ours.execute_batch("PRAGMA user_version = 99").expect("set");
-    assert!(refused(&source).contains("its schema is number 99, and this release knows up to 1"));
+    assert!(refused(&source).contains("its schema is number 99, and this release knows up to 2"));
     ours.execute_batch("PRAGMA user_version = 0").expect("set");
-    assert!(refused(&source).contains("its schema is number 0, and this release has 1"));
+    assert!(refused(&source).contains("its schema is number 0, and this release has 2"));
     drop(ours);
     std::fs::write(
         &source.path,

@@ -187,7 +187,7 @@ pub const CONNECTIONS: Query = Query {
     name: "connections",
     table: t::ConnectionRow::TABLE,
     freshness: Freshness::Synchronous,
-    columns: &["epoch", "connection_no", "status", "since_ns", "updated_ns"],
+    columns: &["epoch", "connection_no", "status", "since_ns", "updated_ns", "is_stale"],
 };
 
 /// The core, and the state of its broker.
@@ -222,7 +222,7 @@ pub const KILL_SWITCHES: Query = Query {
     name: "kill-switches",
     table: t::KillSwitchRow::TABLE,
     freshness: Freshness::Synchronous,
-    columns: &["account_id", "is_engaged", "kill_epoch", "operator_tag", "session_id", "updated_ns"],
+    columns: &["account_id", "is_engaged", "kill_epoch", "operator_tag", "session_id", "updated_ns", "is_stale"],
 };
 
 /// Mass cancels.

@@ -19,8 +19,10 @@ pub struct Migration {
 
 /// Every migration. None moves rows: all of them come from the journal, so a database of an older number is made anew
 /// from there, beside the old one, which answers until then.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, what: "orders, positions, accounts, sessions and the log", ddl_crc: 0x406c4c8f71f45fa9 }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, what: "orders, positions, accounts, sessions and the log", ddl_crc: 0x406c4c8f71f45fa9 },
+    Migration { number: 2, what: "kill switches and connections may be stale", ddl_crc: 0xe067aa45e0f03d84 },
+];
 
 /// The number of this release.
 #[must_use]

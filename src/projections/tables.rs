@@ -52,6 +52,8 @@ tables! {
         updated_seq: Id,
         /// When.
         updated_ns: Time,
+        /// 1 when events of it are parked.
+        is_stale: Flag,
     }
     /// What may be traded.
     instruments InstrumentRow key(instrument_id) {
@@ -413,6 +415,8 @@ tables! {
         updated_seq: Id,
         /// When.
         updated_ns: Time,
+        /// 1 when events of it are parked.
+        is_stale: Flag,
     }
     /// Mass cancels.
     mass_cancels MassCancelRow key(mass_cancel_id) {

@@ -44,8 +44,12 @@ impl Fold<'_, '_> {
         self.note_parked(aggregate, error);
         match aggregate {
             Aggregate::Core => {
-                let core_id = self.rows.cores.iter().next().map(|(core_id, _)| core_id);
-                self.rows.cores.mark(core_id.unwrap_or(0), |row| row.is_stale = true);
+                let core = self.rows.cores.iter().next();
+                let core = core.map(|(core_id, core)| (core_id, core.epoch, core.broker_connection_no));
+                let (core_id, epoch, connection_no) = core.unwrap_or_default();
+                self.rows.cores.mark(core_id, |row| row.is_stale = true);
+                self.rows.connections.mark((epoch, connection_no), |row| row.is_stale = true);
+                self.rows.kill_switches.mark(0, |row| row.is_stale = true);
             }
             Aggregate::Order(id) => self.rows.orders.mark(id, |row| row.is_stale = true),
             Aggregate::Position(account_id, instrument_id) => {
@@ -54,6 +58,7 @@ impl Fold<'_, '_> {
             Aggregate::Account(id) => {
                 self.rows.accounts.mark(id, |row| row.is_stale = true);
                 self.rows.balances.mark(id, |row| row.is_stale = true);
+                self.rows.kill_switches.mark(id, |row| row.is_stale = true);
             }
             Aggregate::Session(id) => self.rows.sessions.mark(id, |row| row.is_stale = true),
             Aggregate::Instrument(id) => self.rows.instruments.mark(id, |row| row.is_stale = true),
