@@ -34,7 +34,7 @@ fn serve_on(mut listener: TcpListener, mut poll: Poll) -> Result<(), Failure> {
             match event.token().0.checked_sub(1) {
                 None => open = open.saturating_add(accept_all(&mut listener, &poll, &mut connections)?),
                 Some(index) => {
-                    let Some(connection) = connections.get_mut(index) else { continue };
+                    let Some(connection) = connections.get_mut(index).filter(|one| one.is_open) else { continue };
                     connection.is_readable = true;
                     if !std::mem::replace(&mut connection.is_busy, true) {
                         busy.push(index);
@@ -47,6 +47,7 @@ fn serve_on(mut listener: TcpListener, mut poll: Poll) -> Result<(), Failure> {
             let Some(connection) = connections.get_mut(*index) else { return false };
             let (is_open, has_more) = connection.turn(&mut request, &reply);
             connection.is_busy = is_open && has_more;
+            connection.is_open = is_open;
             if !is_open {
                 open = open.saturating_sub(1);
                 is_over |= open == 0;
@@ -69,7 +70,14 @@ fn accept_all(listener: &mut TcpListener, poll: &Poll, connections: &mut Vec<Con
                 let token = Token(connections.len().saturating_add(1));
                 poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
                 let (incoming, outgoing) = (Incoming::default(), Outgoing::default());
-                connections.push(Connection { stream, incoming, outgoing, is_readable: false, is_busy: false });
+                connections.push(Connection {
+                    stream,
+                    incoming,
+                    outgoing,
+                    is_open: true,
+                    is_readable: false,
+                    is_busy: false,
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Ok(connections.len().saturating_sub(before));
@@ -84,6 +92,8 @@ struct Connection {
     stream: TcpStream,
     incoming: Incoming<REQUEST_BYTES>,
     outgoing: Outgoing,
+    /// Its end may be read before its event is seen, and counts once.
+    is_open: bool,
     is_readable: bool,
     /// It is among those that have something to do.
     is_busy: bool,
