@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `record.rs` | the record's header and checksum |
 //! | `segment.rs` | files, their headers, how they are made |
-//! | `map.rs` | mapped memory: the only `unsafe` |
+//! | `map.rs` | mapped memory; `unsafe` |
+//! | `checksum.rs` | CRC-32C of short records; `unsafe` |
 //! | `writer.rs` | appending groups |
 //! | `background.rs` | the sync thread, the thread that keeps a segment ahead |
 //! | `start.rs` | opening, in the order in which each step is safe |

@@ -1,4 +1,4 @@
-//! Mapped files: the one file of this crate with `unsafe`.
+//! Mapped files: all that touches their memory is here, and `unsafe` for it.
 //!
 //! A segment has one writer and any number of readers, in this process and others. The border between
 //! them is the length word of a group's first record: stored last with release, loaded first with acquire.

@@ -485,7 +485,6 @@ impl Process {
     }
 
     /// All that it has said until now.
-    #[allow(dead_code, reason = "for the tests of workers")]
     pub fn heard(&mut self) -> &str {
         self.lines.try_iter().for_each(|line| self.said += &format!("{line}\n"));
         &self.said

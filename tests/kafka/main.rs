@@ -25,7 +25,7 @@ mod verify;
 
 use std::time::{Duration, Instant};
 
-use host::{DEADLINE, Host};
+use host::{DEADLINE, Host, Journal, Process};
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
@@ -56,4 +56,14 @@ fn wait_until(host: &Host, key: &str, value: &str) {
     while host.status(key) != value {
         assert!(since.elapsed() < DEADLINE, "{key} is {}", host.status(key));
     }
+}
+
+/// A shipper that has shipped a first event. Topics that were made a moment ago may begin with a doubt, which counts with
+/// the failure that follows until something is shipped.
+fn settled_shipper(host: &Host, journal: &mut Journal) -> Process {
+    let mut shipper = host.shipper();
+    journal.append(1);
+    wait_until(host, "lag_events", "0");
+    shipper.heard();
+    shipper
 }
