@@ -57,9 +57,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Time that side threads have to end, once the journal is sealed.
 const JOIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Effects and frames that may wait; what happens beyond is named where they are used.
-const OUTBOX_MAX: u32 = 65_536;
+const OUTBOX_MAX: u32 = 8_192;
 const GATE_MAX: usize = 262_144;
-const RING_MAX: usize = 7_168;
+const RING_MAX: usize = 4_096;
 const QUOTES_MAX: usize = 4_096;
 
 /// Why a daemon did not start, or stopped.

@@ -30,6 +30,30 @@ struct Waiting {
     query_follows: bool,
 }
 
+impl Waiting {
+    const fn new(journal_seq: u64, instruction: Instruction, order_id: OrderId, kind: EffectKind) -> Self {
+        Self { journal_seq, instruction, order_id, kind, cancel_follows: false, query_follows: false }
+    }
+}
+
+/// What waits for nothing but room in the ring, in a quarter of the bytes of an instruction.
+#[derive(Clone, Copy, Debug)]
+enum Free {
+    Cancel(OrderId),
+    Query(OrderId),
+    EndOfQueries { connection_no: u64 },
+}
+
+impl From<Free> for Instruction {
+    fn from(free: Free) -> Self {
+        match free {
+            Free::Cancel(order_id) => Self::Cancel { order_id },
+            Free::Query(order_id) => Self::Query { order_id },
+            Free::EndOfQueries { connection_no } => Self::EndOfQueries { connection_no },
+        }
+    }
+}
+
 /// Effects that wait for their watermark or for room in the broker's ring.
 #[derive(Debug)]
 pub struct Outbox {
@@ -42,7 +66,7 @@ pub struct Outbox {
     /// Numbers by order id.
     by_order_id: Index,
     /// Cancels and queries that wait for nothing but room in the ring.
-    cancels: VecDeque<Instruction>,
+    cancels: VecDeque<Free>,
     cancels_max: usize,
     /// Cancels and queries that wait behind their own order.
     followers: usize,
@@ -59,14 +83,15 @@ impl Outbox {
     /// An outbox for at most `waiting_max` new orders and replaces, and as many as `cancels_max` cancels and queries.
     #[must_use]
     pub fn new(link: Arc<Link>, waiting_max: u32, cancels_max: usize) -> Self {
+        let any = Instruction::EndOfQueries { connection_no: 0 };
         Self {
             link,
-            waiting: VecDeque::with_capacity(waiting_max as usize),
+            waiting: brought_in(waiting_max as usize, Waiting::new(0, any, OrderId(0), EffectKind::Submit)),
             waiting_max: waiting_max as usize,
             first_no: 0,
             // Its keys are given by the core: nobody picks them.
             by_order_id: Index::new(waiting_max, 0),
-            cancels: VecDeque::with_capacity(cancels_max),
+            cancels: brought_in(cancels_max, Free::Query(OrderId(0))),
             cancels_max,
             followers: 0,
             fed: 0,
@@ -122,27 +147,28 @@ impl Outbox {
         let (order_id, kind) = match instruction {
             Instruction::Submit(order) => (order.order_id, EffectKind::Submit),
             Instruction::Replace { order_id, .. } => (order_id, EffectKind::Replace),
-            Instruction::Cancel { order_id } | Instruction::Query { order_id } => {
-                let Some(waiting) = self.effect_of(order_id) else { return self.cancels.push_back(instruction) };
-                let is_cancel = matches!(instruction, Instruction::Cancel { .. });
-                let follows = if is_cancel { &mut waiting.cancel_follows } else { &mut waiting.query_follows };
-                let is_more = !core::mem::replace(follows, true);
-                self.followers = self.followers.saturating_add(usize::from(is_more));
-                return;
+            Instruction::Cancel { order_id } => return self.offer_free(Free::Cancel(order_id)),
+            Instruction::Query { order_id } => return self.offer_free(Free::Query(order_id)),
+            Instruction::EndOfQueries { connection_no } => {
+                return self.offer_free(Free::EndOfQueries { connection_no });
             }
-            Instruction::EndOfQueries { .. } => return self.cancels.push_back(instruction),
         };
         let no = self.first_no.wrapping_add(self.waiting.len() as u32) % NUMBERS;
         let (waiting, first_no) = (&self.waiting, self.first_no);
         self.by_order_id.insert((order_id.0, 0), no, |no| is_of(waiting, first_no, no, order_id));
-        self.waiting.push_back(Waiting {
-            journal_seq,
-            instruction,
-            order_id,
-            kind,
-            cancel_follows: false,
-            query_follows: false,
-        });
+        self.waiting.push_back(Waiting::new(journal_seq, instruction, order_id, kind));
+    }
+
+    /// Takes a cancel or a query: behind the effect of its order, if that waits.
+    fn offer_free(&mut self, free: Free) {
+        let follows = match free {
+            Free::Cancel(order_id) => self.effect_of(order_id).map(|waiting| &mut waiting.cancel_follows),
+            Free::Query(order_id) => self.effect_of(order_id).map(|waiting| &mut waiting.query_follows),
+            Free::EndOfQueries { .. } => None,
+        };
+        let Some(follows) = follows else { return self.cancels.push_back(free) };
+        let is_more = !core::mem::replace(follows, true);
+        self.followers = self.followers.saturating_add(usize::from(is_more));
     }
 
     /// Lets leave what may: everything at or below the durable watermark `released_seq`, and cancels.
@@ -193,8 +219,8 @@ impl Outbox {
 
     fn release_cancels(&mut self) -> usize {
         let mut work: usize = 0;
-        while let Some(instruction) = self.cancels.front().copied() {
-            if !self.feed(instruction) {
+        while let Some(free) = self.cancels.front().copied() {
+            if !self.feed(free.into()) {
                 break;
             }
             self.cancels.pop_front();
@@ -226,13 +252,12 @@ impl Outbox {
         self.by_order_id.remove((first.order_id.0, 0), |no| no == first_no);
         self.first_no = self.first_no.wrapping_add(1) % NUMBERS;
         let order_id = first.order_id;
-        for (follows, instruction) in [
-            (first.cancel_follows, Instruction::Cancel { order_id }),
-            (first.query_follows, Instruction::Query { order_id }),
-        ] {
+        for (follows, free) in
+            [(first.cancel_follows, Free::Cancel(order_id)), (first.query_follows, Free::Query(order_id))]
+        {
             if follows {
                 self.followers = self.followers.saturating_sub(1);
-                self.cancels.push_back(instruction);
+                self.cancels.push_back(free);
             }
         }
     }
@@ -251,6 +276,13 @@ impl Outbox {
         let no = self.by_order_id.get((order_id.0, 0), |no| is_of(waiting, first_no, no, order_id))?;
         self.waiting.get_mut((no.wrapping_sub(self.first_no) % NUMBERS) as usize)
     }
+}
+
+/// An empty queue whose memory is brought in: the loop takes no fault when it first gets so deep.
+fn brought_in<T: Clone>(places: usize, any: T) -> VecDeque<T> {
+    let mut queue = VecDeque::from(vec![any; places]);
+    queue.clear();
+    queue
 }
 
 /// True when the effect of this number is of the order.
@@ -289,179 +321,4 @@ pub fn instruction_of(event: &Event, state: &State) -> Option<Instruction> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn submit(order: u64) -> Instruction {
-        Instruction::Submit(SubmitOrder {
-            order_id: OrderId(order),
-            account_id: AccountId(1),
-            instrument_id: InstrumentId(1),
-            side: Side::Buy,
-            ord_type: OrdType::Limit,
-            tif: Tif::Day,
-            post_only: false,
-            px: Px(1),
-            order_qty: Qty(1),
-            valid_until_ns: 0,
-            kill_epoch: 0,
-        })
-    }
-
-    fn until(ns: u64, instruction: Instruction) -> Instruction {
-        let Instruction::Submit(order) = instruction else { panic!("{instruction:?}") };
-        Instruction::Submit(SubmitOrder { valid_until_ns: ns, ..order })
-    }
-
-    fn replace(order: u64) -> Instruction {
-        let (order_id, account_id) = (OrderId(order), AccountId(1));
-        Instruction::Replace { order_id, account_id, px: Px(2), total_qty: Qty(2), valid_until_ns: 0, kill_epoch: 0 }
-    }
-
-    fn cancel(order: u64) -> Instruction {
-        Instruction::Cancel { order_id: OrderId(order) }
-    }
-
-    fn query(order: u64) -> Instruction {
-        Instruction::Query { order_id: OrderId(order) }
-    }
-
-    fn outbox(ring: usize) -> (Outbox, Arc<Link>, Failures) {
-        let link = Arc::new(Link::new(ring, 1, 1, 1).unwrap());
-        (Outbox::new(Arc::clone(&link), 16, 16), link, VecDeque::with_capacity(4))
-    }
-
-    fn left(link: &Link) -> Vec<Instruction> {
-        std::iter::from_fn(|| link.instructions.pop()).collect()
-    }
-
-    /// What has failed, as definitely not sent.
-    fn failed(failures: &mut Failures) -> Vec<(u64, EffectKind, Reason)> {
-        let each = |failure| match failure {
-            Command::EffectFailed { order_id, kind, failure: EffectFailure::NotSent, reason } => {
-                (order_id.0, kind, reason)
-            }
-            other => panic!("{other:?}"),
-        };
-        failures.drain(..).map(each).collect()
-    }
-
-    #[test]
-    fn an_effect_that_may_leave_is_in_the_ring_at_once_and_passes_nothing_that_waits() {
-        let (mut outbox, link, mut failures) = outbox(2);
-        assert!(outbox.pass(submit(1)) && outbox.is_empty());
-        assert_eq!(left(&link), [submit(1)]);
-        outbox.offer(9, submit(2));
-        assert!(!outbox.pass(submit(3)), "an order waits for its sync");
-        outbox.release(0, 9, &|_, _| None, &mut failures);
-        assert!(outbox.pass(cancel(2)), "nothing waits any more");
-        assert!(!outbox.pass(cancel(1)), "the ring is full");
-        outbox.offer(9, cancel(1));
-        assert_eq!(left(&link), [submit(2), cancel(2)]);
-        assert!(!outbox.pass(cancel(3)), "a cancel waits for the ring");
-    }
-
-    #[test]
-    fn an_order_leaves_when_its_event_is_durable_and_not_before() {
-        let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(5, submit(1));
-        outbox.release(0, 4, &|_, _| None, &mut failures);
-        assert_eq!(left(&link), []);
-        outbox.release(0, 5, &|_, _| None, &mut failures);
-        assert_eq!(left(&link), [submit(1)]);
-        assert!(outbox.is_empty());
-    }
-
-    #[test]
-    fn a_cancel_waits_for_nothing_but_its_own_order() {
-        let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(5, submit(1));
-        outbox.offer(6, cancel(1));
-        outbox.offer(7, cancel(2));
-        outbox.offer(8, submit(3));
-        outbox.release(0, 0, &|_, _| None, &mut failures);
-        assert_eq!(left(&link), [cancel(2)]);
-        outbox.release(0, 5, &|_, _| None, &mut failures);
-        assert_eq!(left(&link), [submit(1), cancel(1)]);
-        outbox.offer(10, cancel(1));
-        outbox.release(0, 5, &|_, _| None, &mut failures);
-        assert_eq!(left(&link), [cancel(1)]);
-    }
-
-    #[test]
-    fn a_query_waits_behind_its_own_order_and_no_other() {
-        let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(5, replace(1));
-        outbox.offer(0, query(1));
-        outbox.offer(0, query(2));
-        outbox.release(0, 4, &|_, _| None, &mut failures);
-        assert_eq!(left(&link), [query(2)]);
-        outbox.release(0, 5, &|_, _| None, &mut failures);
-        assert_eq!(left(&link), [replace(1), query(1)]);
-        assert!(outbox.is_empty());
-    }
-
-    #[test]
-    fn with_every_place_taken_no_cancel_of_another_order_waits_and_all_have_room() {
-        let link = Arc::new(Link::new(8_192, 1, 1, 1).unwrap());
-        let mut outbox = Outbox::new(Arc::clone(&link), 4_096, 4_096);
-        let mut failures = VecDeque::with_capacity(4);
-        // Numbers and order ids go round: what waited before has left no trace.
-        for round in 0..3_u64 {
-            let mine = || round * 10_000 + 1..=round * 10_000 + 4_096;
-            mine().for_each(|order| outbox.offer(order, submit(order)));
-            assert!(!outbox.has_room(1) && outbox.has_room_for_cancels(4_096), "{round}");
-            let others: Vec<_> = (0..2_048).map(|nth| cancel(1_000_000 + nth)).collect();
-            others.iter().for_each(|cancel| outbox.offer(1, *cancel));
-            outbox.release(0, 0, &|_, _| None, &mut failures);
-            assert_eq!(left(&link), others, "{round}");
-            mine().for_each(|order| outbox.offer(1, cancel(order)));
-            mine().for_each(|order| outbox.offer(1, cancel(order)));
-            assert!(!outbox.has_room_for_cancels(1), "those that wait behind their orders count, and each once");
-            outbox.release(0, u64::MAX, &|_, _| None, &mut failures);
-            let expected: Vec<_> = mine().flat_map(|order| [submit(order), cancel(order)]).collect();
-            assert!(left(&link) == expected, "{round}");
-            assert!(outbox.is_empty() && outbox.has_room_for_cancels(4_096), "{round}");
-        }
-    }
-
-    #[test]
-    fn what_is_stopped_or_stale_never_leaves_durable_or_not_and_its_cancel_does_where_the_broker_has_the_order() {
-        let (mut outbox, link, mut failures) = outbox(8);
-        outbox.offer(1, submit(1));
-        outbox.offer(2, until(100, submit(2)));
-        outbox.offer(3, submit(3));
-        outbox.offer(3, replace(4));
-        (1..=4).for_each(|order| outbox.offer(4, cancel(order)));
-        let stopped = |order: OrderId, kind: EffectKind| match (order.0, kind) {
-            (1, EffectKind::Submit) => Some(Reason::Killed),
-            (3, EffectKind::Submit) => Some(Reason::TooLate),
-            (4, EffectKind::Replace) => Some(Reason::PendingChange),
-            _ => None,
-        };
-        outbox.release(101, 0, &stopped, &mut failures);
-        assert_eq!(left(&link), [cancel(3), cancel(4)]);
-        assert!(outbox.is_empty() && outbox.has_room_for_cancels(16));
-        let expected = [
-            (1, EffectKind::Submit, Reason::Killed),
-            (2, EffectKind::Submit, Reason::StaleRequest),
-            (3, EffectKind::Submit, Reason::TooLate),
-            (4, EffectKind::Replace, Reason::PendingChange),
-        ];
-        assert_eq!(failed(&mut failures), expected);
-    }
-
-    #[test]
-    fn a_full_ring_keeps_the_rest_in_order() {
-        let (mut outbox, link, mut failures) = outbox(1);
-        outbox.offer(1, submit(1));
-        outbox.offer(2, submit(2));
-        outbox.offer(3, cancel(1));
-        outbox.release(0, 9, &|_, _| None, &mut failures);
-        for expected in [submit(1), cancel(1), submit(2)] {
-            assert_eq!(left(&link), [expected]);
-            outbox.release(0, 9, &|_, _| None, &mut failures);
-        }
-        assert!(outbox.is_empty());
-    }
-}
+mod tests;

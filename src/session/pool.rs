@@ -6,6 +6,11 @@
 
 /// Bytes of one chunk.
 pub const CHUNK_BYTES: usize = 8 * 1024;
+/// Chunks whose memory is there from the start: what waits for readers who keep up takes no fault on the loop. Free
+/// chunks are a stack, so that only a reader who leaves more unread has others taken.
+const BROUGHT_IN: usize = 64;
+/// Bytes of a page, at most as many as any CPU here has.
+const PAGE_BYTES: usize = 4096;
 
 const NIL: u32 = u32::MAX;
 
@@ -73,7 +78,7 @@ impl ByteQueue {
 
 impl Pool {
     /// A pool of `chunks` chunks for at most `queues` queues: half of it is theirs in equal floors, the other half is
-    /// shared. The system gives a page when it is first used.
+    /// shared. The system gives a page when it is first used, but for those of the first chunks.
     #[must_use]
     pub fn new(chunks: u32, queues: u32) -> Self {
         let count = chunks as usize;
@@ -83,8 +88,11 @@ impl Pool {
         if let Some(last) = next.last_mut() {
             *last = NIL;
         }
+        let mut bytes = vec![0; count.saturating_mul(CHUNK_BYTES)].into_boxed_slice();
+        // Not a zero, which is there already as far as a compiler knows. A chunk is written before it is read.
+        bytes.iter_mut().take(BROUGHT_IN * CHUNK_BYTES).step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
         Self {
-            bytes: vec![0; count.saturating_mul(CHUNK_BYTES)].into_boxed_slice(),
+            bytes,
             next,
             free: if chunks == 0 { NIL } else { 0 },
             free_count: chunks,
