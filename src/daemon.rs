@@ -226,6 +226,7 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
     // Some tens of megabytes that are written once, while the journal waits for the disk.
     let state = std::thread::Builder::new().name("state".to_owned()).spawn(move || State::new(limits))?;
     if let Some(cpu) = config.core.cpu {
+        crate::interrupts::warn(cpu);
         crate::affinity::leave(cpu)?;
     }
     let dir = journal_dir(&config);

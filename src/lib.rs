@@ -19,6 +19,7 @@ pub mod exit;
 pub mod gateway;
 pub mod histogram;
 pub mod ingress;
+pub mod interrupts;
 pub mod mapped;
 pub mod market_data;
 pub mod memory;

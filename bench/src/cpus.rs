@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use tradecore::interrupts::Interrupts;
+
 /// The CPU of the measured servers, and that of the measuring thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
@@ -40,18 +42,26 @@ fn parse(text: &str, usable: &[usize]) -> Result<Pair, String> {
 /// Found once, at the start, since a thread that is pinned has but one.
 static PAIR: OnceLock<(Option<Pair>, bool)> = OnceLock::new();
 
-/// Takes these; without them the last that there is and the first.
+/// Takes these, or who `by_default` says.
 pub(crate) fn choose(chosen: Option<Pair>) {
-    let _ = PAIR.set((chosen.or_else(|| by_default(&tradecore::affinity::usable())), chosen.is_some()));
+    let _ = PAIR.set((chosen.or_else(here), chosen.is_some()));
 }
 
-fn by_default(usable: &[usize]) -> Option<Pair> {
-    let (generator, server) = (*usable.first()?, *usable.last()?);
-    (server != generator).then_some(Pair { server, generator })
+fn here() -> Option<Pair> {
+    by_default(&tradecore::affinity::usable(), &tradecore::interrupts::of_devices())
+}
+
+/// The loop gets the CPU that devices have interrupted least, of several the last: beside the disk's interrupts its tail
+/// would be theirs. The generator gets the first of the others.
+fn by_default(usable: &[usize], devices: &[Interrupts]) -> Option<Pair> {
+    let count = |cpu: usize| devices.iter().find(|of| of.cpu == cpu).map_or(0, |of| of.count);
+    let server = usable.iter().copied().rev().min_by_key(|cpu| count(*cpu))?;
+    let generator = usable.iter().copied().find(|cpu| *cpu != server)?;
+    Some(Pair { server, generator })
 }
 
 fn pair() -> Option<Pair> {
-    PAIR.get_or_init(|| (by_default(&tradecore::affinity::usable()), false)).0
+    PAIR.get_or_init(|| (here(), false)).0
 }
 
 /// What the measured servers are pinned to, where there are CPUs to choose from.
@@ -101,8 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn by_default_the_last_is_the_servers_and_the_first_the_generators_where_there_are_two() {
-        assert_eq!(by_default(&[2, 3, 7]), Some(Pair { server: 7, generator: 2 }));
-        assert_eq!((by_default(&[4]), by_default(&[])), (None, None));
+    fn by_default_the_loop_has_the_cpu_that_devices_leave_alone_and_the_generator_the_first_of_the_others() {
+        let of = |cpu, count| Interrupts { cpu, count, ..Interrupts::default() };
+        let disk_on_last = [of(2, 40), of(3, 7), of(7, 1_000_000)];
+        assert_eq!(by_default(&[2, 3, 7], &disk_on_last), Some(Pair { server: 3, generator: 2 }));
+        assert_eq!(by_default(&[2, 7], &disk_on_last), Some(Pair { server: 2, generator: 7 }));
+        assert_eq!(by_default(&[2, 3, 7], &[]), Some(Pair { server: 7, generator: 2 }), "of several the last");
+        assert_eq!((by_default(&[4], &[]), by_default(&[], &[])), (None, None));
     }
 }

@@ -113,7 +113,7 @@ struct Arguments {
     command: Command,
     #[command(flatten)]
     files: Files,
-    /// CPUs of the gateway's loop and of the generator; without it the last and the first that this process may use.
+    /// CPUs of the gateway's loop and of the generator; without it the loop has that which devices interrupt least, the generator the first of the others.
     #[arg(long, global = true, value_name = "LOOP,GENERATOR")]
     cpus: Option<cpus::Pair>,
 }

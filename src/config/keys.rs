@@ -32,7 +32,8 @@ section! {
         /// Durability class: what a report has survived when it is told, and an order before it leaves for the
         /// broker. `replicated` needs `[ship.kafka]`.
         durability: DurabilityName = [DurabilityName::Synced] in Allowed::Words(DurabilityName::WORDS);
-        /// CPU that the loop is pinned to; without it the system decides.
+        /// CPU that the loop is pinned to; without it the system decides. Take one that devices leave alone
+        /// (`/proc/interrupts`): for each interrupt of the disk the loop stops some 20 µs, and a start warns of it.
         cpu: Option<usize> = [None] in Allowed::Integer(0, 1_023);
         /// What the loop does when there is nothing to do.
         idle: Idle = [Idle::Busy] in Allowed::Words(Idle::WORDS);
