@@ -193,6 +193,14 @@ fn values(html: &mut String, result: &Value) {
         }
         html.push_str("</tr>");
     }
+    for (id, why) in result.get("not_measured").and_then(Value::as_object).into_iter().flatten() {
+        let (id, why) = (escape(id), escape(why.as_str().unwrap_or_default()));
+        let _ = write!(
+            html,
+            "<tr><td>{id}</td><td class=\"number\">–</td><td class=\"dim\">{why}</td>{}</tr>",
+            verdict(false)
+        );
+    }
     html.push_str("</table>");
 }
 
@@ -281,6 +289,14 @@ mod tests {
         assert!(html.contains("one connection, pipelined") && html.contains(">47.1<") && html.contains("no echo"));
         assert!(html.contains("≤ 1.100") && html.contains("≥ 1,000,000") && html.contains("1,200,000"));
         assert!(html.contains("<td class=\"number\">–</td>"), "no value is no number");
+    }
+
+    #[test]
+    fn a_figure_that_could_not_be_measured_stands_there_with_the_reason() {
+        let not_measured = json!({"ack_p50_ratio": "20000/s were <not> reached"});
+        let html = page(&[json!({"command": "latency", "values": [], "not_measured": not_measured})]);
+        assert!(html.contains("ack_p50_ratio") && html.contains("20000/s were &lt;not&gt; reached"), "{html}");
+        assert_eq!(html.matches("class=\"missed\"").count(), 1, "it is not met");
     }
 
     #[test]
