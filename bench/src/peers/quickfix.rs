@@ -14,7 +14,7 @@ use crate::echo::EchoClient;
 use crate::host::{self, Broker, Gateway, Place, Process, Setup};
 use crate::orders::{Active, wait_until_trading};
 use crate::outcome::Outcome;
-use crate::pace::{Idle, Sample, Target};
+use crate::pace::{Idle, Sample, Target, shortfall};
 use crate::thousandths::Thousandths;
 use crate::timing::{micros, print_run};
 use crate::turns::{SLICE_MS, slice};
@@ -22,8 +22,13 @@ use crate::turns::{SLICE_MS, slice};
 /// Slices after a start that count for nobody.
 const WARM_UP_SLICES: u64 = 3;
 
-/// The acceptor's store, and how its thread waits for what comes.
-const KINDS: [(&str, &str); 4] = [("memory", "block"), ("file", "block"), ("memory", "poll"), ("file", "poll")];
+/// The acceptor's store, how its thread waits for what comes, and the ratio of it.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("memory", "block", "quickfix_memory_ratio"),
+    ("file", "block", "quickfix_file_ratio"),
+    ("memory", "poll", "quickfix_memory_poll_ratio"),
+    ("file", "poll", "quickfix_file_poll_ratio"),
+];
 
 /// One that is measured.
 struct Contender {
@@ -71,14 +76,23 @@ pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Fa
             }
         }
     }
-    for ((store, wait), ratios) in KINDS.iter().zip(ratios) {
-        let id = if *wait == "block" { format!("quickfix_{store}") } else { format!("quickfix_{store}_{wait}") };
-        conclude(outcome, &format!("{id}_ratio"), ratios);
-    }
+    let samples: Vec<&Sample> = totals.iter().map(|(_, total)| total).collect();
+    judge(options.rate, ratios, &samples, outcome);
     for (name, total) in totals {
         outcome.add_series("order to reply", name, total.corrected);
     }
     Ok(())
+}
+
+/// The ratios, but those of a rate that either side has not reached; the gateway's sample is the first.
+fn judge(rate: u64, ratios: [Vec<Thousandths>; KINDS.len()], samples: &[&Sample], outcome: &mut Outcome) {
+    let Some((ours, theirs)) = samples.split_first() else { return };
+    for (((_, _, id), ratios), theirs) in KINDS.into_iter().zip(ratios).zip(theirs) {
+        match shortfall(rate, &[("the gateway", ours), ("QuickFIX", theirs)]) {
+            Some(why) => outcome.miss(id, why),
+            None => conclude(outcome, id, ratios),
+        }
+    }
 }
 
 /// Starts all, and holds all: the gateway is the first, an echo the last.
@@ -94,7 +108,7 @@ fn start(
     gateway.process.hold()?;
     let ours = Contender { process: Host::Ours(gateway), client: Box::new(active), sample: Sample::new() };
     let (mut contenders, mut names) = (vec![ours], vec!["gateway".to_owned()]);
-    for (store, wait) in KINDS {
+    for (store, wait, _) in KINDS {
         let dir = options.directory()?;
         let port = free_port()?;
         let mut command = Command::new(programs.path("quickfix")?);
@@ -140,4 +154,29 @@ fn round(contenders: &mut [Contender], options: &Options) -> Result<(), Failure>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_has_not_reached_the_rate_has_no_ratio_and_the_others_have_theirs() {
+        let sample = |answers| {
+            let mut sample = Sample { elapsed: Duration::from_secs(1), ..Sample::new() };
+            sample.corrected.record_n(1000, answers).unwrap();
+            sample
+        };
+        let judged = |answers: [u64; 5]| {
+            let mut outcome = Outcome::default();
+            let samples = answers.map(sample);
+            judge(1000, KINDS.map(|_| vec![Thousandths(9_000)]), &samples.each_ref(), &mut outcome);
+            KINDS.map(|(_, _, id)| (outcome.value(id).is_some(), outcome.missing.iter().any(|(other, _)| *other == id)))
+        };
+        assert_eq!(judged([1000; 5]), [(true, false); 4]);
+        assert_eq!(judged([1000, 1000, 900, 1000, 1000]), [(true, false), (false, true), (true, false), (true, false)]);
+        assert_eq!(judged([900, 1000, 1000, 1000, 1000]), [(false, true); 4], "the gateway itself");
+    }
 }
