@@ -1,7 +1,7 @@
 //! Which disk a directory lies on: a sync to memory says nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Failure;
 
@@ -22,6 +22,13 @@ pub(crate) fn disk_of(dir: &Path) -> Result<String, Failure> {
         .into());
     }
     Ok(format!("{} on {}, mounted at {}", mount.kind, mount.source, mount.at))
+}
+
+/// The directory whose disk is measured: this one, or that for temporary files; and the disk.
+pub(crate) fn measured(dir: Option<&Path>) -> Result<(PathBuf, String), Failure> {
+    let dir = dir.map_or_else(std::env::temp_dir, Path::to_owned);
+    let disk = disk_of(&dir)?;
+    Ok((dir, disk))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -67,5 +74,9 @@ mod tests {
     fn memory_is_refused_as_a_disk() {
         let refusal = disk_of(Path::new("/dev/shm")).unwrap_err().to_string();
         assert!(refusal.contains("is memory, not a disk"), "{refusal}");
+        let in_memory = Path::new("/dev/shm");
+        assert!(measured(Some(in_memory)).is_err());
+        let options = crate::journal::Options { dir: Some(in_memory.to_owned()), ..Default::default() };
+        assert!(crate::journal::measure(&options).unwrap_err().to_string().contains("not a disk"), "nor by `journal`");
     }
 }

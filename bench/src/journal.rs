@@ -10,6 +10,7 @@ use tradecore_journal::{Closer, Config, PAYLOAD_BYTES_MAX, SyncPolicy, Watermark
 use crate::Failure;
 use crate::append::{Bench, Costs, EVENT_BYTES};
 use crate::bare_sync::{PAGE_BYTES, PlainFile, append_and_wait};
+use crate::disk;
 use crate::hiccup::Meter;
 use crate::host;
 use crate::outcome::Outcome;
@@ -126,6 +127,7 @@ pub(crate) struct Open {
 /// Measures all of it, round by round.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     fitting(options)?;
+    let (_, disk) = disk::measured(options.dir.as_deref())?;
     println!("append with archive or copy, checksum and commit, sync on, {} MiB/s at most", options.mib_per_s);
     let mut kinds: Vec<Kind> = options.segments.iter().map(|segments| Kind::new(options, *segments)).collect();
     let meter = Meter::start()?;
@@ -133,6 +135,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
         kinds.iter_mut().try_for_each(|kind| kind.round(options))?;
     }
     let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
+    outcome.configure("disk", disk);
     outcome.configure("payloads", format!("{:?}", options.payloads));
     outcome.configure("appends", options.appends);
     outcome.configure("mib_per_s", options.mib_per_s);

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::Failure;
+use crate::disk;
 use crate::hiccup::Meter;
 use crate::latency::ECHO_MAX_US;
 use crate::outcome::Outcome;
@@ -123,13 +124,16 @@ impl Options {
 
     /// A directory on the measured disk.
     fn directory(&self) -> Result<TempDir, Failure> {
-        Ok(self.dir.as_deref().map_or_else(crate::scratch::dir, crate::scratch::dir_in)?)
+        Ok(crate::scratch::dir_in(&disk::measured(self.dir.as_deref())?.0)?)
     }
 }
 
 /// Measures them, one after the other; who cannot be had is said, and the others are measured.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
+    if let Ok((_, disk)) = disk::measured(options.dir.as_deref()) {
+        outcome.configure("disk", disk);
+    }
     outcome.configure("rounds", options.rounds);
     outcome.configure("length_ms", options.length_ms);
     let meter = Meter::start()?;

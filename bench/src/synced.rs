@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum as _;
 
 use crate::Failure;
-use crate::disk::disk_of;
+use crate::disk;
 use crate::hiccup::Meter;
 use crate::host;
 use crate::latency::ECHO_MAX_US;
@@ -78,8 +78,7 @@ struct Waiting {
 
 /// Measures both, round by round.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
-    let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let disk = disk_of(&dir)?;
+    let (dir, disk) = disk::measured(options.dir.as_deref())?;
     println!("class synced on {disk}; an order is {} bytes of the journal", group_bytes());
     let mut waiting: Vec<Waiting> = options.idle.iter().map(|idle| Waiting::new(*idle)).collect();
     let meter = Meter::start()?;
