@@ -192,6 +192,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_median_the_clock_is_taken_once_and_no_tail_is_touched() {
+        let mut costs = Costs::new();
+        costs.clock.record_n(20, 100).unwrap();
+        costs.append.record_n(50, 100).unwrap();
+        assert_eq!((costs.net(&costs.append), costs.append.max()), (30, 50));
+        assert_eq!(costs.net(&round_trips()), 1, "no ratio to nothing");
+    }
+
+    #[test]
     fn as_many_are_timed_as_were_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let config = tradecore_journal::Config::new(dir.path().join("journal"));

@@ -59,7 +59,7 @@ struct Round {
 /// Measures with and without a journal, round by round.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     println!("9 % new, 3 % IOC, 6 % cancel, 82 % replace; {RESTING} orders rest at the start; journal in memory");
-    let (mut rates, mut door_rates, mut own_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut rounds = Vec::new();
     let meter = Meter::start()?;
     for number in 1..=options.rounds {
         let (on, off) = (with_journal(options.commands)?, without_journal(options.commands)?);
@@ -72,20 +72,24 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
                 round.waited.as_millis()
             );
         }
-        ratios.push(Thousandths::ratio(on.rate(on.commands), off.rate(off.commands)));
-        rates.push(on.rate(on.commands));
-        door_rates.push(on.rate(on.all_commands));
-        own_rates.push(on.own_rate());
+        rounds.push((on, off));
     }
     let mut outcome = Outcome { hiccups: meter.stop()?, ..Outcome::default() };
     outcome.configure("commands", options.commands);
     outcome.configure("rounds", options.rounds);
     outcome.configure("resting", RESTING);
-    outcome.add_value("core_commands_per_s", Thousandths::whole(median(rates)));
-    outcome.add_value("core_commands_with_facts_per_s", Thousandths::whole(median(door_rates)));
-    outcome.add_value("core_commands_without_waits_per_s", Thousandths::whole(median(own_rates)));
-    outcome.add_value("journal_on_off_ratio", Thousandths::median(ratios).unwrap_or(Thousandths(0)));
+    conclude(&rounds, &mut outcome);
     Ok(outcome)
+}
+
+/// Adds the medians over rounds, each with the journal and without it.
+fn conclude(rounds: &[(Round, Round)], outcome: &mut Outcome) {
+    let with = |of: fn(&Round) -> u64| Thousandths::whole(median(rounds.iter().map(|(on, _)| of(on)).collect()));
+    outcome.add_value("core_commands_per_s", with(|on| on.rate(on.commands)));
+    outcome.add_value("core_commands_with_facts_per_s", with(|on| on.rate(on.all_commands)));
+    outcome.add_value("core_commands_without_waits_per_s", with(Round::own_rate));
+    let ratios = rounds.iter().map(|(on, off)| Thousandths::ratio(on.rate(on.commands), off.rate(off.commands)));
+    outcome.add_value("journal_on_off_ratio", Thousandths::median(ratios.collect()).unwrap_or(Thousandths(0)));
 }
 
 impl Round {
@@ -241,6 +245,24 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_promised_rate_is_of_the_clients_commands_with_the_journal_and_its_waits() {
+        let round = |millis, waited| Round {
+            elapsed: Duration::from_millis(millis),
+            commands: 1_000,
+            all_commands: 2_500,
+            events: 0,
+            waited: Duration::from_millis(waited),
+        };
+        let mut outcome = Outcome::default();
+        conclude(&[(round(1_000, 500), round(800, 0))], &mut outcome);
+        let of = |id| outcome.value(id);
+        assert_eq!(of("core_commands_per_s"), Some(Thousandths::whole(1_000)));
+        assert_eq!(of("core_commands_with_facts_per_s"), Some(Thousandths::whole(2_500)));
+        assert_eq!(of("core_commands_without_waits_per_s"), Some(Thousandths::whole(2_000)));
+        assert_eq!(of("journal_on_off_ratio"), Some(Thousandths(800)));
+    }
 
     #[test]
     fn every_command_of_the_mix_is_taken_and_as_many_orders_rest_as_before() {

@@ -33,6 +33,20 @@ pub(crate) struct Counts {
     pub(crate) last_reason: u16,
 }
 
+impl Counts {
+    /// Takes a report in: of a command's reports its acceptance alone counts for the rate.
+    fn report(&mut self, exec_type: u8) {
+        self.reports = self.reports.saturating_add(1);
+        match ExecType::from_raw(exec_type) {
+            Some(ExecType::PendingNew | ExecType::PendingCancel) => self.accepted = self.accepted.saturating_add(1),
+            Some(ExecType::Canceled | ExecType::Expired | ExecType::Rejected) => {
+                self.open = self.open.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// A session and its load.
 pub(crate) struct Pipeline {
     peer: Peer,
@@ -107,16 +121,8 @@ impl Pipeline {
         let counts = &mut self.counts;
         self.peer.poll(&mut |frame: &Frame<'_>, _| match frame.header.template_id {
             ExecReport::TEMPLATE_ID => {
-                counts.reports = counts.reports.saturating_add(1);
-                let Ok(report) = frame.read::<ExecReport>() else { return };
-                match ExecType::from_raw(report.exec_type) {
-                    Some(ExecType::PendingNew | ExecType::PendingCancel) => {
-                        counts.accepted = counts.accepted.saturating_add(1);
-                    }
-                    Some(ExecType::Canceled | ExecType::Expired | ExecType::Rejected) => {
-                        counts.open = counts.open.saturating_sub(1);
-                    }
-                    _ => {}
+                if let Ok(report) = frame.read::<ExecReport>() {
+                    counts.report(report.exec_type);
                 }
             }
             RequestReject::TEMPLATE_ID => {
@@ -170,6 +176,17 @@ fn order(id: u64, tif: Tif) -> NewOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_counts_once_however_many_reports_there_are_of_it() {
+        use ExecType::{Canceled, Expired, New, PendingCancel, PendingNew};
+        let mut counts = Counts { open: 2, ..Counts::default() };
+        // An order that rests, the cancel of it, an order that expires at once.
+        for exec_type in [PendingNew, New, PendingCancel, Canceled, PendingNew, New, Expired] {
+            counts.report(exec_type.raw());
+        }
+        assert_eq!((counts.accepted, counts.reports, counts.open, counts.refused), (3, 7, 0, 0));
+    }
 
     #[test]
     fn half_of_the_load_is_immediate_and_every_order_that_rests_is_canceled_in_its_turn() {

@@ -195,6 +195,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_came_before_a_run_is_none_of_it_but_what_is_open() {
+        let counts =
+            |count| Counts { sent: count, accepted: count, refused: count, open: 7, reports: count, last_reason: 3 };
+        let run = since(counts(100), counts(40));
+        assert_eq!((run.sent, run.accepted, run.refused, run.reports), (60, 60, 60, 60));
+        assert_eq!((run.open, run.last_reason), (7, 3));
+    }
+
+    #[test]
     fn a_ratio_is_the_median_of_those_of_the_rounds() {
         assert_eq!(median_ratio(&[50, 90, 10], &[100, 100, 10]), Some(Thousandths(900)), "not 50 of 100");
         assert_eq!(median_ratio(&[], &[]), None);

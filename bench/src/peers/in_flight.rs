@@ -89,6 +89,13 @@ mod tests {
     }
 
     #[test]
+    fn what_was_answered_before_a_run_is_none_of_its_rate() {
+        let mut load = Slow { waiting: 0, answered: u64::MAX / 2, most: 0, fewest: 0 };
+        let rate = drive(&mut load, 10, Refill::AtOnce, Duration::from_millis(2)).unwrap();
+        assert!(rate < 1 << 40, "{rate}/s");
+    }
+
+    #[test]
     fn no_more_are_on_their_way_than_may_be_and_they_are_sent_again_at_once_or_when_all_were_answered() {
         for (refill, fewest) in [(Refill::AtOnce, 9), (Refill::WhenEmpty, 0)] {
             let mut load = Slow { waiting: 0, answered: 0, most: 0, fewest: 0 };
