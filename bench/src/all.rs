@@ -131,6 +131,7 @@ fn one(name: &str, options: &[&str], dir: &Path, result: &Path) -> Result<End, F
         std::fs::remove_file(result)?;
     }
     let status = Command::new(std::env::current_exe()?)
+        .env(crate::ENDS_WITH_PARENT, "1")
         .arg(name)
         .args(options)
         .args(crate::cpus::chosen().into_iter().flat_map(|cpus| ["--cpus".to_owned(), cpus]))

@@ -23,7 +23,7 @@ const LENGTH_MAX: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Events a second that go on coming.
-    #[arg(long, default_value_t = 5_000, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 5_000, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// Length of the outage: the events of so many seconds wait.
     #[arg(long, default_value_t = 120, value_parser = crate::at_least_one::<u64>)]

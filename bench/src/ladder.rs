@@ -1,18 +1,16 @@
 //! Ever higher rates, until one is not reached or an order takes many times as long as at the first.
 
-use crate::Failure;
 use crate::outcome::Outcome;
 use crate::pace::Sample;
 use crate::thousandths::Thousandths;
 use crate::timing::{RoundTrips, micros};
 use crate::turns::Turns;
+use crate::{Failure, RATE_MAX};
 
 /// Where it begins.
 const FIRST_RATE: u64 = 1_000;
 /// From here on each step is a quarter more than the last, before it a half.
 const SMALL_STEPS_FROM: u64 = 20_000;
-/// No generator gets here.
-const LAST_RATE: u64 = 1_000_000;
 /// From so many times the first step's median on, orders queue.
 const P50_TIMES_MAX: u64 = 10;
 /// What a step is told by.
@@ -63,8 +61,8 @@ fn climb(
         first_p50_ns.get_or_insert(step.p50_ns());
         saturation = rate;
         rate = next(rate);
-        if rate > LAST_RATE {
-            break format!("more than {LAST_RATE}/s are not sent");
+        if rate > RATE_MAX {
+            break format!("more than {RATE_MAX}/s are not sent");
         }
     };
     println!("saturation: {}/s; at {rate}/s: {why}", Thousandths::whole(saturation));

@@ -30,7 +30,7 @@ const START_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Events a second.
-    #[arg(long, default_value_t = 5_000, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 5_000, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// How long, s.
     #[arg(long, default_value_t = 20, value_parser = crate::at_least_one::<u64>)]

@@ -27,7 +27,7 @@ const LOAD: Load = Load { instruments: 1, epoch_ids: EPOCH_IDS, is_taken: true }
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second, one after the other.
-    #[arg(long = "rate", value_delimiter = ',', default_values_t = [1_000, 5_000, 20_000], value_parser = crate::at_least_one::<u64>)]
+    #[arg(long = "rate", value_delimiter = ',', default_values_t = [1_000, 5_000, 20_000], value_parser = crate::rate)]
     pub(crate) rates: Vec<u64>,
     /// Length of each rate in a round, for each of the two, s.
     #[arg(long, default_value_t = 3, value_parser = crate::at_least_one::<u64>)]
@@ -226,6 +226,29 @@ mod tests {
         };
         let ratios = std::array::from_fn(|_| (vec![Thousandths(1_000)], vec![Thousandths(1_000)]));
         Rate { rate, echo: of(echo), gateway: of(gateway), ratios }
+    }
+
+    #[test]
+    fn a_figure_is_the_median_of_the_rounds_at_the_worst_rate_wherever_that_stands() {
+        let ratios = |ratios: [u64; 3]| Rate {
+            ratios: std::array::from_fn(|_| (ratios.map(Thousandths).to_vec(), vec![Thousandths(9_000)])),
+            ..rate(1000, 1000, 1000)
+        };
+        let of = |rates| outcome(&Options::default(), rates).unwrap().value("ack_p99_ratio");
+        let (better, worse) = ([1_000, 1_100, 5_000], [1_000, 1_200, 1_300]);
+        assert_eq!(of(vec![ratios(better), ratios(worse)]), Some(Thousandths(1_200)));
+        assert_eq!(of(vec![ratios(worse), ratios(better)]), Some(Thousandths(1_200)));
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_gateway_to_the_echo_at_its_percentile() {
+        let (mut echo, mut gateway) = (Sample::new().corrected, Sample::new().corrected);
+        for (times, half, tail) in [(&mut echo, 1_000, 5_000), (&mut gateway, 2_000, 50_000)] {
+            times.record_n(half, 90).unwrap();
+            times.record_n(tail, 10).unwrap();
+        }
+        let whole = |quantile| ratio(&gateway, &echo, quantile).0.div_ceil(100) * 100;
+        assert_eq!([whole(0.5), whole(0.99)], [2_000, 10_000]);
     }
 
     #[test]

@@ -137,11 +137,11 @@ enum Command {
     /// Ten active sessions alone, and among a thousand; and what an idle session costs in memory.
     #[command(after_help = "Example: cargo run --release -p tradecore-bench -- sessions --sessions 1000")]
     Sessions {
-        /// Sessions that are open at once.
-        #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u32>)]
+        /// Sessions that are open at once; ten of them send.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(i64::from(sessions::ACTIVE) + 1..))]
         sessions: u32,
         /// Orders a second of all active ones.
-        #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u64>)]
+        #[arg(long, default_value_t = 1000, value_parser = crate::rate)]
         rate: u64,
         /// Length of each run, s.
         #[arg(long, default_value_t = 3, value_parser = crate::at_least_one::<u64>)]
@@ -279,6 +279,20 @@ pub(crate) fn at_least_one<T: std::str::FromStr + PartialOrd + From<u8>>(text: &
         .ok_or_else(|| "a whole number from 1 on is wanted".to_owned())
 }
 
+/// Set for a command that another one runs, and that goes with it: an option would stand in its result.
+pub(crate) const ENDS_WITH_PARENT: &str = "TRADECORE_BENCH_ENDS_WITH_PARENT";
+
+/// Beyond it no generator gets, and a slice of such a rate would not end.
+pub(crate) const RATE_MAX: u64 = 1_000_000;
+
+/// So many a second.
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    at_least_one(text)
+        .ok()
+        .filter(|rate| *rate <= RATE_MAX)
+        .ok_or_else(|| format!("1 to {RATE_MAX} a second are wanted"))
+}
+
 fn main() -> ExitCode {
     let Arguments { command, files, cpus } = Arguments::parse();
     cpus::choose(cpus);
@@ -297,12 +311,19 @@ fn main() -> ExitCode {
 
 /// True when every promise was kept.
 fn run(command: Command, files: &Files) -> Result<bool, Failure> {
+    if std::env::var_os(ENDS_WITH_PARENT).is_some() {
+        host::end_with_parent()?;
+    }
     // Where it is allowed, what else runs here waits; children inherit it. `Run` says whether it was. Who has started this
     // with a niceness of his own keeps that.
     if rustix::process::getpriority_process(None) == Ok(0) {
         let _ = rustix::process::setpriority_process(None, -20);
     }
-    files.check()?;
+    match command {
+        Command::All(_) => files.refuse("--dir names where its results go")?,
+        Command::Report(_) => files.refuse("--html names its page")?,
+        _ => files.check()?,
+    }
     // Before anything else: what the machine was busy with then was not us.
     let run = Run::describe();
     let (name, outcome) = match command {

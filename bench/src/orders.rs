@@ -15,7 +15,6 @@ use crate::instant::{ASK, BID};
 use crate::legs::Legs;
 use crate::pace::{Idle, Sample, Sent, Target, pace};
 use crate::peer::Peer;
-use crate::timing::RoundTrips;
 
 /// Orders that may wait for their acceptance before the queue of them grows.
 const WAITING: usize = 1024;
@@ -255,11 +254,8 @@ pub(crate) fn wait_until_trading(first: &mut Active) -> Result<(), Failure> {
 }
 
 /// Sends `orders` orders in turn, at a fixed rate, and times each from when it should have left.
-pub(crate) fn order_run(active: &mut [Active], rate: u64, orders: u64) -> Result<RoundTrips, Failure> {
-    host::pinned(|| {
-        let sample = pace(&mut InTurn::new(active), rate, orders, Idle::Spin).map_err(|error| error.to_string())?;
-        Ok(sample.corrected)
-    })
+pub(crate) fn order_run(active: &mut [Active], rate: u64, orders: u64) -> Result<Sample, Failure> {
+    host::pinned(|| pace(&mut InTurn::new(active), rate, orders, Idle::Spin).map_err(|error| error.to_string()))
 }
 
 #[cfg(test)]
@@ -267,6 +263,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::timing::RoundTrips;
 
     #[test]
     fn an_order_is_followed_from_its_acknowledgement_to_its_fill_and_then_no_more() {

@@ -25,6 +25,14 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// Refuses both, of a command that writes other files than these.
+    pub(crate) fn refuse(&self, instead: &str) -> Result<(), Failure> {
+        if self.json.is_some() || self.hgrm.is_some() {
+            return Err(format!("this command writes neither --json nor --hgrm: {instead}").into());
+        }
+        Ok(())
+    }
+
     /// Refuses what could not be written at the end, before anything is measured.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if let Some(path) = &self.json {
@@ -158,12 +166,8 @@ struct SeriesDocument<'a> {
 
 /// Writes what was asked for; `run` was described before the measurement.
 pub(crate) fn write(files: &Files, command: &str, mut run: Run, outcome: &Outcome) -> Result<(), Failure> {
-    let length_ns = tradecore::clock::utc_ns().saturating_sub(run.started_utc_ns);
-    let start = UNIX_EPOCH.checked_add(Duration::from_nanos(run.started_utc_ns)).unwrap_or(UNIX_EPOCH);
     run.configuration = outcome.configuration.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    if let Some(dir) = &files.hgrm {
-        write_histograms(dir, command, start, Duration::from_nanos(length_ns), outcome)?;
-    }
+    write_histograms(files, command, run.started_utc_ns, outcome)?;
     if let Some(path) = &files.json {
         let document = document(command, run, outcome);
         fs::write(path, serde_json::to_string_pretty(&document)?)
@@ -192,13 +196,16 @@ fn document<'a>(command: &'a str, run: Run, outcome: &'a Outcome) -> Document<'a
     }
 }
 
-fn write_histograms(
-    dir: &Path,
+/// Writes every histogram of what began then and ends now, when it was asked for.
+pub(crate) fn write_histograms(
+    files: &Files,
     command: &str,
-    start: std::time::SystemTime,
-    length: Duration,
+    started_utc_ns: u64,
     outcome: &Outcome,
 ) -> Result<(), Failure> {
+    let Some(dir) = &files.hgrm else { return Ok(()) };
+    let length = Duration::from_nanos(tradecore::clock::utc_ns().saturating_sub(started_utc_ns));
+    let start = UNIX_EPOCH.checked_add(Duration::from_nanos(started_utc_ns)).unwrap_or(UNIX_EPOCH);
     fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let all = || {
         let series = outcome.series.iter().map(|series| (series.name.as_str(), &series.times));
@@ -260,6 +267,19 @@ mod tests {
         assert!(check(at("nowhere/result.json"), None).unwrap_err().starts_with("--json "));
         assert!(check(at("made"), None).is_err(), "a directory");
         assert!(check(None, at("file")).unwrap_err().starts_with("--hgrm "));
+    }
+
+    #[test]
+    fn a_command_that_writes_neither_refuses_both() {
+        let refuse = |json: Option<&str>, hgrm: Option<&str>| {
+            Files { json: json.map(Into::into), hgrm: hgrm.map(Into::into) }
+                .refuse("x")
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(refuse(None, None), Ok(()));
+        for refused in [refuse(Some("a"), None), refuse(None, Some("a"))] {
+            assert_eq!(refused, Err("this command writes neither --json nor --hgrm: x".to_owned()));
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ const COMPARED: [(&str, u64); 2] = [("p50", 500_000), ("p99", 990_000)];
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second.
-    #[arg(long, default_value_t = 5_000, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 5_000, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// Length of a round, for each of the two, s.
     #[arg(long, default_value_t = 4, value_parser = crate::at_least_one::<u64>)]

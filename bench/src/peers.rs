@@ -79,7 +79,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u64>)]
     pub(crate) length_ms: u64,
     /// Orders a second, for the round trip of one: low enough for the slowest.
-    #[arg(long, default_value_t = 1000, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 1000, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// Commands on their way, where they are pipelined.
     #[arg(long, default_value_t = 100, value_parser = crate::at_least_one::<u64>)]

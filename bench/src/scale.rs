@@ -53,7 +53,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_values_t = [1_024], value_parser = crate::at_least_one::<u64>)]
     pub(crate) journal_mib: Vec<u64>,
     /// Orders a second.
-    #[arg(long, default_value_t = 1_000, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 1_000, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// Length of each point in a round, s.
     #[arg(long, default_value_t = 2, value_parser = crate::at_least_one::<u64>)]
@@ -269,7 +269,7 @@ impl Filled {
 
 /// Waits until its side threads make no segment any more: for a million orders that is gigabytes, and what it costs is not
 /// what is measured.
-fn settle(gateway: &Gateway) -> Result<(), Failure> {
+pub(crate) fn settle(gateway: &Gateway) -> Result<(), Failure> {
     let started = Instant::now();
     let taken = || -> Result<u64, Failure> { Ok(gateway.hot_bytes()?.saturating_add(gateway.journal_bytes()?)) };
     let mut before = taken()?;
@@ -385,6 +385,7 @@ mod tests {
         }
         let parse = |rate| crate::Arguments::try_parse_from(["bench", "tail", "--rate", rate]);
         assert!(parse("0").is_err() && parse("1").is_ok());
+        assert!(parse("1000000").is_ok() && parse("1000001").is_err(), "what nobody sends would not end");
     }
 
     #[test]

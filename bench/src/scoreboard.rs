@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::figures::{FIGURES, Figure, Source};
 use crate::machine::Run;
-use crate::outcome::{Files, Outcome};
+use crate::outcome::{Files, Outcome, write_histograms};
 use crate::percentiles::Percentiles;
 use crate::thousandths::Thousandths;
 use crate::timing::micros;
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options, files: &Files, machine: Run) -> Result<bool
     let mut outcomes = Outcomes::new();
     for source in sources {
         println!("-- {source:?}");
-        outcomes.insert(source, source.measure().map_err(|error| error.to_string()));
+        outcomes.insert(source, kept(source, files, Source::measure)?);
     }
     let rows: Vec<(&'static Figure, Row)> = wanted.iter().map(|figure| (*figure, row(figure, &outcomes))).collect();
     let machine = describe(machine, &wanted, &outcomes);
@@ -81,6 +81,20 @@ pub(crate) fn run(options: &Options, files: &Files, machine: Run) -> Result<bool
         return Err(format!("not measured: {}", unmeasured.join(", ")).into());
     }
     Ok(are_met)
+}
+
+/// What a source measures, its histograms where they are wanted, or why it could not.
+fn kept(
+    source: Source,
+    files: &Files,
+    measure: impl FnOnce(Source) -> Result<Outcome, Failure>,
+) -> Result<Result<Outcome, String>, Failure> {
+    let started_utc_ns = tradecore::clock::utc_ns();
+    let outcome = measure(source).map_err(|error| error.to_string());
+    if let Ok(outcome) = &outcome {
+        write_histograms(files, &format!("{source:?}").to_lowercase(), started_utc_ns, outcome)?;
+    }
+    Ok(outcome)
 }
 
 fn board(rows: Vec<(&'static Figure, Row)>, machine: Machine) -> Board {
@@ -189,10 +203,31 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_that_is_missed_stands_as_it_was_measured() {
+        let mut latency = Outcome::default();
+        latency.add_value("ack_p50_ratio", Thousandths(1_101));
+        let json = result(&BTreeMap::from([(Source::Latency, Ok(latency))]));
+        assert_eq!(json["figures"]["ack_p50_ratio"], serde_json::json!({"value": 1.101, "target": 1.1, "met": false}));
+    }
+
+    #[test]
     fn a_measurement_that_leaves_a_figure_out_is_told() {
         let json = result(&BTreeMap::from([(Source::Latency, Ok(Outcome::default()))]));
         assert_eq!(json["figures"]["ack_p50_ratio"]["met"], false);
         assert_eq!(json["machine"]["errors"]["ack_p50_ratio"], "its measurement has no such value");
+    }
+
+    #[test]
+    fn every_source_has_its_histograms_where_they_are_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files { json: None, hgrm: Some(dir.path().to_owned()) };
+        for source in [Source::Latency, Source::Start] {
+            kept(source, &files, |_| Ok(Outcome::default())).unwrap().unwrap();
+        }
+        assert_eq!(kept(Source::Tail, &files, |_| Err("no echo".into())).unwrap().unwrap_err(), "no echo");
+        for name in ["latency.hlog", "latency-hiccup.hgrm", "start.hlog", "start-hiccup.hgrm"] {
+            assert!(dir.path().join(name).is_file(), "{name}");
+        }
     }
 
     #[test]

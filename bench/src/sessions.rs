@@ -5,12 +5,13 @@ use crate::hiccup::Meter;
 use crate::host::{Broker, Gateway, Setup};
 use crate::orders::{Active, order_run, wait_until_trading};
 use crate::outcome::Outcome;
+use crate::pace::{Sample, shortfall};
 use crate::peer::Peer;
 use crate::thousandths::Thousandths;
-use crate::timing::{median, print_run, round_trips};
+use crate::timing::{median, print_run};
 
 /// Sessions that send.
-const ACTIVE: u32 = 10;
+pub(crate) const ACTIVE: u32 = 10;
 
 /// Measures both.
 pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Result<Outcome, Failure> {
@@ -31,25 +32,27 @@ pub(crate) fn measure(sessions: u32, rate: u64, seconds: u64, runs: usize) -> Re
     let (mut alone, mut among) = (Vec::new(), Vec::new());
     order_run(&mut active, rate, orders)?;
     let meter = Meter::start()?;
-    let (mut all_alone, mut all_among) = (round_trips(), round_trips());
+    let (mut all_alone, mut all_among) = (Sample::new(), Sample::new());
     for run in 1..=runs {
         let times = order_run(&mut active, rate, orders)?;
-        print_run(&format!("alone, run {run}"), &times);
-        alone.push(times.value_at_quantile(0.5));
-        all_alone.add(times)?;
+        print_run(&format!("alone, run {run}"), &times.corrected);
+        alone.push(times.corrected.value_at_quantile(0.5));
+        all_alone.add(&times)?;
         let _idle =
             (ACTIVE + 1..=sessions).map(|id| Peer::log_on(&gateway.address, id)).collect::<Result<Vec<_>, _>>()?;
         let times = order_run(&mut active, rate, orders)?;
-        print_run(&format!("among {sessions}, run {run}"), &times);
-        among.push(times.value_at_quantile(0.5));
-        all_among.add(times)?;
+        print_run(&format!("among {sessions}, run {run}"), &times.corrected);
+        among.push(times.corrected.value_at_quantile(0.5));
+        all_among.add(&times)?;
     }
     outcome.hiccups = meter.stop()?;
-    outcome.add_series("ten sessions", "ten alone", all_alone);
-    outcome.add_series("ten sessions", "ten among all", all_among);
     outcome.add_value("idle_session_bytes", Thousandths::whole(idle_bytes));
-    let (among, alone) = (median(among), median(alone));
-    outcome.add_value("sessions_p50_ratio", Thousandths::ratio(among, alone));
+    match shortfall(rate, &[("ten alone", &all_alone), ("ten among all", &all_among)]) {
+        Some(why) => outcome.miss("sessions_p50_ratio", why),
+        None => outcome.add_value("sessions_p50_ratio", Thousandths::ratio(median(among), median(alone))),
+    }
+    outcome.add_series("ten sessions", "ten alone", all_alone.corrected);
+    outcome.add_series("ten sessions", "ten among all", all_among.corrected);
     Ok(outcome)
 }
 
@@ -73,4 +76,15 @@ const fn setup(sessions: u32) -> Setup {
 
 fn log_on(gateway: &Gateway, first: u32, last: u32) -> Result<Vec<Active>, Failure> {
     (first..=last).map(|id| Active::log_on(&gateway.address, id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    #[test]
+    fn without_an_idle_session_there_is_nothing_to_measure() {
+        let parse = |count| crate::Arguments::try_parse_from(["bench", "sessions", "--sessions", count]);
+        assert!(parse("10").is_err() && parse("11").is_ok());
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) minutes: u64,
     /// Orders a second.
-    #[arg(long, default_value_t = 5_000, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 5_000, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// The gateway's broker.
     #[arg(long, value_enum, default_value_t = Broker::Instant)]

@@ -29,7 +29,7 @@ pub(crate) const TOTAL: &str = "total";
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second.
-    #[arg(long, default_value_t = 5_000, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 5_000, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// Length of a round, for each of the two, s.
     #[arg(long, default_value_t = 4, value_parser = crate::at_least_one::<u64>)]

@@ -31,7 +31,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Idle::YieldAlways, Idle::Spin])]
     pub(crate) idle: Vec<Idle>,
     /// Orders a second of which each is timed: so few that one is on its way at a time.
-    #[arg(long, default_value_t = 500, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, default_value_t = 500, value_parser = crate::rate)]
     pub(crate) rate: u64,
     /// Length of a round for the gateway, for the echo and for the bare sync, s each.
     #[arg(long, default_value_t = 2, value_parser = crate::at_least_one::<u64>)]

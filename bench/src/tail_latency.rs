@@ -34,7 +34,7 @@ const LOAD: Load = Load { instruments: 1, epoch_ids: EPOCH_IDS, is_taken: false 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
     /// Orders a second; without it, half of the saturation that is measured first.
-    #[arg(long, value_parser = crate::at_least_one::<u64>)]
+    #[arg(long, value_parser = crate::rate)]
     pub(crate) rate: Option<u64>,
     /// Length of a round, for each of the two, s.
     #[arg(long, default_value_t = 12, value_parser = crate::at_least_one::<u64>)]
