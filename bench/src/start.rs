@@ -1,11 +1,10 @@
 //! What a gateway costs before it does anything: the time until it accepts, and its memory while it is idle.
 
-use std::time::Duration;
-
 use crate::Failure;
 use crate::hiccup::Meter;
 use crate::host::{Broker, Gateway, Setup};
 use crate::outcome::Outcome;
+use crate::scale::settle;
 use crate::thousandths::Thousandths;
 use crate::timing::median;
 
@@ -34,7 +33,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
         let setup = Setup { sessions: 1, broker: Broker::Instant, bounds: None, is_in_memory: false };
         let gateway = Gateway::start(setup)?;
         // Memory is read when the side threads have done what a start leaves to them: the next segment.
-        std::thread::sleep(Duration::from_millis(300));
+        settle(&gateway)?;
         let start_ns = u64::try_from(gateway.started_in.as_nanos())?;
         let (anonymous_bytes, hot_bytes) = (gateway.resident_bytes()?, gateway.hot_bytes()?);
         println!(
