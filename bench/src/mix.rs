@@ -62,7 +62,12 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let mut rounds = Vec::new();
     let meter = Meter::start()?;
     for number in 1..=options.rounds {
-        let (on, off) = (with_journal(options.commands)?, without_journal(options.commands)?);
+        let (on, off) = if number.is_multiple_of(2) {
+            let off = without_journal(options.commands)?;
+            (with_journal(options.commands)?, off)
+        } else {
+            (with_journal(options.commands)?, without_journal(options.commands)?)
+        };
         for (name, round) in [("journal on", &on), ("journal off", &off)] {
             println!(
                 "  round {number}, {name:<11}: {} commands/s, {} with the broker's; {} events, {} ms waited for segments",

@@ -55,8 +55,14 @@ pub(super) fn measure(options: &Options, outcome: &mut Outcome) -> Result<(), Fa
     let mut classes = [false, true].map(|is_synced| (is_synced, Rates::default(), Rates::default()));
     for round in 1..=options.rounds {
         for (is_synced, ours, theirs) in &mut classes {
-            gateway_round(options, *is_synced, ours)?;
-            redis_round(options, *is_synced, Request::Set, theirs)?;
+            // Who comes first changes with each round.
+            if round.is_multiple_of(2) {
+                redis_round(options, *is_synced, Request::Set, theirs)?;
+                gateway_round(options, *is_synced, ours)?;
+            } else {
+                gateway_round(options, *is_synced, ours)?;
+                redis_round(options, *is_synced, Request::Set, theirs)?;
+            }
             print_round(round, *is_synced, "gateway", ours);
             print_round(round, *is_synced, "Redis SET", theirs);
         }
