@@ -111,6 +111,8 @@ pub struct Gateway {
     nonce: fn() -> [u8; 32],
     connection_no: u64,
     queries_from: Option<(u64, usize)>,
+    /// Last event that the sync thread was woken for.
+    woken_seq: u64,
     /// Connections that get every report of the core.
     drop_copies: Vec<ConnectionId>,
     draining: bool,
@@ -189,6 +191,7 @@ impl Gateway {
             nonce: parts.nonce,
             connection_no: 0,
             queries_from: None,
+            woken_seq: 0,
             drop_copies,
             draining: false,
             may_trade: false,
@@ -231,6 +234,7 @@ impl Gateway {
         work = work.saturating_add(self.take_frames(now));
         work = work.saturating_add(self.take_facts(now));
         work = work.saturating_add(self.step(now));
+        self.wake_syncer();
         work = work.saturating_add(self.let_leave(now));
         work = work.saturating_add(self.take_blocks());
         work = work.saturating_add(self.attend(now));

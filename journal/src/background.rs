@@ -39,8 +39,8 @@ pub type OnPrepare = fn(Option<&OpenError>);
 pub struct SyncPolicy {
     /// From the start of one sync to the start of the next, at least, ns; 0 for one right after the other.
     pub interval_min_ns: u64,
-    /// How long the thread sleeps before it looks again when there was nothing to sync, ns; 0 yields only,
-    /// and keeps a CPU busy.
+    /// How long the thread sleeps before it looks again when there was nothing to sync and nobody wakes it, ns; 0 yields
+    /// only, and keeps a CPU busy.
     pub idle_poll_ns: u64,
 }
 
@@ -223,6 +223,7 @@ impl<S: Storage> Syncer<S> {
     fn run(mut self, stop: &AtomicBool, policy: SyncPolicy, on_sync_failure: OnSyncFailure) {
         // The default slack of 50 µs would more than double the wait for a sync.
         let _ = rustix::thread::set_current_timer_slack(core::num::NonZeroU64::new(1));
+        self.watermarks.sync_here();
         let mut moved_at = Instant::now();
         loop {
             let is_stopping = stop.load(Ordering::Acquire);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tradecore_journal::{
     Config, Damage, Flaw, OpenError, Opened, Outcome, ReadError, Reader, Retention, RetentionError, Space, Spans,
-    Until, Writer, held, open, stat, verify,
+    SyncPolicy, Until, Writer, held, open, stat, verify,
 };
 
 struct Place {
@@ -165,6 +165,22 @@ fn a_reader_comes_back_to_any_place_where_one_stood_also_one_that_nothing_was_wr
         let mut reader = Reader::open_at(&place.dir, place_of_group, Until::Journaled).expect("readable");
         let group = reader.next_group().expect("undamaged").expect("a group");
         assert_eq!(group.records().next().map(|record| record.seq), Some(first_seq));
+    }
+}
+
+#[test]
+fn a_sync_thread_that_does_not_look_by_itself_is_woken_for_each_group() {
+    let place = place();
+    let sync = SyncPolicy { interval_min_ns: 0, idle_poll_ns: 3_600_000_000_000 };
+    let mut opened = open(&Config { sync, ..config(&place, true) }).expect("opens");
+    for seq in 1..=100 {
+        append_until(&mut opened.writer, seq);
+        opened.watermarks.wake_syncer();
+        let since = Instant::now();
+        while opened.watermarks.synced() < seq {
+            assert!(since.elapsed() < Duration::from_secs(30), "group {seq} is not synced");
+            std::thread::yield_now();
+        }
     }
 }
 

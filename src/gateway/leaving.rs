@@ -18,6 +18,15 @@ impl Gateway {
         }
     }
 
+    /// Wakes the sync thread for what was committed, where somebody waits for it.
+    pub(super) fn wake_syncer(&mut self) {
+        let last_seq = self.journal.last_seq();
+        if self.settings.durability != Durability::Journaled && last_seq > self.woken_seq {
+            self.woken_seq = last_seq;
+            self.watermarks.wake_syncer();
+        }
+    }
+
     pub(super) fn let_leave(&mut self, now: Now) -> usize {
         self.stages.leaving();
         let durable_seq = self.durable_seq();

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use tradecore_domain::command::{CancelOrder, EffectKind, MassCancel, PlaceOrder};
 use tradecore_domain::event::{
@@ -10,7 +11,7 @@ use tradecore_domain::event::{
     order_flags,
 };
 use tradecore_domain::{Known, Limits, market::Quote};
-use tradecore_journal::{Closer, Config, Opened};
+use tradecore_journal::{Closer, Config, Opened, SyncPolicy};
 use tradecore_protocol::fields::{
     BrokerStatus, ClOrdId, CodMode, Environment, InstrumentId, OrdStatus, OrdType, Px, Qty, SessionId, Side, Tif,
 };
@@ -56,7 +57,7 @@ impl Core {
     fn with(orders_max: u32) -> Self {
         let dirs = [tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory")];
         let [opened, stalled]: [Opened; 2] =
-            dirs.each_ref().map(|dir| tradecore_journal::open(&Config::new(dir.path())).expect("a journal"));
+            dirs.each_ref().map(|dir| tradecore_journal::open(&config(dir.path())).expect("a journal"));
         let (journal, report, synced, closer) = opened.into_parts();
         // The watermarks of a journal that nobody writes to: nothing is synced.
         let (_, _, watermarks, _) = stalled.into_parts();
@@ -274,11 +275,33 @@ impl Core {
     /// The sync goes on: all that is journaled is durable, and seen to be.
     fn sync(&mut self) {
         self.gateway.watermarks = Arc::clone(&self.synced);
+        self.synced.wake_syncer();
+        self.wait_for_sync();
+    }
+
+    fn wait_for_sync(&mut self) {
         let deadline_ns = self.gateway.clock.read().mono_ns + 30_000_000_000;
         while self.synced.synced() < self.gateway.journal.last_seq() {
             assert!(self.gateway.clock.read().mono_ns < deadline_ns, "the sync goes on");
             std::thread::yield_now();
         }
+    }
+}
+
+/// A journal that is synced when the loop asks for it, and at no other time.
+fn config(dir: &Path) -> Config {
+    let sync = SyncPolicy { interval_min_ns: 0, idle_poll_ns: 3_600_000_000_000 };
+    Config { sync, ..Config::new(dir) }
+}
+
+#[test]
+fn what_a_turn_has_committed_is_synced_though_the_sync_thread_sleeps() {
+    let mut core = Core::new();
+    core.sync();
+    for order in 1..=20 {
+        core.place(order).expect("accepted");
+        core.turn();
+        core.wait_for_sync();
     }
 }
 
