@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
-use tradecore::retention::{Look, Needs};
+use tradecore::retention::{KAFKA, Look, Needs};
 use tradecore::shipping::domains::Domain;
 use tradecore::shipping::kafka::{self, Cluster, End, Flaw, Proof, Replay, Replayed, Shipper, Trouble};
 use tradecore_journal::{Reader, Until};
@@ -147,7 +147,10 @@ fn ship(cluster: Cluster, is_drain: bool) -> Result<(), Failure> {
 }
 
 fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
-    let progress = kafka::progress(cluster).map_err(failed)?;
+    let progress = match kafka::progress(cluster) {
+        Err(trouble @ Trouble::Doubt(_)) => return without_cluster(cluster, look, json, &trouble),
+        progress => progress.map_err(failed)?,
+    };
     let shipped_seq = progress.as_ref().map_or(0, |progress| progress.seq);
     let refused = match progress.as_ref().map_or(Ok(()), |progress| kafka::check_last(cluster, progress)) {
         Ok(()) => None,
@@ -171,7 +174,7 @@ fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
     let (term, owner) = progress.map_or((0, "nobody yet".to_owned()), |progress| (progress.term, progress.owner));
     // How far one journal is behind another is no lag.
     let lag = |value: u64| if refused.is_none() { value.to_string().into() } else { Value::Null };
-    let rows: Vec<(&str, Value)> = vec![
+    let rows = vec![
         ("stream", cluster.stream().to_string().into()),
         ("brokers", cluster.brokers().into()),
         ("shipped_seq", shipped_seq.to_string().into()),
@@ -181,13 +184,36 @@ fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
         ("lag_bytes", lag(bytes)),
         ("lag_seconds", lag(seconds)),
         ("oldest_unshipped", oldest_ns.filter(|_| refused.is_none()).map_or(Value::Null, |ns| utc(ns).into())),
+        ("term", term.to_string().into()),
+        ("shipper", owner.into()),
+    ];
+    show(rows, look, json)
+}
+
+/// What this host knows by itself: the cluster may have more than its shipper has passed.
+fn without_cluster(cluster: &Cluster, look: &Look, json: bool, trouble: &Trouble) -> Result<(), Failure> {
+    let mut reader = Reader::open_oldest(cluster.journal_dir(), Until::Synced).map_err(super::journal::unreadable)?;
+    let synced_seq = reader.latest_synced_seq();
+    let passed_seq = look.holders.iter().find(|holder| holder.name == KAFKA).map_or(0, |holder| holder.seq);
+    let rows = vec![
+        ("stream", cluster.stream().to_string().into()),
+        ("brokers", cluster.brokers().into()),
+        ("passed_seq", passed_seq.to_string().into()),
+        ("synced_seq", synced_seq.to_string().into()),
+        ("lag_events", synced_seq.saturating_sub(passed_seq).to_string().into()),
+    ];
+    show(rows, look, json)?;
+    let next = "this is what the host knows; see whether the cluster is up, and ship.kafka.brokers right";
+    Err(Failure::new(Exit::Unavailable, format!("{}: {trouble}; {next}", cluster.brokers())))
+}
+
+fn show(mut rows: Vec<(&str, Value)>, look: &Look, json: bool) -> Result<(), Failure> {
+    rows.extend([
         ("unshipped_bytes", look.unshipped_bytes.to_string().into()),
         ("unshipped_max", look.unshipped_max_bytes.to_string().into()),
         ("unshipped_percent", look.percent().to_string().into()),
         ("seconds_left", look.seconds_left.map_or(Value::Null, |left| left.to_string().into())),
-        ("term", term.to_string().into()),
-        ("shipper", owner.into()),
-    ];
+    ]);
     if json {
         return print(&Value::from_iter(rows).to_string()).map(drop);
     }

@@ -57,6 +57,23 @@ fn another_journal_under_the_same_name_is_refused() {
 }
 
 #[test]
+fn without_the_cluster_the_status_tells_what_the_host_knows() {
+    let host = Host::new("timeout_ms = 1000");
+    host.write(100);
+    host.succeed(&["ship", "run", "--drain"]);
+    host.write(20);
+    let text = std::fs::read_to_string(host.config()).expect("read");
+    let text = text.replace(&format!("\"{}\"", host.broker.address), "\"127.0.0.1:9\"");
+    std::fs::write(host.config(), text).expect("written");
+    let output = host.run(&["ship", "status", "--json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(69) && said.contains("127.0.0.1:9: "), "{said}");
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+    let of = |name: &str| shown[name].as_str().unwrap_or_else(|| panic!("{name} in {shown}"));
+    assert_eq!([of("passed_seq"), of("synced_seq"), of("lag_events")], ["100", "120", "20"]);
+}
+
+#[test]
 fn topics_that_are_missing_are_named_and_not_made_where_they_are_made_by_hand() {
     let host = Host::new("timeout_ms = 10000\ncreate_topics = false");
     host.write(10);
