@@ -1,5 +1,7 @@
 //! `tradecore trace`: every hop of one order.
 
+mod topics;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -13,7 +15,7 @@ use tradecore::projections::declare::{Row as _, Table};
 use tradecore::projections::rights::Rights;
 use tradecore::projections::store::Store;
 use tradecore::projections::tables::{EventRow, FillRow, OrderHistoryRow, OrderRow};
-use tradecore::shipping::domains::{Domain, Stream, key, partition};
+use tradecore::shipping::domains::Saga;
 use tradecore_client::protocol::fields::{Environment, OrderId};
 use tradecore_domain::broker_id::{order_id_of, text_of};
 use tradecore_domain::event::{BrokerRef, Event};
@@ -26,9 +28,13 @@ use super::print;
 use super::read_model::{Place, Viewer, as_of, open, values, words};
 use super::report::utc;
 use super::values::whole;
+use topics::Topics;
 
 /// Prints every hop of one order: the request, each decision and where it stands in journal and topics, reports, what the
 /// broker said, rows; each with its time.
+///
+/// The cluster is asked for offsets, where one is configured and this build speaks to Kafka, for five seconds at most; what
+/// is not known then is told as not looked up.
 #[derive(clap::Args)]
 #[command(after_help = "Example: tradecore trace 17592186044417 --config gateway.toml\n\
                         Example: tradecore trace V0001-0000100000000001 --config gateway.toml\n\
@@ -62,6 +68,10 @@ const NAMED_MAX: usize = 20;
 /// Events of one order that are traced, at most.
 const EVENTS_MAX: u32 = 10_000;
 
+/// Events of one decision, at most.
+const DECISION_MAX: u64 = 1_024;
+
+/// A hop: when, what, in words and for programs.
 struct Hop {
     ts_ns: u64,
     kind: &'static str,
@@ -78,6 +88,36 @@ struct Asking<'a> {
 impl Asking<'_> {
     fn ask(&mut self, table: Table, column: &'static str, value: u64, limit: u32) -> Result<Answer, ProjectionError> {
         Question { table, conditions: vec![(column, Comparison::Is, value)], limit }.ask(self.rights, &mut self.store)
+    }
+
+    /// The event of the saga whose step has decided on an event: a step makes events of one type, and its own behind them.
+    fn saga(&mut self, seq: u64, ts_ns: u64, event: &Event) -> Result<Option<(u64, Event)>, ProjectionError> {
+        let wanted = match event {
+            Event::CancelRequested(_) => Saga::MassCancel,
+            Event::OrderInDoubt(_) => Saga::DoubtSearch,
+            _ => return Ok(None),
+        };
+        let conditions = vec![
+            ("seq", Comparison::AtLeast, seq.saturating_add(1)),
+            ("seq", Comparison::AtMost, seq.saturating_add(DECISION_MAX)),
+            ("ts_ns", Comparison::Is, ts_ns),
+        ];
+        let rows =
+            Question { table: EventRow::TABLE, conditions, limit: EVENTS_MAX }.ask(self.rights, &mut self.store)?;
+        // One that may not be seen by who asks is as the end.
+        for (next_seq, cells) in (seq.saturating_add(1)..).zip(&rows.rows) {
+            let Some(next) = event_in(cells) else { break };
+            if cells.first().and_then(as_int) != Some(next_seq as i64) {
+                break;
+            }
+            if Saga::of(&next) == Some(wanted) {
+                return Ok(Some((next_seq, next)));
+            }
+            if next.kind() != event.kind() {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// The orders that have such a value in a table.
@@ -166,12 +206,22 @@ impl Trace {
         let mut hops = Vec::new();
         let journal = tradecore_journal::has_journal(&source.journal_dir).map_err(unreadable)?;
         let journal = journal.then_some(source.journal_dir.as_path());
-        for cells in &events.rows {
-            // As the table has its columns: number, epoch, time.
-            let [Cell::Int(seq), _, Cell::Int(ts_ns), ..] = cells.as_slice() else { continue };
-            let Some(event) = event_in(cells) else { continue };
-            hops_of(&config, journal, (*seq as u64, *ts_ns as u64), &event, &mut hops)?;
+        // As the table has its columns: number, epoch, time.
+        let of_row = |cells: &Vec<Cell>| match cells.as_slice() {
+            [Cell::Int(seq), _, Cell::Int(ts_ns), ..] => Some((*seq as u64, *ts_ns as u64, event_in(cells)?)),
+            _ => None,
+        };
+        let told: Vec<(u64, u64, Event)> = events.rows.iter().filter_map(of_row).collect();
+        let topics = Topics::of(&config, &told);
+        for (seq, ts_ns, event) in &told {
+            hops_of(&topics, journal, (*seq, *ts_ns), event, &mut hops)?;
+            // What no frame and no broker has caused, a step may have.
+            if event.meta().client_seq == 0 && broker_of(event).is_none() {
+                let step = asking.saga(*seq, *ts_ns, event)?;
+                hops.extend(step.map(|(seq, event)| topics.saga(seq, *ts_ns, &event)));
+            }
         }
+        let mut ask = |table, limit| asking.ask(table, "order_id", order_id, limit);
         let environment = Environment::from(config.core.environment);
         let broker_id = text_of(environment, config.core.id, OrderId(order_id));
         let broker_id = String::from_utf8_lossy(&broker_id).into_owned();
@@ -241,7 +291,7 @@ fn place_of(dir: &Path, seq: u64) -> Result<Option<(u64, usize)>, Failure> {
 
 /// The hops of one event: what caused it, where it is, who was told.
 fn hops_of(
-    config: &Config,
+    topics: &Topics<'_>,
     journal: Option<&Path>,
     (seq, ts_ns): (u64, u64),
     event: &Event,
@@ -278,18 +328,7 @@ fn hops_of(
         (Some(_), Some((segment, offset))) => format!("segment {segment}, byte {offset}"),
     };
     hops.push(Hop { ts_ns, kind: "decision", text: format!("event {seq}, {place}: {}", event_text(event)), more });
-    if let Some(kafka) = config.kafka() {
-        let stream = Stream { environment: Environment::from(config.core.environment).raw(), core: config.core.id };
-        let topic = format!("{}{}", kafka.topic_prefix, Domain::of(event).eventstore_topic());
-        let partition = partition(key(stream, event).as_bytes(), kafka.partitions);
-        let more = json!({"topic": topic, "partition": partition, "seq": seq.to_string()});
-        hops.push(Hop {
-            ts_ns,
-            kind: "topic",
-            text: format!("{topic}, partition {partition}, header seq={seq}"),
-            more,
-        });
-    }
+    hops.extend(topics.hop(seq, ts_ns, event));
     if meta.report_seq != 0 {
         hops.push(Hop {
             ts_ns,

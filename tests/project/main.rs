@@ -27,6 +27,7 @@ mod server;
 #[path = "../projections/support.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of SQLite alone")]
 mod support;
+mod traced;
 mod troubles;
 
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ struct Core {
     closer: Option<tradecore_journal::Closer>,
     groups: Box<dyn Iterator<Item = Vec<Event>>>,
     source: Source,
+    /// Its clock is so far ahead of the cluster's.
+    ahead_ns: u64,
 }
 
 impl Core {
@@ -81,7 +84,7 @@ impl Core {
         journal.environment = tradecore_protocol::fields::Environment::Virtual.raw();
         let (writer, _, watermarks, closer) = tradecore_journal::open(&journal).expect("open").into_parts();
         let groups = Box::new(events_of(LONG).into_iter().cycle());
-        Self { config, writer: Some(writer), watermarks, closer: Some(closer), groups, source }
+        Self { config, writer: Some(writer), watermarks, closer: Some(closer), groups, source, ahead_ns: 0 }
     }
 
     /// Journals so many decisions more; the last event.
@@ -91,7 +94,7 @@ impl Core {
             while !writer.can_append(64 * 1024, group.len(), Space::Normal) {
                 std::thread::yield_now();
             }
-            writer.begin(tradecore::clock::utc_ns());
+            writer.begin(tradecore::clock::utc_ns() + self.ahead_ns);
             for (kind, version, words) in group.iter().map(archive) {
                 let bytes = zerocopy::IntoBytes::as_bytes(words.as_slice());
                 writer.append(kind, version, bytes.len(), |payload| payload.copy_from_slice(bytes));

@@ -9,6 +9,7 @@
 //! | `transport.rs` | events as JSON, and what becomes of those that the cluster refuses |
 //! | `letters.rs` | dead letters: read, sent again, put aside |
 //! | `replay.rs` | JSON that is sent again |
+//! | `find.rs` | single events, found again |
 //! | `desk.rs` | the producer of somebody who acts by hand |
 //! | `about.rs` | what a message is about, as the report of its delivery names it |
 //! | `beginning.rs` | where a session begins, in the journal that the cluster's events came from |
@@ -34,6 +35,7 @@ mod beginning;
 mod cluster;
 mod desk;
 mod feed;
+mod find;
 mod lanes;
 mod lease;
 mod letters;
@@ -55,6 +57,7 @@ mod watch;
 pub use beginning::check_last;
 pub use cluster::Cluster;
 pub use feed::{Feed, FeedError, Known};
+pub use find::{Sought, Spot, find};
 pub use letters::{Act, DeadLetter, Decided, Letters, Outcome};
 pub use membership::{Membership, group_of};
 pub use merge::Group;
