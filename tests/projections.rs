@@ -5,6 +5,8 @@
 mod history;
 #[path = "projections/host.rs"]
 mod host;
+#[path = "projections/limits.rs"]
+mod limits_of_risk;
 #[path = "projections/monitor.rs"]
 mod monitor;
 #[path = "projections/partial.rs"]
@@ -284,9 +286,9 @@ fn a_database_that_is_not_ours_is_refused_and_left_as_it_is() {
     assert!(refused(&other).contains("holds the rows of 1-virtual, and the configuration is of 2-live"));
     let ours = Connection::open(&source.path).expect("opens");
     ours.execute_batch("PRAGMA user_version = 99").expect("set");
-    assert!(refused(&source).contains("its schema is number 99, and this release knows up to 2"));
+    assert!(refused(&source).contains("its schema is number 99, and this release knows up to 3"));
     ours.execute_batch("PRAGMA user_version = 0").expect("set");
-    assert!(refused(&source).contains("its schema is number 0, and this release has 2"));
+    assert!(refused(&source).contains("its schema is number 0, and this release has 3"));
     drop(ours);
     std::fs::write(
         &source.path,

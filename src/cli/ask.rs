@@ -164,6 +164,19 @@ pub(super) enum Query {
         #[command(flatten)]
         options: Options,
     },
+    /// Limits of risk that hold, of accounts and instruments; with `--history` also those that held, and when.
+    #[command(after_help = "Example: tradecore query risk-limits --config gateway.toml --account 1 --history")]
+    RiskLimits {
+        /// Also those that hold no more.
+        #[arg(long)]
+        history: bool,
+        #[command(flatten)]
+        account: OfAccount,
+        #[command(flatten)]
+        instrument: OfInstrument,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Kill switches, as they stand; account 0 is the whole core.
     #[command(after_help = "Example: tradecore query kill-switches --config gateway.toml")]
     KillSwitches {
@@ -298,6 +311,10 @@ impl Query {
             Self::RiskEvents { account, session, events, options } => {
                 let put = Put::new(options, queries::RISK_EVENTS);
                 put.account(&account).session(&session).events(&events)
+            }
+            Self::RiskLimits { history, account, instrument, options } => {
+                let put = Put::new(options, queries::RISK_LIMITS).account(&account).instrument(instrument);
+                put.of("until_seq", Comparison::Is, (!history).then_some(0))
             }
             Self::KillSwitches { account, options } => Put::new(options, queries::KILL_SWITCHES).account(&account),
             Self::MassCancels { options } => Put::new(options, queries::MASS_CANCELS),

@@ -7,6 +7,7 @@ use tradecore_protocol::fields::{
 use tradecore_protocol::reason::Reason;
 
 use super::aggregate::Aggregate;
+use super::fold::LIMITS;
 
 /// Codes of a list and their names; empty for what is no list, like flags.
 #[must_use]
@@ -17,6 +18,7 @@ pub fn names(unit: &str) -> Vec<(u16, &'static str)> {
                 $(stringify!($Enum) => $Enum::TABLE.iter().map(|(_, code, name, _)| (u16::from(*code), *name)).collect(),)*
                 "Event" => EVENTS.iter().map(|(code, _, name, ..)| (*code, *name)).collect(),
                 "Aggregate" => Aggregate::NAMES.to_vec(),
+                "RiskLimit" => LIMITS.to_vec(),
                 _ => Vec::new(),
             }
         };

@@ -3,6 +3,7 @@
 //! An event changes rows of several aggregates (a fill: its order, its position, its account). Each is a part of its
 //! own: what cannot be taken parks that aggregate, and what is made of it, and nothing else.
 
+mod limits;
 mod of;
 mod order;
 mod part;
@@ -15,6 +16,7 @@ use super::declare::Row as _;
 use super::rows::Rows;
 use super::tables::{AccountRow, BalanceRow, CoreRow, EventRow, OrderRow, RiskEventRow, SessionRow};
 
+pub use limits::LIMITS;
 pub use of::{aggregate_of, order_needed};
 
 use of::image_of;
@@ -114,6 +116,7 @@ impl Fold<'_, '_> {
                         (row.updated_seq, row.updated_ns) = (seq, ts_ns);
                     })?)
                 });
+                self.limit_instrument(e);
             }
             Event::AccountDefined(e) => {
                 let is_new = self.rows.accounts.get(meta.account_id).is_none();
@@ -130,6 +133,7 @@ impl Fold<'_, '_> {
                     account.currency = text_of(&e.currency);
                     balance.currency = text_of(&e.currency);
                 });
+                self.limit_account(e);
             }
             Event::SessionDefined(e) => self.session(meta.session_id, |row| {
                 if row.session_epoch != e.session_epoch {

@@ -210,6 +210,7 @@ impl Monitor {
             some_of(&rows.positions, turn),
             some_of(&rows.sessions, turn),
             some_of(&rows.orders, turn),
+            some_of(&rows.risk_limits, turn),
             some_of(&rows.kill_switches, turn),
             some_of(&rows.mass_cancels, turn),
         ];
@@ -224,9 +225,12 @@ impl Monitor {
                 (<super::tables::SessionRow as Row>::TABLE, self.rows.sessions.iter().count()),
                 (<super::tables::InstrumentRow as Row>::TABLE, self.rows.instruments.iter().count()),
                 (<super::tables::KillSwitchRow as Row>::TABLE, self.rows.kill_switches.iter().count()),
+                (<super::tables::RiskLimitRow as Row>::TABLE, self.rows.risk_limits.iter().count()),
             ];
             for (table, count) in counts {
-                if sample::count(comparison.connection, comparison.path, &table, "")? != count as u64 {
+                // Of limits, those that hold.
+                let only = if table.column("until_seq").is_some() { "WHERE until_seq = 0" } else { "" };
+                if sample::count(comparison.connection, comparison.path, &table, only)? != count as u64 {
                     comparison.found(&table, Vec::new(), "there are more or fewer rows");
                 }
             }
@@ -296,7 +300,8 @@ impl Comparison<'_> {
         self.look.rows = self.look.rows.saturating_add(1);
         let found = sample::row(self.connection, self.path, table, expected)?;
         let is_ahead = |cells: &[Cell]| {
-            let seq = sample::int(table, cells, "updated_seq").map_or(0, |seq| seq as u64);
+            let changed = ["updated_seq", "until_seq"].into_iter().find_map(|name| sample::int(table, cells, name));
+            let seq = changed.map_or(0, |seq| seq as u64);
             seq > ahead.start && seq <= ahead.end
         };
         match found {

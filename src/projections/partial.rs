@@ -18,7 +18,7 @@ pub fn domain_of(table: &str) -> Option<Domain> {
     Some(match table {
         "orders" | "order_history" | "fills" | "mass_cancels" => Domain::Order,
         "positions" | "positions_history" => Domain::Position,
-        "accounts" | "balances" | "kill_switches" | "risk_events" => Domain::BrokerAccount,
+        "accounts" | "balances" | "kill_switches" | "risk_events" | "risk_limits" => Domain::BrokerAccount,
         "sessions" => Domain::UserAccount,
         "connections" => Domain::BrokerConnection,
         "cores" | "instruments" | "events" | "parked_records" => Domain::System,

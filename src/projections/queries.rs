@@ -217,6 +217,24 @@ pub const RISK_EVENTS: Query = Query {
     columns: &["seq", "ts_ns", "event", "account_id", "session_id", "instrument_id", "order_id", "reason", "text"],
 };
 
+/// Limits of risk, and when each held.
+pub const RISK_LIMITS: Query = Query {
+    name: "risk-limits",
+    table: t::RiskLimitRow::TABLE,
+    freshness: Freshness::Eventual,
+    columns: &[
+        "risk_limit",
+        "account_id",
+        "instrument_id",
+        "value",
+        "since_seq",
+        "since_ns",
+        "until_seq",
+        "until_ns",
+        "is_stale",
+    ],
+};
+
 /// Kill switches.
 pub const KILL_SWITCHES: Query = Query {
     name: "kill-switches",
@@ -265,6 +283,7 @@ pub const ALL: &[Query] = &[
     CONNECTIONS,
     CORE,
     RISK_EVENTS,
+    RISK_LIMITS,
     KILL_SWITCHES,
     MASS_CANCELS,
     EVENTS,

@@ -47,7 +47,8 @@ fn scope_of(table: &str) -> Option<Scope> {
     Some(match table {
         "cores" | "connections" | "instruments" | "projection_positions" => Scope::Public,
         "accounts" | "balances" | "positions" | "positions_history" => Scope::Account,
-        "kill_switches" => Scope::AccountOrCore,
+        // Of account 0 are those of instruments.
+        "kill_switches" | "risk_limits" => Scope::AccountOrCore,
         "orders" | "fills" | "risk_events" | "events" => Scope::Order,
         "order_history" => Scope::OfOrder,
         "sessions" => Scope::Session,

@@ -8,7 +8,7 @@ use super::declare::{Row, Table};
 use super::error::ProjectionError;
 use super::tables::{
     AccountRow, BalanceRow, ConnectionRow, CoreRow, EventRow, FillRow, InstrumentRow, KillSwitchRow, MassCancelRow,
-    OrderHistoryRow, OrderRow, ParkedRow, PositionHistoryRow, PositionRow, RiskEventRow, SessionRow,
+    OrderHistoryRow, OrderRow, ParkedRow, PositionHistoryRow, PositionRow, RiskEventRow, RiskLimitRow, SessionRow,
 };
 
 /// Gives the cells of the next row in the place of what is there; false when there is none.
@@ -139,6 +139,8 @@ pub struct Rows {
     pub sessions: Keyed<u32, SessionRow>,
     /// Orders that were touched lately.
     pub orders: Keyed<u64, OrderRow>,
+    /// Limits of risk that hold.
+    pub risk_limits: Keyed<(u64, u16), RiskLimitRow>,
     /// All kill switches.
     pub kill_switches: Keyed<u32, KillSwitchRow>,
     /// Mass cancels under way.
@@ -198,6 +200,7 @@ impl Rows {
         put_all(put, Change::Changed, self.positions.changed())?;
         put_all(put, Change::Changed, self.sessions.changed())?;
         put_all(put, Change::Changed, self.orders.changed())?;
+        put_all(put, Change::Changed, self.risk_limits.changed())?;
         put_all(put, Change::Changed, self.kill_switches.changed())?;
         put_all(put, Change::Changed, self.mass_cancels.changed())?;
         put_all(put, Change::New, self.new.positions_history.iter())?;
@@ -227,6 +230,7 @@ impl Rows {
         self.positions.settle(|_| true);
         self.sessions.settle(|_| true);
         self.orders.settle(|row| row.is_open);
+        self.risk_limits.settle(|row| row.until_seq == 0);
         self.kill_switches.settle(|_| true);
         self.mass_cancels.settle(|row| !row.is_completed);
         self.new.clear();

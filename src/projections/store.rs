@@ -15,7 +15,7 @@ use super::rows::{Change, NextRow, Rows};
 use super::sqlite::Sqlite;
 use super::tables::{
     AccountRow, BalanceRow, ConnectionRow, CoreRow, InstrumentRow, KillSwitchRow, MassCancelRow, OrderRow, ParkedRow,
-    PositionOfProjectionRow, PositionRow, SessionRow,
+    PositionOfProjectionRow, PositionRow, RiskLimitRow, SessionRow,
 };
 
 pub use super::sqlite::{cell_of, open_for_questions, position};
@@ -196,6 +196,9 @@ impl Store {
         self.load("", |row: BalanceRow| rows.balances.load(row.account_id, row))?;
         self.load("", |row: PositionRow| rows.positions.load((row.account_id, row.instrument_id), row))?;
         self.load("", |row: SessionRow| rows.sessions.load(row.session_id, row))?;
+        self.load("WHERE until_seq = 0", |row: RiskLimitRow| {
+            rows.risk_limits.load((row.since_seq, row.risk_limit), row);
+        })?;
         self.load("", |row: KillSwitchRow| rows.kill_switches.load(row.account_id, row))?;
         self.load("WHERE is_completed = 0", |row: MassCancelRow| rows.mass_cancels.load(row.mass_cancel_id, row))?;
         let mut parked = Vec::new();

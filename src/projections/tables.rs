@@ -397,6 +397,27 @@ tables! {
         /// The same in words.
         text: Text,
     }
+    /// Limits of risk, each from the event that set it to the one that changed it: what was allowed when.
+    risk_limits RiskLimitRow key(since_seq, risk_limit) {
+        /// Event that set it.
+        since_seq: Id,
+        /// Which, as the tables of accounts and instruments call it.
+        risk_limit: Code("RiskLimit"),
+        /// Account; 0 for one of an instrument.
+        account_id: Count,
+        /// Instrument; 0 for one of an account.
+        instrument_id: Count,
+        /// What it allows: a quantity, money, a number, ppm or ns, as its name says.
+        value: Money,
+        /// When it was set.
+        since_ns: Time,
+        /// Event that changed it; 0 while it holds.
+        until_seq: Id,
+        /// When; 0 while it holds.
+        until_ns: Time,
+        /// 1 when events of its account or instrument are parked.
+        is_stale: Flag,
+    }
     /// Kill switches, as they stand.
     kill_switches KillSwitchRow key(account_id) {
         /// Account; 0 for the whole core.

@@ -60,6 +60,11 @@ fn the_monitor_finds_a_changed_a_missing_and_an_added_row_in_each_kind_of_table(
         ("balances", "UPDATE balances SET cash = 0, updated_seq = 9000000000 WHERE account_id = 1"),
         ("accounts", "DELETE FROM accounts WHERE account_id = 1"),
         ("sessions", "UPDATE sessions SET next_report_seq = 1"),
+        ("risk_limits", "UPDATE risk_limits SET value = value + 1 WHERE account_id = 1"),
+        (
+            "risk_limits",
+            "INSERT INTO risk_limits SELECT since_seq + 1000000, risk_limit, 77, 0, value, value_frac, since_ns, 0, 0, 0 FROM risk_limits LIMIT 1",
+        ),
         ("cores", "UPDATE cores SET kill_epoch = kill_epoch + 1"),
         (
             "instruments",

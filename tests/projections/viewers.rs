@@ -53,7 +53,9 @@ fn may_see(entry: &SessionEntry, table: &Table, row: &[Cell], orders: &BTreeMap<
         (Some(session), Some(account), _) if table.name == "mass_cancels" => {
             session == MINE.0 || !is_trade && is_mine(account)
         }
-        (_, Some(account), _) if table.name == "kill_switches" => account == 0 || is_mine(account),
+        (_, Some(account), _) if ["kill_switches", "risk_limits"].contains(&table.name) => {
+            account == 0 || is_mine(account)
+        }
         (Some(session), Some(account), _) => is_mine(account) && (!is_trade || session == MINE.0),
         (None, Some(account), _) => is_mine(account),
         (Some(session), None, _) => session == MINE.0 || !is_trade && entry.accounts.is_empty(),
@@ -105,7 +107,8 @@ pub(crate) fn assert_each_sees_its_own(source: &Source) {
                 }
             }
             if !entry.accounts.is_empty() {
-                for name in ["orders", "positions", "positions-history", "accounts", "balances", "fills"] {
+                for name in ["orders", "positions", "positions-history", "accounts", "balances", "fills", "risk-limits"]
+                {
                     assert!(hidden.contains(&name), "the history has rows of others for {name}: {hidden:?}");
                 }
             }

@@ -58,10 +58,14 @@ impl Fold<'_, '_> {
             Aggregate::Account(id) => {
                 self.rows.accounts.mark(id, |row| row.is_stale = true);
                 self.rows.balances.mark(id, |row| row.is_stale = true);
+                self.mark_limits((id, 0));
                 self.rows.kill_switches.mark(id, |row| row.is_stale = true);
             }
             Aggregate::Session(id) => self.rows.sessions.mark(id, |row| row.is_stale = true),
-            Aggregate::Instrument(id) => self.rows.instruments.mark(id, |row| row.is_stale = true),
+            Aggregate::Instrument(id) => {
+                self.rows.instruments.mark(id, |row| row.is_stale = true);
+                self.mark_limits((0, id));
+            }
             Aggregate::MassCancel(id) => self.rows.mass_cancels.mark(id, |row| row.is_stale = true),
             Aggregate::Unread(_) => {}
         }
