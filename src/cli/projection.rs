@@ -126,7 +126,7 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
     let parked = parked(&mut store)?;
     let (name_of, bytes) = (source.name().display().to_string(), store.bytes()?);
     let (rules, keep_days) = rules_and_days(at.fold_version);
-    let report = source.server.is_none().then(|| report_of(&source.path)).flatten();
+    let report = report_of(&source.path);
     let (lag_events, last_seq, last_ts_ns) = behind(source, at.seq)?;
     let lag_ms = if at.seq == 0 { 0 } else { last_ts_ns.saturating_sub(at.ts_ns) / 1_000_000 };
     let name = |one: &Parked| one.aggregate.map_or_else(|| "?".to_owned(), |aggregate| aggregate.to_string());

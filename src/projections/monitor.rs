@@ -9,13 +9,11 @@ mod heal;
 mod report;
 mod sample;
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rusqlite::Connection;
 use tradecore_domain::event::Event;
 use tradecore_journal::{Reader, Record, Until};
 
@@ -26,7 +24,7 @@ use super::fold::{Entry, fold, order_needed};
 use super::projector::Source;
 use super::removal::horizon_ns;
 use super::rows::{Keyed, New, Rows};
-use super::store::{load, open_for_questions, position};
+use super::store::Store;
 use super::tables::{EventRow, OrderRow};
 use crate::clock::utc_ns;
 use crate::shipping::alerts::{self, Kind};
@@ -40,6 +38,8 @@ const EVENTS_PER_LOOK: u64 = 262_144;
 const ONE_OF: u64 = 64;
 /// Rows of a table that changes that a look compares, at most; the next goes on behind them.
 const ROWS_PER_TABLE: usize = 512;
+/// Rows that are asked for at once.
+const ROWS_AT_ONCE: usize = 256;
 /// Events of the past that a look reads again.
 const WINDOW: u64 = 128;
 /// Events after which what is closed is forgotten.
@@ -83,10 +83,11 @@ const FINDINGS_MAX: usize = 16;
 
 /// Rows as they are, laid beside rows as they should be.
 struct Comparison<'a> {
-    connection: &'a Connection,
-    path: &'a Path,
+    store: &'a mut Store,
     /// Rows of older events may have left.
     kept_ns: u64,
+    /// Rows that events have added, and that wait to be looked for, by table.
+    added: BTreeMap<&'static str, (Table, Vec<Vec<Cell>>)>,
     look: Look,
 }
 
@@ -129,21 +130,22 @@ impl Monitor {
     }
 
     fn try_look(&mut self) -> Result<Look, ProjectionError> {
-        let connection = open_for_questions(&self.source.path)?;
-        let sqlite = |source| ProjectionError::Sqlite { path: self.source.path.clone(), source };
         // What is compared is of one moment.
-        connection.execute_batch("BEGIN").map_err(sqlite)?;
-        let known = position(&connection, &self.source.path)?;
+        let mut store = Store::open_to_read(&self.source)?;
+        let known = store.position()?;
+        if known.stream != self.source.stream {
+            let (path, found, ours) = (self.source.name(), known.stream, self.source.stream.clone());
+            return Err(ProjectionError::OtherStream { path, found, ours });
+        }
         let known_seq = known.seq;
         let mut random = [0; 8];
         // Without randomness it is the next place.
         let _ = getrandom::fill(&mut random);
         self.turn = self.turn.wrapping_add(1).wrapping_add(u64::from_le_bytes(random) >> 32);
-        let path = self.source.path.clone();
         let mut comparison = Comparison {
-            connection: &connection,
-            path: &path,
+            store: &mut store,
             kept_ns: horizon_ns(self.source.keep_days, known.ts_ns),
+            added: BTreeMap::new(),
             look: Look::default(),
         };
         self.fold(&mut comparison, known_seq)?;
@@ -176,7 +178,7 @@ impl Monitor {
                     // Closed since long: its row says so, and counts for nothing.
                     let only = format!("WHERE order_id = {} AND is_open = 0", order_id as i64);
                     let orders = &mut self.rows.orders;
-                    load(comparison.connection, comparison.path, &only, |row: OrderRow| orders.load(order_id, row))?;
+                    comparison.store.load(&only, |row: OrderRow| orders.load(order_id, row))?;
                 }
                 fold(&mut self.rows, &entry_of(&record), event.as_ref().map_err(ToString::to_string));
                 self.seq = record.seq;
@@ -190,6 +192,7 @@ impl Monitor {
                 settle_seq = self.seq.saturating_add(SETTLE_EVENTS);
             }
         }
+        comparison.flush()?;
         self.rows.forget_closed();
         let held = self.rows.orders.iter().count();
         if held > ORDERS_MAX {
@@ -214,8 +217,8 @@ impl Monitor {
             some_of(&rows.kill_switches, turn),
             some_of(&rows.mass_cancels, turn),
         ];
-        for (table, cells) in expected.into_iter().flatten() {
-            comparison.row(&table, &cells, self.seq..known_seq)?;
+        for (table, rows) in expected {
+            comparison.rows(&table, &rows, self.seq..known_seq)?;
         }
         if self.seq == known_seq {
             let counts = [
@@ -230,7 +233,7 @@ impl Monitor {
             for (table, count) in counts {
                 // Of limits, those that hold.
                 let only = if table.column("until_seq").is_some() { "WHERE until_seq = 0" } else { "" };
-                if sample::count(comparison.connection, comparison.path, &table, only)? != count as u64 {
+                if sample::count(comparison.store, &table, only)? != count as u64 {
                     comparison.found(&table, Vec::new(), "there are more or fewer rows");
                 }
             }
@@ -240,7 +243,7 @@ impl Monitor {
 
     /// A few events of the past, from anywhere: each is in the log, and none is missing between them.
     fn compare_past(&self, comparison: &mut Comparison<'_>) -> Result<(), ProjectionError> {
-        let first_seq = sample::first_seq(comparison.connection, comparison.path)?;
+        let first_seq = sample::first_seq(comparison.store)?;
         let span = self.seq.saturating_sub(first_seq).saturating_sub(WINDOW);
         if first_seq == 0 || first_seq > self.seq {
             return Ok(());
@@ -264,15 +267,14 @@ impl Monitor {
             }
         }
         let within = format!("WHERE seq >= {} AND seq < {}", from_seq as i64, end_seq as i64);
-        if sample::count(comparison.connection, comparison.path, &EventRow::TABLE, &within)? != count {
+        let mut there = BTreeMap::new();
+        comparison.store.load(&within, |row: EventRow| drop(there.insert(row.seq, row)))?;
+        if there.len() as u64 != count {
             comparison.found(&EventRow::TABLE, vec![("seq", from_seq as i64)], "from here on events are missing");
         }
         for (seq, ts_ns, payload) in expected {
             comparison.look.rows = comparison.look.rows.saturating_add(1);
-            let mut found = None;
-            let only = format!("WHERE seq = {}", seq as i64);
-            load(comparison.connection, comparison.path, &only, |row: EventRow| found = Some(row))?;
-            match found {
+            match there.get(&seq) {
                 Some(row) if row.payload == payload && row.ts_ns == ts_ns => {}
                 Some(_) => comparison.found(&EventRow::TABLE, vec![("seq", seq as i64)], "it differs"),
                 None => comparison.found(&EventRow::TABLE, vec![("seq", seq as i64)], "it is missing"),
@@ -292,13 +294,39 @@ impl Comparison<'_> {
             cells_of_all(&new.positions_history),
             cells_of_all(&new.risk_events),
         ];
-        all.into_iter().flatten().try_for_each(|(table, cells)| self.row(&table, &cells, 0..0))
+        for (table, rows) in all {
+            let (_, waiting) = self.added.entry(table.name).or_insert_with(|| (table, Vec::new()));
+            waiting.extend(rows);
+        }
+        if self.added.values().any(|(_, waiting)| waiting.len() >= ROWS_PER_TABLE) { self.flush() } else { Ok(()) }
+    }
+
+    /// Looks for what events have added.
+    fn flush(&mut self) -> Result<(), ProjectionError> {
+        let added = std::mem::take(&mut self.added);
+        added.into_values().try_for_each(|(table, rows)| self.rows(&table, &rows, 0..0))
+    }
+
+    /// Compares rows, many at a time.
+    fn rows(
+        &mut self,
+        table: &Table,
+        expected: &[Vec<Cell>],
+        ahead: std::ops::Range<u64>,
+    ) -> Result<(), ProjectionError> {
+        for some in expected.chunks(ROWS_AT_ONCE) {
+            let mut there = sample::rows(self.store, table, some)?;
+            for row in some {
+                let found = there.remove(&sample::keys(table, row));
+                self.row(table, row, found, ahead.clone());
+            }
+        }
+        Ok(())
     }
 
     /// Compares a row, unless it has changed by an event that the tables know and the fold does not.
-    fn row(&mut self, table: &Table, expected: &[Cell], ahead: std::ops::Range<u64>) -> Result<(), ProjectionError> {
+    fn row(&mut self, table: &Table, expected: &[Cell], found: Option<Vec<Cell>>, ahead: std::ops::Range<u64>) {
         self.look.rows = self.look.rows.saturating_add(1);
-        let found = sample::row(self.connection, self.path, table, expected)?;
         let is_ahead = |cells: &[Cell]| {
             let changed = ["updated_seq", "until_seq"].into_iter().find_map(|name| sample::int(table, cells, name));
             let seq = changed.map_or(0, |seq| seq as u64);
@@ -311,7 +339,6 @@ impl Comparison<'_> {
             None if self.kept_ns > 0 && !ahead.is_empty() && matches!(table.name, "orders" | "mass_cancels") => {}
             None => self.found(table, sample::keys(table, expected), "it is missing"),
         }
-        Ok(())
     }
 
     fn found(&mut self, table: &Table, key: Vec<(&'static str, i64)>, what: &'static str) {
@@ -326,22 +353,22 @@ fn entry_of<'a>(record: &Record<'a>) -> Entry<'a> {
     Entry { seq, ts_ns, kind, version, payload }
 }
 
-fn cells_of_all<R: Row>(rows: &[R]) -> Vec<(Table, Vec<Cell>)> {
-    rows.iter().map(cells).collect()
+fn cells_of_all<R: Row>(rows: &[R]) -> (Table, Vec<Vec<Cell>>) {
+    (R::TABLE, rows.iter().map(cells).collect())
 }
 
-fn cells<R: Row>(row: &R) -> (Table, Vec<Cell>) {
+fn cells<R: Row>(row: &R) -> Vec<Cell> {
     let mut cells = Vec::new();
     row.put(&mut cells);
-    (R::TABLE, cells)
+    cells
 }
 
 /// Rows of a table, others each time.
-fn some_of<K: Ord + Copy, R: Row>(rows: &Keyed<K, R>, turn: u64) -> Vec<(Table, Vec<Cell>)> {
+fn some_of<K: Ord + Copy, R: Row>(rows: &Keyed<K, R>, turn: u64) -> (Table, Vec<Vec<Cell>>) {
     let count = rows.iter().count();
     let steps = count.div_ceil(ROWS_PER_TABLE).max(1);
     let from = (turn as usize).checked_rem(steps).unwrap_or(0).saturating_mul(ROWS_PER_TABLE);
-    rows.iter().skip(from).take(ROWS_PER_TABLE).map(|(_, row)| cells(row)).collect()
+    (R::TABLE, rows.iter().skip(from).take(ROWS_PER_TABLE).map(|(_, row)| cells(row)).collect())
 }
 
 /// Looks every so often, until `stop` is set; what it finds it has healed.
@@ -399,7 +426,12 @@ fn judge(source: &Source, look: &Look, report: &mut Report, heal: &Heal) {
     if let Some(first) = look.findings.first() {
         let tables: BTreeSet<&'static str> = look.findings.iter().map(|finding| finding.table).collect();
         let names: Vec<&str> = tables.iter().copied().collect();
-        let text = format!("the read model is not what the journal says: {first}; made anew: {}", names.join(", "));
+        let (of, anew) = match &source.server {
+            None => ("", names.join(", ")),
+            // There they are made anew all at once.
+            Some(_) => (" on the server", "all tables".to_owned()),
+        };
+        let text = format!("the read model{of} is not what the journal says: {first}; made anew: {anew}");
         alerts::raise(Kind::DataIntegrity, look.seq, text);
         report.found(first);
         sample::mark_stale(source, &look.findings);

@@ -261,6 +261,11 @@ pub(super) fn end_fellow(server: &Server) -> Result<bool, ProjectionError> {
     Ok(!ended.is_empty())
 }
 
+/// Does what is said, beside the writer.
+pub(super) fn run_beside(server: &Server, sql: &str) -> Result<(), ProjectionError> {
+    Postgres::open_to_read(server)?.run(sql).map(drop)
+}
+
 /// Puts the rows of another store in the place of all that there are, in one transaction: who reads sees the old rows
 /// until it ends, or waits for it where the schema is another.
 pub(super) fn replace(

@@ -166,7 +166,7 @@ fn put(
 }
 
 /// Calls `each` with the rows of a table.
-pub(super) fn load<R: Row>(
+fn load<R: Row>(
     connection: &Connection,
     path: &Path,
     only: &str,
@@ -185,7 +185,7 @@ pub(super) fn load<R: Row>(
 }
 
 /// The cells of a row that was found.
-pub(super) fn cells_of(row: &rusqlite::Row<'_>, count: usize) -> rusqlite::Result<Vec<Cell>> {
+fn cells_of(row: &rusqlite::Row<'_>, count: usize) -> rusqlite::Result<Vec<Cell>> {
     // Not collected: a result of a collection does not know its length, and grows.
     let mut cells = Vec::with_capacity(count);
     for at in 0..count {

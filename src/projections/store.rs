@@ -19,7 +19,6 @@ use super::tables::{
 };
 
 pub use super::sqlite::{cell_of, open_for_questions, position};
-pub(super) use super::sqlite::{cells_of, load};
 
 /// Name of the one projection in its own table of positions.
 const NAME: &str = "tables";

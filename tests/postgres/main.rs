@@ -9,6 +9,7 @@ mod commands;
 mod history;
 #[path = "../projections/host.rs"]
 mod host;
+mod monitored;
 mod proxy;
 mod refusals;
 mod server;

@@ -1,0 +1,101 @@
+//! The second fold beside tables on a server: what is not as the journal says is found, told of, and healed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tradecore::projections::monitor::{Heal, Monitor, report_of, watch};
+use tradecore::projections::{Source, follow_healed};
+
+use super::server::{DEADLINE, Postgres};
+use super::support::{catch_up, write_history};
+use super::{LONG, assert_is_a_fold};
+
+/// Ends threads also where a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Tables of a gateway that writes to a server only.
+fn source(postgres: &Postgres, dir: &tempfile::TempDir, schema: &str, seed: u64) -> Source {
+    let (journal_dir, _) = write_history(dir.path(), seed);
+    let source = postgres.source(&journal_dir, schema);
+    catch_up(&source);
+    source
+}
+
+#[test]
+fn the_monitor_finds_a_changed_a_missing_and_an_added_row_on_a_server_and_nothing_in_what_is_right() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let source = source(&postgres, &dir, "sampled", LONG);
+    let mut client = postgres.client();
+    // One of 64 new rows is looked at, others each time.
+    let found = |looks| {
+        let look = |_| {
+            let look = Monitor::open(&source, u64::MAX).expect("opens").look().expect("looks");
+            assert!(look.rows > 100, "{look:?}");
+            look.findings
+        };
+        (0..looks).map(look).find(|findings| !findings.is_empty()).unwrap_or_default()
+    };
+    assert_eq!(found(3), []);
+    for (table, key, damage, mend) in [
+        ("positions", 2, "SET position_qty = position_qty + 1", "SET position_qty = position_qty - 1"),
+        ("orders", 1, "SET cum_qty = cum_qty + 1 WHERE is_open = 1", "SET cum_qty = cum_qty - 1 WHERE is_open = 1"),
+        ("connections", 2, "SET status = status + 1", "SET status = status - 1"),
+        ("risk_limits", 2, "SET value = value + 1", "SET value = value - 1"),
+        ("fills", 1, "SET fee = fee + 1", "SET fee = fee - 1"),
+    ] {
+        client.batch_execute(&format!("UPDATE sampled.{table} {damage}")).expect(damage);
+        let seen = found(200);
+        let is_it =
+            |finding: &tradecore::projections::monitor::Finding| finding.table == table && finding.key.len() == key;
+        assert!(seen.iter().any(is_it) && seen.iter().all(|finding| finding.table == table), "{table}: {seen:?}");
+        client.batch_execute(&format!("UPDATE sampled.{table} {mend}")).expect(mend);
+    }
+    for (table, sql) in [
+        ("balances", "DELETE FROM sampled.balances WHERE account_id = 1"),
+        (
+            "sessions",
+            "INSERT INTO sampled.sessions SELECT (jsonb_populate_record(s, '{\"session_id\": 77}')).* FROM sampled.sessions s LIMIT 1",
+        ),
+    ] {
+        client.batch_execute(sql).expect(sql);
+        let seen = found(200);
+        assert!(seen.iter().any(|finding| finding.table == table), "{sql}: {seen:?}");
+    }
+}
+
+#[test]
+fn what_differs_on_a_server_is_marked_and_made_anew_and_the_report_says_so() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let source = source(&postgres, &dir, "healed", 3);
+    let (heal, stop) = (Arc::new(Heal::default()), AtomicBool::new(false));
+    let report = || report_of(&source.path);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
+        let wait_until = |what: &str, is_so: &dyn Fn() -> bool| {
+            let until = Instant::now() + DEADLINE;
+            while !is_so() {
+                assert!(Instant::now() < until, "{what}: {:?}", report());
+                std::thread::park_timeout(std::time::Duration::from_millis(5));
+            }
+        };
+        scope.spawn(|| follow_healed(&source, &heal, &stop));
+        scope.spawn(|| watch(&source, std::time::Duration::from_millis(50), &heal, &stop));
+        wait_until("a first look", &|| report().is_some_and(|report| report.rows > 0 && report.found == 0));
+        let sql = "UPDATE healed.positions SET cost = cost + 1 WHERE account_id = 1";
+        assert!(postgres.client().execute(sql, &[]).expect("changed") > 0);
+        wait_until("it is found", &|| report().is_some_and(|report| report.found > 0));
+        wait_until("it is healed", &|| report().is_some_and(|report| !report.is_stale));
+        let (what, _) = report().expect("a report").last.expect("what was found");
+        assert!(what.starts_with("positions, account_id 1, instrument_id "), "{what}");
+    });
+    assert_is_a_fold(&source, "healed");
+}
