@@ -27,7 +27,10 @@ mod viewers;
 use history::{LONG, history, limits};
 use rusqlite::Connection;
 use support::{Journal, archive, assert_rows_are_those_of, catch_up, dump, source_of, write_history};
+use tradecore::projections::ask::Question;
 use tradecore::projections::fold::{Entry, fold};
+use tradecore::projections::queries;
+use tradecore::projections::rights::Rights;
 use tradecore::projections::rows::Rows;
 use tradecore::projections::store::{Care, Store, WriterLock};
 use tradecore::projections::{Mismatch, ProjectionError, Projector, rebuild, verify};
@@ -206,6 +209,21 @@ fn an_event_of_a_newer_release_is_parked_and_taken_by_a_release_that_knows_it() 
         })
         .expect("one");
     assert_eq!((seq, aggregate, id), (events[..20].iter().map(Vec::len).sum::<usize>() as u64 + 1, 8, 4000));
+    // Whose it is cannot be known: every answer says that its rows may lack something, and the log lacks nothing.
+    let mut store = Store::open_to_read(&source).expect("opens");
+    for query in queries::ALL {
+        let question = Question { table: query.table, conditions: Vec::new(), limit: 1 };
+        let said: Vec<String> = question
+            .ask(&Rights::all(), &mut store)
+            .expect("answered")
+            .unread
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let expected = format!("1 event of type 4000, from event {seq} on, is in no row: this release cannot read it");
+        assert_eq!(said, if query.name == "events" { vec![] } else { vec![expected] }, "{}", query.name);
+    }
+    drop(store);
     // To this release the record that it can read now stands for one that it could not: it makes the rows anew.
     connection.execute("UPDATE parked_records SET seq = 1, aggregate_id = 64", []).expect("written");
     let mismatch = Projector::open(&source, Care::Live).expect("opens").expect_err("it can be taken");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tradecore::exit::Exit;
+use tradecore::projections::aggregate::Aggregate;
 use tradecore::projections::ask::{Parked, parked};
 use tradecore::projections::monitor::{Report, report_of};
 use tradecore::projections::partial::{From, remake, tables_of};
@@ -180,7 +181,17 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
                 .map(|one| vec![name(one), one.first_seq.to_string(), one.events.to_string(), one.error.clone()]),
         );
         lines.push(aligned(&rows));
-        lines.push("rows of these are marked is_stale; a release that can take them makes the tables anew".to_owned());
+        let is_unread = |one: &Parked| matches!(one.aggregate, Some(Aggregate::Unread(_)));
+        if !parked.iter().all(is_unread) {
+            lines.push("rows of these are marked is_stale".to_owned());
+        }
+        if parked.iter().any(is_unread) {
+            lines.push(
+                "of events of a type no row is marked: whose they are is not known, and each answer tells of them"
+                    .to_owned(),
+            );
+        }
+        lines.push("a release that can take them makes the tables anew".to_owned());
     }
     print(&lines.join("\n")).map(drop)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tradecore::config::{Config, ConfigError, SessionEntry};
 use tradecore::exit::Exit;
+use tradecore::projections::ask::Answer;
 use tradecore::projections::cell::{Cell, Kind, join};
 use tradecore::projections::declare::{ColumnInfo, Table};
 use tradecore::projections::queries::Freshness;
@@ -179,6 +180,11 @@ pub(super) fn as_of(position: &PositionOfProjectionRow) -> String {
         0 => "as of no event".to_owned(),
         seq => format!("as of event {seq}, {}", utc(position.ts_ns)),
     }
+}
+
+/// What its rows lack.
+pub(super) fn unread_words(answer: &Answer) -> String {
+    answer.unread.iter().map(|unread| format!("; {unread}")).collect()
 }
 
 /// The columns of a row and what each says: integers of 64 bits and decimals as text, since JSON numbers are floats to

@@ -25,7 +25,7 @@ use super::ask::event_in;
 use super::failure::Failure;
 use super::journal::{event_text, unreadable};
 use super::print;
-use super::read_model::{Place, Viewer, as_of, open, values, words};
+use super::read_model::{Place, Viewer, as_of, open, unread_words, values, words};
 use super::report::utc;
 use super::values::whole;
 use topics::Topics;
@@ -238,8 +238,8 @@ impl Trace {
                 ts_ns: order.position.ts_ns,
                 kind: "rows",
                 text: format!(
-                    "orders: {}; order_history: {} rows; fills: {} rows; {}",
-                    said.join(" "), history, fills, as_of(&order.position)
+                    "orders: {}; order_history: {} rows; fills: {} rows; {}{}",
+                    said.join(" "), history, fills, as_of(&order.position), unread_words(&order)
                 ),
                 more: json!({"orders": row.into_iter().map(|(column, value)| (column.name.to_owned(), value)).collect::<serde_json::Map<_, _>>()}),
             });

@@ -2,11 +2,11 @@
 
 use super::aggregate::Aggregate;
 use super::cell::Cell;
-use super::declare::Table;
+use super::declare::{Row as _, Table};
 use super::error::ProjectionError;
 use super::rights::Rights;
 use super::store::Store;
-use super::tables::{InstrumentRow, PositionOfProjectionRow};
+use super::tables::{EventRow, InstrumentRow, PositionOfProjectionRow};
 
 /// Which rows of a table.
 #[derive(Clone, Debug)]
@@ -49,6 +49,32 @@ pub struct Answer {
     pub rows: Vec<Vec<Cell>>,
     /// There are more, with lesser keys.
     pub is_cut: bool,
+    /// Events that are in none of these rows, whichever they should have changed.
+    pub unread: Vec<Unread>,
+}
+
+/// Events of a type that this release cannot read. What they are of is not known: no row is marked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The type.
+    pub kind: u16,
+    /// How many there are.
+    pub events: u64,
+    /// The first of them.
+    pub first_seq: u64,
+}
+
+impl core::fmt::Display for Unread {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { kind, events, first_seq } = self;
+        let is_one = *events == 1;
+        let (noun, verb) = if is_one { ("event", "is") } else { ("events", "are") };
+        write!(
+            f,
+            "{events} {noun} of type {kind}, from event {first_seq} on, {verb} in no row: this release cannot read"
+        )?;
+        f.write_str(if is_one { " it" } else { " them" })
+    }
 }
 
 impl Question {
@@ -79,8 +105,29 @@ impl Question {
         let is_cut = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
         rows.reverse();
-        Ok(Answer { position, rows, is_cut })
+        // The log has every event.
+        let unread = if self.table.name == EventRow::TABLE.name { Vec::new() } else { unread(store)? };
+        Ok(Answer { position, rows, is_cut, unread })
     }
+}
+
+/// What this release cannot read of the events up to the position, by type.
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn unread(store: &mut Store) -> Result<Vec<Unread>, ProjectionError> {
+    let (code, _) = Aggregate::Unread(0).to_code();
+    let rows = store.ask(&format!(
+        "SELECT aggregate_id, count(*), min(seq) FROM parked_records WHERE aggregate = {code} \
+         GROUP BY aggregate_id ORDER BY min(seq)"
+    ))?;
+    let unread = rows.iter().filter_map(|row| match row.as_slice() {
+        [Cell::Int(kind), Cell::Int(events), Cell::Int(seq)] => {
+            Some(Unread { kind: u16::try_from(*kind).ok()?, events: *events as u64, first_seq: *seq as u64 })
+        }
+        _ => None,
+    });
+    Ok(unread.collect())
 }
 
 /// Every instrument: its number and its symbol.

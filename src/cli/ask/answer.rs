@@ -1,7 +1,7 @@
 //! How an answer is told: as a table, as JSON, as CSV.
 
 use serde_json::{Map, Value};
-use tradecore::projections::ask::Answer;
+use tradecore::projections::ask::{Answer, Unread};
 use tradecore::projections::cell::Cell;
 use tradecore::projections::declare::{ColumnInfo, Row as _, Table};
 use tradecore::projections::queries::Query;
@@ -10,7 +10,7 @@ use tradecore_domain::event::Event;
 
 use super::super::failure::Failure;
 use super::super::journal::{event_text, fields_of};
-use super::super::read_model::{as_of, csv_line, values, words};
+use super::super::read_model::{as_of, csv_line, unread_words, values, words};
 use super::super::report::aligned;
 use super::super::{print, warn};
 
@@ -48,6 +48,7 @@ pub(super) fn json(table: &Table, answer: &Answer) -> Result<(), Failure> {
     let end = serde_json::json!({
         "type": "QueryEnd", "rows": answer.rows.len(), "is_cut": answer.is_cut,
         "as_of_seq": position.seq.to_string(), "as_of_ts_ns": position.ts_ns.to_string(),
+        "unread": answer.unread.iter().map(unread_json).collect::<Vec<_>>(),
     });
     print(&end.to_string()).map(drop)
 }
@@ -100,7 +101,12 @@ pub(super) fn table(
     print(&format!("{}\n{}", aligned(&rows), end(answer))).map(drop)
 }
 
+fn unread_json(unread: &Unread) -> Value {
+    let Unread { kind, events, first_seq } = unread;
+    serde_json::json!({"event": kind, "events": events.to_string(), "first_seq": first_seq.to_string()})
+}
+
 fn end(answer: &Answer) -> String {
     let cut = if answer.is_cut { "; there are older ones: raise --limit" } else { "" };
-    format!("{} rows {}{cut}", answer.rows.len(), as_of(&answer.position))
+    format!("{} rows {}{cut}{}", answer.rows.len(), as_of(&answer.position), unread_words(answer))
 }
