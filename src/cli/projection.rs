@@ -14,7 +14,7 @@ use tradecore::projections::monitor::{Report, report_of};
 use tradecore::projections::partial::{From, remake, tables_of};
 use tradecore::projections::removal::rules_and_days;
 use tradecore::projections::store::{Store, WriterLock};
-use tradecore::projections::{Compared, Source, open, rebuild, schema, verify};
+use tradecore::projections::{Compared, ProjectionError, Source, open, rebuild, schema, verify};
 use tradecore::retention::{Needs, PROJECTION, PROJECTION_PG};
 use tradecore::shipping::domains::Domain;
 use tradecore_journal::{Reader, Until};
@@ -122,8 +122,11 @@ fn behind(source: &Source, seq: u64) -> Result<(u64, u64, u64), Failure> {
 }
 
 fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
-    let mut store = Store::open_to_read(source)?;
-    let at = store.position()?;
+    let opened = Store::open_to_read(source).and_then(|mut store| Ok((store.position()?, store)));
+    let (at, mut store) = match opened {
+        Err(error @ ProjectionError::Postgres { .. }) => return without_server(source, is_json, error),
+        opened => opened?,
+    };
     let parked = parked(&mut store)?;
     let (name_of, bytes) = (source.name().display().to_string(), store.bytes()?);
     let (rules, keep_days) = rules_and_days(at.fold_version);
@@ -194,6 +197,38 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
         lines.push("a release that can take them makes the tables anew".to_owned());
     }
     print(&lines.join("\n")).map(drop)
+}
+
+/// What this host knows by itself: the tables may know more than their writer has passed. Of workers elsewhere it knows
+/// nothing.
+fn without_server(source: &Source, is_json: bool, error: ProjectionError) -> Result<(), Failure> {
+    let synced_seq = tradecore_journal::synced_seq(&source.journal_dir).map_err(unreadable)?;
+    let look = look(&Needs::of_all(&source.journal_dir))?;
+    let passed_seq = look.holders.iter().find(|holder| holder.name == PROJECTION_PG).map(|holder| holder.seq);
+    let lag_events = passed_seq.map(|seq| synced_seq.saturating_sub(seq));
+    let name = source.name().display().to_string();
+    let text = if is_json {
+        let text = |number: Option<u64>| number.map(|number| number.to_string());
+        json!({
+            "path": name, "seq": null, "passed_seq": text(passed_seq), "journal_synced_seq": synced_seq.to_string(),
+            "lag_events": text(lag_events),
+        })
+        .to_string()
+    } else {
+        let passed = match (passed_seq, lag_events) {
+            (Some(seq), Some(events)) => {
+                format!(
+                    "their writer here has passed event {seq}: the tables have that, or a little more; {events} events behind at most"
+                )
+            }
+            _ => "no writer of this host has told how far they are".to_owned(),
+        };
+        format!(
+            "{name}: not reached; what the tables know, and what is parked, is not known\nevent {synced_seq} is durable in the journal; {passed}"
+        )
+    };
+    print(&text)?;
+    Err(error.into())
 }
 
 /// How the monitor stands, in words.

@@ -184,6 +184,24 @@ fn a_gateway_trades_on_while_its_server_is_away_and_the_tables_follow_when_it_is
     wait_for(0);
     gateway.0.kill().expect("killed");
     gateway.0.wait().expect("ended");
+    // With the server away the status says what this host knows.
+    let path = dir.path().join("gateway.toml");
+    let config = std::fs::read_to_string(&path).expect("read");
+    let away = config.replace(&format!("port = {}\n", postgres.port), "port = 9\n");
+    assert_ne!(away, config);
+    std::fs::write(&path, away).expect("written");
+    let output = run(dir.path(), "projection status --json");
+    let lines: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect();
+    let [known, failure] = lines.as_slice() else { panic!("what is known, and why not more: {lines:?}") };
+    let of = |name: &str| known[name].as_str().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let (passed, synced, lag) = (of("passed_seq"), of("journal_synced_seq"), of("lag_events"));
+    let why = failure["text"].as_str().expect("text");
+    assert!(output.status.code() == Some(69) && why.contains("unreachable"), "{failure}");
+    assert!(known["seq"].is_null() && passed > 0 && synced >= passed && lag == synced - passed, "{known}");
+    std::fs::write(&path, &config).expect("written");
     assert!(said(dir.path(), "projection catch-up").contains("events taken in"));
     assert!(said(dir.path(), "projection verify").contains("ok: as a fold of the journal"));
 }
