@@ -141,3 +141,36 @@ fn that_the_cluster_was_away_is_told_once_it_is_back() {
     drop(shipper);
     journal.closer.seal(journal.writer);
 }
+
+#[test]
+fn a_journal_that_cannot_be_read_for_a_while_is_told_of_and_shipped_after_that() {
+    let host = Host::new("timeout_ms = 10000\nbackoff_min_ms = 10");
+    host.write(100);
+    let dir = std::fs::read_dir(host.journal_dir()).expect("the journal");
+    let segment = dir
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .expect("a segment");
+    let aside = host.dir.path().join("aside");
+    std::fs::rename(&segment, &aside).expect("moved");
+    // A link to itself is listed, and the system does not open it.
+    std::os::unix::fs::symlink(&segment, &segment).expect("linked");
+    let mut shipper = host.start(&["ship", "run"]);
+    shipper.wait_for("the journal cannot be read; shipping is tried on");
+    std::fs::rename(&aside, &segment).expect("moved back");
+    shipper.wait_for("shipping to Kafka goes on");
+    wait_until(&host, "lag_events", "0");
+    let since = Instant::now();
+    let alerts = loop {
+        let alerts = objects(&host, "alerts.shipping-refused");
+        if !alerts.is_empty() {
+            break alerts;
+        }
+        assert!(since.elapsed() < DEADLINE, "it is not told");
+    };
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert_eq!(host.assert_exactly_once(), 100);
+    shipper.signal(Signal::TERM);
+    let (code, said) = shipper.end();
+    assert_eq!(code, Some(0), "{said}");
+}
