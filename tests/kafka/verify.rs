@@ -1,14 +1,16 @@
 //! `ship verify`, and a gateway that ships by itself.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Instant;
 
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rustix::process::Signal;
 
-use super::host::{DEADLINE, Host, PARTITIONS};
+use super::host::{DEADLINE, Host, PARTITIONS, wait_for};
 use super::wait_until;
 
 #[test]
@@ -51,6 +53,29 @@ fn verify_tells_a_repetition_a_foreign_change_and_a_gap_where_they_are() {
     assert_eq!((&proof["ok"], &proof["events"]), (&false.into(), &"1990".into()), "{proof}");
     let missing = proof["flaws"].as_array().expect("a list").iter().filter(|flaw| flaw["flaw"] == "missing").count();
     assert!(missing > 0, "{proof}");
+}
+
+#[test]
+fn a_partition_that_the_cluster_is_still_making_is_asked_for_again() {
+    let mut host = Host::new("");
+    host.log = "info,librdkafka=off,tradecore=debug";
+    host.write(100);
+    host.succeed(&["ship", "run", "--drain"]);
+    // No event goes there; with one partition it is as a broker knows it that has not heard of the other.
+    let (topic, admin) = (format!("{}eventstore.portfolio-events", host.prefix), host.broker.admin());
+    let deleted = wait_for(admin.delete_topics(&[&topic], &AdminOptions::new())).expect("an answer");
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    host.broker.make(&topic, 1);
+    let mut verify = host.command(&["ship", "verify"]);
+    let mut verify = verify.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("started");
+    // It ends by itself when it has waited for `timeout_ms`.
+    let mut said = BufReader::new(verify.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("a partition is not there yet")), "it did not wait for the partition");
+    let more = NewPartitions::new(&topic, PARTITIONS as usize);
+    let made = wait_for(admin.create_partitions(&[more], &AdminOptions::new())).expect("an answer");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let said: Vec<String> = said.collect();
+    assert!(verify.wait().expect("ended").success(), "{said:?}");
 }
 
 #[test]
