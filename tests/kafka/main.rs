@@ -16,6 +16,7 @@ mod faults;
 mod host;
 mod lost;
 mod once;
+mod points;
 mod proxy;
 mod refusals;
 mod secrets;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::host::{DEADLINE, Host};
 
@@ -14,15 +15,26 @@ use super::host::{DEADLINE, Host};
 pub const PRODUCE: i16 = 0;
 pub const FETCH: i16 = 1;
 pub const LIST_OFFSETS: i16 = 2;
+pub const METADATA: i16 = 3;
+pub const FIND_COORDINATOR: i16 = 10;
+pub const CREATE_TOPICS: i16 = 19;
+pub const INIT_PRODUCER_ID: i16 = 22;
+pub const ADD_PARTITIONS_TO_TXN: i16 = 24;
 pub const END_TXN: i16 = 26;
-const METADATA: i16 = 3;
-const FIND_COORDINATOR: i16 = 10;
+pub const DESCRIBE_CONFIGS: i16 = 32;
+
+/// Requests of a kind that speak of something: of a topic with such a name, or of anything.
+pub type Step = (i16, &'static str);
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The broker does it, and its answer is lost with the connection.
     LoseReply,
+    /// The broker does it, and nobody hears of it; the connection stays.
+    Mute,
+    /// It never arrives, and the connection stays.
+    Lose,
     /// It is on its way until it is released, whatever becomes of who sent it.
     Hold,
     /// It is answered with this code, and not done.
@@ -44,11 +56,15 @@ struct Plan {
 
 #[derive(Default)]
 struct State {
+    /// What must have passed before.
+    before: VecDeque<Step>,
     /// The kind, what becomes of it, and how often.
     armed: Option<(i16, Fault, u32)>,
     /// What it must speak of.
-    about: Vec<u8>,
+    about: &'static str,
     hits: u32,
+    /// Connections whose client still lives.
+    clients: u32,
     held: VecDeque<(Vec<u8>, TcpStream)>,
     /// What the broker said to those that were released: the code of each.
     late: VecDeque<i16>,
@@ -60,6 +76,7 @@ enum Fate {
     TellsWhere,
     Lost,
     Late,
+    Unheard,
 }
 
 impl Proxy {
@@ -99,9 +116,15 @@ impl Proxy {
     }
 
     /// As `arm`, of those that speak of a topic with such a name.
-    pub fn arm_about(&self, name: &str, kind: i16, fault: Fault, times: u32) {
+    pub fn arm_about(&self, name: &'static str, kind: i16, fault: Fault, times: u32) {
+        self.arm_behind(&[], (kind, name), fault, times);
+    }
+
+    /// As `arm_about`, once requests of all these steps have passed, in this order.
+    pub fn arm_behind(&self, before: &[Step], (kind, about): Step, fault: Fault, times: u32) {
         let mut state = self.plan.state();
-        (state.armed, state.about, state.hits) = (Some((kind, fault, times)), name.as_bytes().to_vec(), 0);
+        (state.armed, state.about, state.hits) = (Some((kind, fault, times)), about, 0);
+        state.before = before.iter().copied().collect();
     }
 
     pub fn disarm(&self) {
@@ -111,6 +134,18 @@ impl Proxy {
     /// Waits until so many requests have had it.
     pub fn wait_for_hits(&self, hits: u32) {
         self.plan.wait(|state| (state.hits >= hits).then_some(()));
+    }
+
+    /// Whether one has had it, now or soon.
+    pub fn is_hit_within(&self, longest: Duration) -> bool {
+        let state = self.plan.state();
+        let waited = self.plan.changed.wait_timeout_while(state, longest, |state| state.hits == 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.hits > 0
+    }
+
+    /// Waits until all has come in that clients have sent who are gone now.
+    pub fn wait_for_last_words(&self) {
+        self.plan.wait(|state| (state.clients == 0).then_some(()));
     }
 
     /// Number and epoch of the producer of each end of a transaction that is held.
@@ -146,7 +181,8 @@ impl Plan {
                 return found;
             }
             let (next, waited) = self.changed.wait_timeout(state, DEADLINE).unwrap_or_else(PoisonError::into_inner);
-            assert!(!waited.timed_out(), "the door waits in vain: {:?}, {} hits", next.armed, next.hits);
+            let State { armed, hits, clients, .. } = &*next;
+            assert!(!waited.timed_out(), "the door waits in vain: {armed:?}, {hits} hits, {clients} clients");
             state = next;
         }
     }
@@ -154,8 +190,15 @@ impl Plan {
     /// What becomes of a request of this kind.
     fn fault(&self, kind: i16, frame: &[u8]) -> Option<Fault> {
         let mut state = self.state();
-        let about = &state.about;
-        if !about.is_empty() && !frame.windows(about.len()).any(|part| part == about) {
+        let speaks_of =
+            |about: &str| about.is_empty() || frame.windows(about.len()).any(|part| part == about.as_bytes());
+        if let Some((first, about)) = state.before.front() {
+            if *first == kind && speaks_of(about) {
+                state.before.pop_front();
+            }
+            return None;
+        }
+        if !speaks_of(state.about) {
             return None;
         }
         let (_, fault, left) = state.armed.as_mut().filter(|(armed, _, left)| *armed == kind && *left > 0)?;
@@ -173,6 +216,7 @@ impl Plan {
         let fates: Arc<Mutex<BTreeMap<[u8; 4], Fate>>> = Arc::default();
         let other = |stream: &TcpStream| stream.try_clone().expect("a second end");
         let ends = (other(client), other(broker), self.clone(), fates.clone());
+        self.hit(|state| state.clients += 1);
         std::thread::spawn(move || {
             let (mut client, mut broker, plan, fates) = ends;
             let mut is_held = false;
@@ -197,7 +241,12 @@ impl Plan {
                         });
                         continue;
                     }
+                    Some(Fault::Lose) => {
+                        plan.hit(|state| state.hits += 1);
+                        continue;
+                    }
                     Some(Fault::LoseReply) => drop(note(Fate::Lost)),
+                    Some(Fault::Mute) => drop(note(Fate::Unheard)),
                     None if kind == METADATA || kind == FIND_COORDINATOR => drop(note(Fate::TellsWhere)),
                     None => {}
                 }
@@ -205,6 +254,7 @@ impl Plan {
                     break;
                 }
             }
+            plan.hit(|state| state.clients -= 1);
             if !is_held {
                 drop(broker.shutdown(Shutdown::Both));
             }
@@ -222,6 +272,10 @@ impl Plan {
                         drop(client.shutdown(Shutdown::Both));
                         self.hit(|state| state.hits += 1 + u32::try_from(others).expect("some"));
                         break;
+                    }
+                    Some(Fate::Unheard) => {
+                        self.hit(|state| state.hits += 1);
+                        continue;
                     }
                     // Of the end of a transaction: number, throttle time, code.
                     Some(Fate::Late) => {
