@@ -56,6 +56,20 @@ impl Desk {
         path
     }
 
+    /// Another venue for another host, with the past of the first: neither sees who logs on at the other, and fences none.
+    pub fn venue_beside(&self, config: &Path) -> Process {
+        let dir = self.host.dir.path();
+        std::fs::create_dir_all(dir.join("other/venue")).expect("made");
+        for entry in std::fs::read_dir(dir.join("data/venue")).expect("the venue's files") {
+            let path = entry.expect("an entry").path();
+            std::fs::copy(&path, dir.join("other/venue").join(path.file_name().expect("a name"))).expect("copied");
+        }
+        let text = std::fs::read_to_string(config).expect("read");
+        std::fs::write(config, text.replace("venue.sock", "other.sock").replace("data/venue", "other/venue"))
+            .expect("written");
+        Host::start_at(config, &["venue"])
+    }
+
     /// A gateway that serves clients and ships.
     pub fn gateway(config: &Path) -> Process {
         let mut gateway = Host::start_at(config, &["run"]);
@@ -66,7 +80,12 @@ impl Desk {
 
     /// Orders at the venue, in the order in which they came: the start epoch of the core that sent each.
     pub fn epochs_at_venue(&self) -> Vec<u64> {
-        let mut orders = self.orders();
+        self.epochs_at_venue_of("data")
+    }
+
+    /// As `epochs_at_venue`, at the venue with this directory.
+    pub fn epochs_at_venue_of(&self, data_dir: &str) -> Vec<u64> {
+        let mut orders = self.orders(data_dir);
         orders.sort_by_key(|order| order.venue_order_id);
         orders.iter().map(|order| epoch_of(&order.client_order_id.to_string())).collect()
     }
@@ -75,11 +94,11 @@ impl Desk {
 impl Desk {
     /// True when the venue has canceled the one order that rested there.
     pub fn is_canceled_at_venue(&self) -> bool {
-        self.orders().iter().all(|order| !order.status.is_open())
+        self.orders("data").iter().all(|order| !order.status.is_open())
     }
 
-    fn orders(&self) -> Vec<LoggedOrder> {
-        read_log(&log_path(&self.host.dir.path().join("data/venue"))).expect("readable")
+    fn orders(&self, data_dir: &str) -> Vec<LoggedOrder> {
+        read_log(&log_path(&self.host.dir.path().join(data_dir).join("venue"))).expect("readable")
     }
 }
 
