@@ -105,9 +105,14 @@ impl Broker {
 
     /// The address behind which a broker of ours asks who one is.
     pub fn door(&self) -> Option<String> {
+        self.behind(2)
+    }
+
+    /// Another address of a broker of ours, so many ports behind the first.
+    pub fn behind(&self, ports: u16) -> Option<String> {
         std::env::var("TRADECORE_TEST_KAFKA_DIR").ok()?;
         let (host, port) = self.address.rsplit_once(':')?;
-        Some(format!("{host}:{}", port.parse::<u16>().ok()? + 2))
+        Some(format!("{host}:{}", port.parse::<u16>().ok()? + ports))
     }
 
     pub fn client(&self) -> ClientConfig {

@@ -20,6 +20,7 @@ mod points;
 mod proxy;
 mod refusals;
 mod secrets;
+mod tls;
 mod transport;
 mod unfenced;
 mod verify;

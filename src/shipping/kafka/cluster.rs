@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
@@ -25,6 +25,8 @@ use crate::shipping::domains::{Channel, Domain, Stream};
 const PROGRESS_TOPIC: &str = "tradecore.progress";
 /// What a follower may have fetched of all partitions and not handed out.
 const FOLLOWER_KBYTES: usize = 32_768;
+/// What a client says at most of its connections, and of brokers, before it is done.
+const WORDS_MAX: usize = 1_024;
 /// Signs of life.
 const HEALTH_TOPIC: &str = "system.health";
 
@@ -128,7 +130,7 @@ impl Cluster {
         // A cluster that comes back is found at once, and one that is away is not asked without end.
         client.set("reconnect.backoff.ms", "50");
         client.set("reconnect.backoff.max.ms", "1000");
-        client.set_log_level(RDKafkaLogLevel::Warning);
+        client.set_log_level(RDKafkaLogLevel::Info);
         client
     }
 
@@ -255,6 +257,12 @@ impl Cluster {
     }
 }
 
+/// A failure of a client that only asks. What such a one has to say of its connections waits until it is polled.
+pub(super) fn explained(client: &BaseConsumer<Context>, doing: &str, error: &KafkaError) -> Trouble {
+    (0..WORDS_MAX).for_each(|_| drop(client.poll(Duration::ZERO)));
+    client.client().context().explained(doing, error)
+}
+
 /// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
@@ -313,16 +321,37 @@ impl Context {
     pub(super) fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A failure of its client, with what that has said of its connections.
+    pub(super) fn explained(&self, doing: &str, error: &KafkaError) -> Trouble {
+        let mut said = self.reports().said.clone();
+        // The first words of a connection were not understood.
+        if said.contains("APIVERSION_QUERY") {
+            said.push_str("; check security.protocol");
+        }
+        match Trouble::of(doing, error) {
+            Trouble::Doubt(text) if !said.is_empty() => Trouble::Doubt(format!("{text}; {said}")),
+            trouble => trouble,
+        }
+    }
 }
 
 impl ClientContext for Context {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", facility, message);
+        // A port that speaks another protocol just hangs up. In brackets stands the client's thread.
+        if facility == "FAIL" {
+            let said = message.split_once("]: ").map_or(message, |(_, said)| said);
+            said.clone_into(&mut self.reports().said);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason);
-        reason.clone_into(&mut self.reports().said);
+        // That all are down does not say why.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            reason.clone_into(&mut self.reports().said);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tradecore_journal::Record;
 
-use super::cluster::{Cluster, Context};
+use super::cluster::{Cluster, Context, explained};
 use super::progress::{Progress, Slot, Tail};
 use super::trouble::Trouble;
 use crate::shipping::domains::Domain;
@@ -101,7 +101,7 @@ impl<'a> Looker<'a> {
     /// before the brokers have: they are asked again.
     fn watermarks(&self, consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> Result<(i64, i64), Trouble> {
         let (since, timeout) = (Instant::now(), self.cluster.timeout());
-        let ask = failed("asking for the end of a partition");
+        let ask = |error| explained(consumer, "asking for the end of a partition", &error);
         loop {
             match consumer.fetch_watermarks(topic, partition, timeout) {
                 Err(error)
@@ -110,7 +110,7 @@ impl<'a> Looker<'a> {
                 {
                     tracing::debug!(topic, partition, "a partition is not there yet; the cluster is asked again");
                     // Of all topics: to ask for one by name can make it.
-                    consumer.fetch_metadata(None, timeout).map_err(&ask)?;
+                    consumer.fetch_metadata(None, timeout).map_err(ask)?;
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
                 asked => return asked.map_err(ask),

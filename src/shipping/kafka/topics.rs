@@ -7,9 +7,10 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, explained};
 use super::trouble::Trouble;
 use crate::shipping::alerts::Kind;
 use crate::shipping::domains::{Channel, Domain};
@@ -141,15 +142,17 @@ impl Wanted {
 /// # Errors
 /// `Refused` with all that is to change.
 pub(super) fn check(cluster: &Cluster) -> Result<(), Trouble> {
-    let doubt = |doing: &'static str| move |error| Trouble::of(doing, &error);
     let admin = cluster.admin()?;
+    let looker = cluster.consumer(true)?;
+    let doubt = |doing: &'static str| move |error| Trouble::of(doing, &error);
     let options =
         AdminOptions::new().request_timeout(Some(cluster.timeout())).operation_timeout(Some(cluster.timeout()));
     let wanted = wanted(cluster);
     let min_insync_replicas = cluster.kafka.min_insync_replicas;
 
     // Of all topics: to ask for one by name can make it, with whatever settings.
-    let found = |doing| admin.inner().fetch_metadata(None, cluster.timeout()).map_err(doubt(doing));
+    let found =
+        |doing| looker.fetch_metadata(None, cluster.timeout()).map_err(|error| explained(&looker, doing, &error));
     let metadata = found("looking for the topics")?;
     let missing = |topic: &&Wanted| !metadata.topics().iter().any(|known| known.name() == topic.name);
     let missing: Vec<&Wanted> = wanted.iter().filter(missing).collect();

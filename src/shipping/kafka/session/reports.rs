@@ -68,10 +68,6 @@ impl Session<'_> {
     pub(super) fn explained(&self, doing: &str, error: &KafkaError) -> Trouble {
         // Of what was on its way when it was fenced the client tells only that it was purged.
         let fatal = self.producer.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
-        let said = self.context.reports().said.clone();
-        match Trouble::of(doing, fatal.as_ref().unwrap_or(error)) {
-            Trouble::Doubt(text) if !said.is_empty() => Trouble::Doubt(format!("{text}; {said}")),
-            trouble => trouble,
-        }
+        self.context.explained(doing, fatal.as_ref().unwrap_or(error))
     }
 }
