@@ -110,7 +110,19 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use super::super::topics::BATCH_BYTES_MAX;
     use super::*;
+
+    #[test]
+    fn the_longest_progress_fits_into_what_its_topic_must_take() {
+        // As many as `ship.kafka.partitions` may say.
+        let mut progress = Progress { seq: u64::MAX, owner: "h".repeat(253), ..Progress::new(1_024) };
+        let tail = Tail { seq: u64::MAX, offset: i64::MAX, crc: None };
+        let slots = Domain::ALL.iter().flat_map(|domain| (0..1_024).map(|partition| (*domain, partition)));
+        progress.tails = slots.map(|slot| (slot, tail)).collect();
+        let bytes = progress.to_json("virtual-1").len() as i64;
+        assert!(bytes < BATCH_BYTES_MAX, "{bytes} bytes");
+    }
 
     #[test]
     fn progress_is_read_back_as_it_was_written_and_of_its_own_stream_only() {

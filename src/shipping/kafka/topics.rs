@@ -33,7 +33,7 @@ enum Purpose {
 
 const DAY_MS: i64 = 86_400_000;
 /// What the client puts into one request to a partition, and a little more.
-const BATCH_BYTES_MAX: i64 = 1_000_000;
+pub(super) const BATCH_BYTES_MAX: i64 = 1_000_000;
 
 impl Purpose {
     /// `None`: for ever, the last of each key.
@@ -122,8 +122,11 @@ impl Wanted {
             let wanted = format!("{min_insync_replicas} or more");
             flaw("min.insync.replicas", &wanted, "an event would count that too few hosts have");
         }
-        if self.purpose == Purpose::Events && number("max.message.bytes").is_some_and(|bytes| bytes < BATCH_BYTES_MAX) {
-            flaw("max.message.bytes", "1048588 or more", "events that are sent together would be refused");
+        // With many partitions progress is as large.
+        if matches!(self.purpose, Purpose::Events | Purpose::Progress)
+            && number("max.message.bytes").is_some_and(|bytes| bytes < BATCH_BYTES_MAX)
+        {
+            flaw("max.message.bytes", "1048588 or more", "what nothing is shipped without would be refused");
         }
         if let Some(retention_ms) = retention_ms {
             if number("retention.ms").is_none_or(|ms| (0..retention_ms).contains(&ms)) {
@@ -281,7 +284,9 @@ mod tests {
             assert_eq!(found.len(), 1, "{name}={value}: {found:?}");
             assert!(found[0].contains(name) && found[0].contains("set it to"), "{found:?}");
         }
-        assert_eq!(flaws(&topic(Purpose::Progress), &[("cleanup.policy", "delete")]).len(), 1);
+        for unsafe_of_progress in [("cleanup.policy", "delete"), ("max.message.bytes", "65536")] {
+            assert_eq!(flaws(&topic(Purpose::Progress), &[unsafe_of_progress]).len(), 1, "{unsafe_of_progress:?}");
+        }
         let days = [
             (Purpose::Events, 3_650),
             (Purpose::Transport, 7),
