@@ -279,6 +279,17 @@ fn every_failure_has_an_exit_code_and_a_reason_of_its_own() {
     }
 }
 
+#[cfg(not(feature = "kafka"))]
+#[test]
+fn a_command_that_this_build_leaves_out_says_which_build_has_it() {
+    for command in ["ship", "project", "dlq"] {
+        let output = Command::new(BINARY).args(["--log-format=json", command, "status"]).output().expect("ran");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{said}");
+        assert!(said.contains(command) && said.contains("--features kafka"), "{said}");
+    }
+}
+
 /// A `watch` that runs, and its lines.
 struct Watch {
     child: Child,

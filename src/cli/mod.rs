@@ -107,7 +107,12 @@ pub(crate) fn main() -> ExitCode {
                     Err(failure) => end(&failure),
                 };
             }
-            let text = error.render().to_string();
+            let text = match left_out() {
+                Some(command) => format!(
+                    "{command} is not in this build: build with `--features kafka`, which takes what docs/kafka.md says"
+                ),
+                None => error.render().to_string(),
+            };
             return end(&Failure::new(Exit::Usage, text.trim_start_matches("error: ").trim_end()));
         }
     };
@@ -168,6 +173,13 @@ fn end(failure: &Failure) -> ExitCode {
         drop(print(&failure.to_json().to_string()));
     }
     ExitCode::from(failure.exit.code())
+}
+
+/// The command that was asked for, if only a build with Kafka has it and this one is none.
+fn left_out() -> Option<String> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let command = command_of(&words).and_then(|word| word.to_str()).unwrap_or_default();
+    (cfg!(not(feature = "kafka")) && ["ship", "project", "dlq"].contains(&command)).then(|| command.to_owned())
 }
 
 /// The first word that is neither an option for all commands nor its value.

@@ -71,16 +71,21 @@ impl Identity {
 /// # Errors
 /// When the system refuses.
 pub(super) fn put_aside(path: &Path) -> Result<(), ProjectionError> {
-    let io_error = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ProjectionError::Io { path, source }
-    };
-    // A log beside it may be of the database that was there before: it would be taken for one of what is there now.
-    for ending in ["wal", "shm", "journal"] {
-        super::rebuild::remove_if_there(&kept_beside(path, ending))?;
+    // A log beside it may be of the database that was there before: under a name that goes with the other's it would be
+    // taken for one of that.
+    for log in [kept_beside(path, "wal"), kept_beside(path, "journal"), path.to_owned()] {
+        if log.exists() {
+            let aside = free_beside(&log);
+            std::fs::rename(&log, aside).map_err(|source| ProjectionError::Io { path: log, source })?;
+        }
     }
-    if path.exists() {
-        std::fs::rename(path, super::store::beside(path, "replaced")).map_err(io_error(path))?;
-    }
-    Ok(())
+    // It holds nothing that is not in the log.
+    super::rebuild::remove_if_there(&kept_beside(path, "shm"))
+}
+
+/// `<path>.replaced`, or with the first number behind it that nobody has.
+fn free_beside(path: &Path) -> PathBuf {
+    let first = super::store::beside(path, "replaced");
+    let numbered = (1_u32..).map(|number| super::store::beside(&first, &number.to_string()));
+    std::iter::once(first.clone()).chain(numbered).find(|name| !name.exists()).unwrap_or(first)
 }

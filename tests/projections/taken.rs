@@ -67,6 +67,9 @@ fn a_read_model_that_is_removed_or_replaced_while_it_is_written_is_made_anew() {
             let other = beside(path, ".other");
             Connection::open(&other).expect("opens").execute_batch("CREATE TABLE theirs (n)").expect("made");
             std::fs::rename(&other, path).expect("moved");
+            // Of an earlier time, and of theirs.
+            std::fs::write(beside(path, ".replaced"), "older").expect("written");
+            std::fs::write(beside(path, "-journal"), "their log").expect("written");
         }),
     ];
     for (how, take_away) in take_away {
@@ -81,7 +84,7 @@ fn a_read_model_that_is_removed_or_replaced_while_it_is_written_is_made_anew() {
         take_away(&source.path);
         let is_new = || std::fs::metadata(&source.path).is_ok() && inode(&source.path) != before;
         // A log that is left beside another file is read as if it were that file's.
-        let theirs = beside(&source.path, ".replaced");
+        let theirs = beside(&source.path, if how == "replaced" { ".replaced.1" } else { ".replaced" });
         let is_aside = || how.starts_with("removed") || theirs.exists();
         wait_until(how, || is_aside() && is_new() && seq_of(&source.path) == Some(last_seq));
         drop(old);
@@ -91,6 +94,10 @@ fn a_read_model_that_is_removed_or_replaced_while_it_is_written_is_made_anew() {
                 .expect("opens")
                 .query_row("SELECT count(*) FROM theirs", [], |row| row.get(0));
             assert_eq!(count, Ok(0), "what is somebody's stays");
+            for (ending, content) in [(".replaced", "older"), ("-journal.replaced", "their log")] {
+                let kept = std::fs::read_to_string(beside(&source.path, ending)).expect(ending);
+                assert_eq!(kept, content, "{ending}");
+            }
         }
         drop(follower);
         let (seq, compared) = verify(&source, &mut |_, _| true).expect("compared");
