@@ -92,7 +92,8 @@ fn kept(
     let started_utc_ns = tradecore::clock::utc_ns();
     let outcome = measure(source).map_err(|error| error.to_string());
     if let Ok(outcome) = &outcome {
-        write_histograms(files, &format!("{source:?}").to_lowercase(), started_utc_ns, outcome)?;
+        // Beside those of the command itself, which may be in the same directory.
+        write_histograms(files, &format!("figures-{source:?}").to_lowercase(), started_utc_ns, outcome)?;
     }
     Ok(outcome)
 }
@@ -225,7 +226,9 @@ mod tests {
             kept(source, &files, |_| Ok(Outcome::default())).unwrap().unwrap();
         }
         assert_eq!(kept(Source::Tail, &files, |_| Err("no echo".into())).unwrap().unwrap_err(), "no echo");
-        for name in ["latency.hlog", "latency-hiccup.hgrm", "start.hlog", "start-hiccup.hgrm"] {
+        for name in
+            ["figures-latency.hlog", "figures-latency-hiccup.hgrm", "figures-start.hlog", "figures-start-hiccup.hgrm"]
+        {
             assert!(dir.path().join(name).is_file(), "{name}");
         }
     }
