@@ -154,9 +154,9 @@ fn outcome(options: &Options, rates: Vec<Rate>) -> Result<Outcome, Failure> {
                 *worst = (*worst).max(corrected);
             }
         }
-        println!("{line}");
-        if let Some(why) = &why_void {
-            println!("  {why}");
+        match &why_void {
+            Some(why) => println!("{rate}/s: no ratios: {why}"),
+            None => println!("{line}"),
         }
         void = void.or(why_void);
         let (plot, generator) = (format!("{rate} orders/s"), format!("generator at {rate} orders/s"));

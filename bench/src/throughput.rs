@@ -94,9 +94,10 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// The median over rounds of what each of them has over what the same round has of another.
+/// The median over rounds of what each of them has over what the same round has of another; none over nothing.
 fn median_ratio(values: &[u64], bases: &[u64]) -> Option<Thousandths> {
     Thousandths::median(values.iter().zip(bases).map(|(value, base)| Thousandths::ratio(*value, *base)).collect())
+        .filter(|ratio| !ratio.is_endless())
 }
 
 /// Requests a second of an echo with as many connections and as much on its way.
@@ -207,5 +208,6 @@ mod tests {
     fn a_ratio_is_the_median_of_those_of_the_rounds() {
         assert_eq!(median_ratio(&[50, 90, 10], &[100, 100, 10]), Some(Thousandths(900)), "not 50 of 100");
         assert_eq!(median_ratio(&[], &[]), None);
+        assert_eq!(median_ratio(&[5], &[0]), None, "an echo that answered nothing is no baseline");
     }
 }
