@@ -29,7 +29,6 @@ use crate::timing::median;
 const BATCH_EVENTS: usize = 10_000;
 /// Bytes of a transaction.
 const BATCH_BYTES: usize = 4 << 20;
-const PARTITIONS: u32 = 8;
 /// Time that events wait for more to share their transaction, the default.
 pub(crate) const LINGER: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -61,8 +60,9 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
         // The bare one has the same topics, but of its own.
         let bare_prefix = format!("bare-{prefix}");
         cluster(dir.path(), &broker, &bare_prefix, false)?;
+        let partitions = config(dir.path(), &broker, &bare_prefix, false)?.kafka().map_or(1, |kafka| kafka.partitions);
         let ship_it = || rate(ship(dir.path(), &broker, &prefix, false, events)?);
-        let send_it = || rate(send(&journal_dir, &broker, &bare_prefix, events)?);
+        let send_it = || rate(send(&journal_dir, &broker, &bare_prefix, partitions, events)?);
         // Who comes first takes turns.
         let (ours, theirs) = if run.is_multiple_of(2) {
             let theirs = send_it()?;
@@ -84,19 +84,23 @@ pub(crate) fn measure(orders: u64, runs: usize) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Where a gateway of this directory ships to, with topics of its own and all other keys at their defaults. The topics are
-/// there when it returns.
-pub(crate) fn cluster(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool) -> Result<Cluster, Failure> {
+/// A gateway of this directory that ships to topics of its own, with all other keys at their defaults.
+fn config(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool) -> Result<Config, Failure> {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/tradecore.toml");
     let sample = std::fs::read_to_string(sample)?.replace("/var/lib/tradecore/virtual", "data");
     let text = format!(
-        "{sample}\n[ship.kafka]\nbrokers = \"{}\"\ntopic_prefix = \"{prefix}\"\npartitions = {PARTITIONS}\n\
+        "{sample}\n[ship.kafka]\nbrokers = \"{}\"\ntopic_prefix = \"{prefix}\"\n\
          replication_factor = 1\nmin_insync_replicas = 1\ntransport = {has_json}\n\
          linger_ms = {}\n",
         broker.address,
         LINGER.as_millis()
     );
-    let config = Config::parse(&dir.join("gateway.toml"), &text, std::iter::empty())?;
+    Ok(Config::parse(&dir.join("gateway.toml"), &text, std::iter::empty())?)
+}
+
+/// Where it ships to. The topics are there when it returns.
+pub(crate) fn cluster(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool) -> Result<Cluster, Failure> {
+    let config = config(dir, broker, prefix, has_json)?;
     let cluster = || Cluster::of(&config)?.ok_or_else(|| Failure::from("no section [ship.kafka]"));
     make_topics(cluster()?)?;
     cluster()
@@ -119,14 +123,14 @@ fn make_topics(cluster: Cluster) -> Result<(), Failure> {
 }
 
 /// Sends the same records from memory, in transactions of the same size.
-fn send(journal_dir: &Path, broker: &Kafka, prefix: &str, events: u64) -> Result<Duration, Failure> {
+fn send(journal_dir: &Path, broker: &Kafka, prefix: &str, partitions: u32, events: u64) -> Result<Duration, Failure> {
     let mut records = Vec::new();
     let mut failure = None;
     Reader::open_oldest(journal_dir, Until::Synced)?.for_each(|record| {
         match Event::from_archive(record.kind, record.version, record.payload) {
             Ok(event) => {
                 let key = domains::key(STREAM, &event);
-                let partition = domains::partition(key.as_bytes(), PARTITIONS);
+                let partition = domains::partition(key.as_bytes(), partitions);
                 records.push((Domain::of(&event), partition, key, record.seq, record.bytes.to_vec()));
             }
             Err(error) => failure = Some(error),

@@ -48,8 +48,10 @@ section! {
         brokers: String = [required "127.0.0.1:9092".to_owned()] in Allowed::Text(1, 1_024);
         /// Begins the name of every topic; for a cluster that several installations share.
         topic_prefix: String = [String::new()] in Allowed::Text(0, 64);
-        /// Partitions of each topic of events. It cannot be changed: an event is looked for where it was put.
-        partitions: u32 = [8] in Allowed::Integer(1, 1_024), "partitions";
+        /// Partitions of each topic of events. It cannot be changed: an event is looked for where it was put. Each that a
+        /// transaction writes to is a request of its own, which a broker takes one after the other: 1 has the shortest way,
+        /// and all events of a domain in order; more are for readers who share a topic's work.
+        partitions: u32 = [1] in Allowed::Integer(1, 1_024), "partitions";
         /// Copies of every topic; topics with fewer are refused.
         replication_factor: u32 = [3] in Allowed::Integer(1, 32), "copies";
         /// Copies that have an event before it counts; topics with fewer are refused. 1 loses events with a host, and
