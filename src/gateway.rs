@@ -449,7 +449,7 @@ fn space_of(state: &State, session_id: SessionId, command: &Command, events: &[E
         (_, [Event::RequestRejected(event)]) => {
             return (Space::Normal, Reason::from_raw(event.reason).unwrap_or(Reason::JournalFull));
         }
-        (Command::MassCancel(_), _) => true,
+        (Command::MassCancel(_) | Command::NoteByOperator { .. }, _) => true,
         // A logon was let in while the journal had the room that it may use.
         (Command::LogOn { .. }, _) => false,
         // Of a connection whose logon found no room.

@@ -44,7 +44,12 @@ impl Own {
     pub(crate) fn go_on(&self) -> Result<String, Failure> {
         let mut command = Command::new(&self.script);
         // What it says of itself goes on: the server has that, too.
-        command.env("TRADECORE_BROKER_JVM", BROKER_JVM).arg("start").arg(self.port.to_string()).arg(self.dir.path()).stderr(Stdio::inherit());
+        command
+            .env("TRADECORE_BROKER_JVM", BROKER_JVM)
+            .arg("start")
+            .arg(self.port.to_string())
+            .arg(self.dir.path())
+            .stderr(Stdio::inherit());
         let done = on(self.place, || command.output())??;
         if !done.status.success() {
             return Err(format!("{} has started none", self.script.display()).into());

@@ -26,6 +26,7 @@ macro_rules! for_each_message {
             ClientHello, ServerChallenge, Logon, LogonAck, LogonReject, Heartbeat, TestRequest,
             ResendRequest, ResendBegin, ResendReject, GapFill, NotApplied, ReplayComplete, Terminate,
             SessionReject, NewOrder, CancelOrder, ReplaceOrder, MassCancel, ExecReport, RequestReject, MassCancelReport, KillSwitch, KillSwitchReport,
+            OperatorNote, OperatorNoteReport,
             OrderStatusRequest, OpenOrdersRequest, QueryEnd, PositionRequest, Position, AccountRequest,
             Account, FillsRequest, InstrumentsRequest, InstrumentDef, MarketDataSubscribe,
             SubscribeReport, Quote);

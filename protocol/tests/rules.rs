@@ -41,6 +41,7 @@ PositionRequest     | no        | no     | no       | query                    |
 AccountRequest      | no        | no     | no       | query                    | query                    | query                  | -      | TDA
 FillsRequest        | no        | no     | no       | query                    | query                    | query                  | -      | TDA
 KillSwitch          | no        | no     | no       | command                  | command                  | command                | -      | A
+OperatorNote        | no        | no     | no       | command                  | command                  | command                | -      | A
 InstrumentsRequest  | no        | no     | no       | query                    | query                    | query                  | -      | TDMA
 MarketDataSubscribe | no        | no     | no       | query                    | query                    | query                  | -      | TMA
 a server's          | no        | no     | no       | refuse UnknownTemplate   | refuse UnknownTemplate   | refuse UnknownTemplate | -      | TDMA

@@ -83,6 +83,25 @@ struct Place {
 }
 
 impl Connection {
+    /// That of a configured session, with all else at its default.
+    #[cfg(feature = "kafka")]
+    pub(super) fn of(config: &Path, session: u32) -> Self {
+        Self {
+            config: Some(config.to_owned()),
+            session,
+            address: None,
+            core: None,
+            environment: None,
+            key_id: None,
+            secret_file: None,
+            role: None,
+            state: None,
+            take_over: false,
+            timeout: Duration::from_secs(5),
+            json: false,
+        }
+    }
+
     /// A client that is logged on and up to date, in time or not at all.
     pub(super) fn connect(&self, replay_mode: ReplayMode, stop: &AtomicBool) -> Result<Line, Failure> {
         let mut line = self.line(replay_mode)?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tradecore::exit::Exit;
 use tradecore_client::protocol::codes::{BatchStatus, ReplayMode};
 use tradecore_client::protocol::fields::{ClOrdId, OrdStatus, Role};
+use tradecore_client::protocol::layout::Text;
 use tradecore_client::protocol::messages as wire;
 use tradecore_client::protocol::reason::Reason;
 use tradecore_client::{Client, Event};
@@ -129,6 +130,22 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// Writes something down; the report that says where.
+    pub(super) fn note(&mut self, text: Text<96>) -> Result<wire::OperatorNoteReport, Failure> {
+        let deadline = Instant::now().checked_add(self.timeout);
+        let request = self.client.request(|id| {
+            let mut block = wire::OperatorNote { text, ..wire::OperatorNote::default() };
+            block.cl_ord_id.set(id.0);
+            block
+        })?;
+        loop {
+            match self.next(request, deadline, "query events")? {
+                Event::Note(report) if report.cl_ord_id.get() == request.0 => return Ok(report),
+                _ => {}
+            }
+        }
     }
 
     /// What happens next while a request has no answer; its refusal is a failure.

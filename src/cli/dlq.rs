@@ -4,10 +4,14 @@ use serde_json::{Value, json};
 use tradecore::exit::Exit;
 use tradecore::shipping::domains::{Channel, Domain};
 use tradecore::shipping::kafka::{Cluster, DeadLetter, Letters, Outcome};
+use tradecore_client::protocol::layout::Text;
 
+use super::desk::Desk;
 use super::failure::Failure;
+use super::note::for_admins;
 use super::print;
 use super::ship::{Place, failed};
+use super::values::whole;
 
 /// A letter, as `dlq list` names it.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,12 @@ pub(super) struct Act {
     /// Who does it, which is written down; by default the user and the host.
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
+    /// The configured session of role `admin` that writes it into the gateway's journal first.
+    #[arg(long, value_parser = whole::<u32>, required_unless_present = "unjournaled")]
+    session: Option<u32>,
+    /// Without a gateway: nothing of it stands in the journal.
+    #[arg(long, conflicts_with = "session")]
+    unjournaled: bool,
 }
 
 /// Looks at events whose JSON the cluster refused, and sends them again or puts them aside.
@@ -71,10 +81,10 @@ pub(super) enum Dlq {
         letter: LetterId,
     },
     /// Sends letters to their topics again, each once. Exit code 65 when a topic refuses one again.
-    #[command(after_help = "Example: tradecore dlq retry --config gateway.toml order/17 order/18")]
+    #[command(after_help = "Example: tradecore dlq retry --config gateway.toml --session 8 order/17 order/18")]
     Retry(Act),
     /// Puts letters aside: nothing is sent, and they are not listed any more.
-    #[command(after_help = "Example: tradecore dlq discard --config gateway.toml order/17 --by anna")]
+    #[command(after_help = "Example: tradecore dlq discard --config gateway.toml --session 8 order/17 --by anna")]
     Discard(Act),
 }
 
@@ -116,8 +126,22 @@ impl Dlq {
 }
 
 impl Act {
+    /// Writes into the journal what is about to be done, a note for each letter, before anything of it is; who does it.
+    fn written_down(&self, act: &str) -> Result<String, Failure> {
+        let by = who(self.by.as_deref());
+        let Some(session) = self.session else { return Ok(by) };
+        let mut desk = Desk::open(&self.place.connection(session))?;
+        for LetterId { channel, offset } in &self.letters {
+            let note = Text::new(&format!("dlq {act} {}/{offset} by {by}", channel.name()));
+            let report = desk.note(note).map_err(|failure| for_admins(failure, desk.role))?;
+            super::warn(&format!("event {}: {}", report.journal_seq.get(), note.as_str()));
+        }
+        Ok(by)
+    }
+
     fn retry(self) -> Result<(), Failure> {
-        let (cluster, by) = (self.place.cluster()?, who(self.by));
+        let cluster = self.place.cluster()?;
+        let by = self.written_down("retry")?;
         let letters = Letters::new(&cluster).map_err(failed)?;
         let mut refused = Vec::new();
         for LetterId { channel, offset } in self.letters {
@@ -134,7 +158,8 @@ impl Act {
     }
 
     fn discard(self) -> Result<(), Failure> {
-        let (cluster, by) = (self.place.cluster()?, who(self.by));
+        let cluster = self.place.cluster()?;
+        let by = self.written_down("discard")?;
         let letters = Letters::new(&cluster).map_err(failed)?;
         for LetterId { channel, offset } in self.letters {
             letters.discard(channel, offset, &by).map_err(failed)?;
@@ -145,8 +170,8 @@ impl Act {
 }
 
 /// Who acts: what they say, or the user and the host.
-fn who(by: Option<String>) -> String {
-    by.unwrap_or_else(|| {
+fn who(by: Option<&str>) -> String {
+    by.map(str::to_owned).unwrap_or_else(|| {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
         let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -1,14 +1,14 @@
 //! `tradecore kill`: the kill switch by hand.
 
 use tradecore_client::protocol::codes::{KillAction, KillScope, kill_flags};
-use tradecore_client::protocol::fields::Role;
 use tradecore_client::protocol::layout::Text;
 use tradecore_client::protocol::messages as wire;
 
 use super::connection::Connection;
 use super::desk::Desk;
 use super::failure::Failure;
-use super::values::{tag, whole};
+use super::note::for_admins;
+use super::values::{text, whole};
 
 /// Works the kill switch, which refuses new orders of the whole core or of one account; for sessions of role `admin`.
 #[derive(clap::Subcommand)]
@@ -43,7 +43,7 @@ pub(super) struct Scope {
     #[arg(long, value_parser = whole::<u32>)]
     account: Option<u32>,
     /// Who and why, kept in the journal: at most 32 printable ASCII characters.
-    #[arg(long, value_parser = tag, default_value = "", hide_default_value = true)]
+    #[arg(long, value_parser = text::<32>, default_value = "", hide_default_value = true)]
     tag: Text<32>,
     #[command(flatten)]
     connection: Connection,
@@ -66,13 +66,7 @@ impl Kill {
             block.cl_ord_id.set(id.0);
             block
         });
-        let request = request.map_err(|error| {
-            let mut failure = Failure::from(error);
-            if desk.role != Role::Admin {
-                failure.text = format!("{}; the kill switch is for a session of role `admin`", failure.text);
-            }
-            failure
-        })?;
+        let request = request.map_err(|error| for_admins(Failure::from(error), desk.role))?;
         desk.follow_all(request, cancels, "account")
     }
 }

@@ -11,6 +11,7 @@ mod failure;
 mod journal;
 mod kill;
 mod log;
+mod note;
 mod order;
 #[cfg(feature = "kafka")]
 mod project;
@@ -73,6 +74,7 @@ enum Command {
     Fills(query::Fills),
     #[command(subcommand)]
     Kill(kill::Kill),
+    Note(note::Note),
     Watch(watch::Watch),
     Stages(stages::Stages),
     Counters(stages::Counters),
@@ -137,6 +139,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Account(command) => command.run(),
         Command::Fills(command) => command.run(),
         Command::Kill(command) => command.run(),
+        Command::Note(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Stages(command) => command.run(),
         Command::Counters(command) => command.run(),
@@ -159,8 +162,20 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// The commands that speak to a gateway, or look at one or at what it left.
-const CLIENTS: &[&str] =
-    &["order", "positions", "account", "fills", "kill", "watch", "stages", "counters", "query", "trace", "projection"];
+const CLIENTS: &[&str] = &[
+    "order",
+    "positions",
+    "account",
+    "fills",
+    "kill",
+    "note",
+    "watch",
+    "stages",
+    "counters",
+    "query",
+    "trace",
+    "projection",
+];
 
 /// Says why a command failed: to people always, to programs where a gateway, or its tables, were asked with `--json`.
 fn end(failure: &Failure) -> ExitCode {

@@ -10,6 +10,7 @@ use tradecore::shipping::domains::Domain;
 use tradecore::shipping::kafka::{self, Cluster, End, Flaw, Proof, Replay, Replayed, Shipper, Trouble};
 use tradecore_journal::{Reader, Until};
 
+use super::connection::Connection;
 use super::failure::Failure;
 use super::print;
 use super::report::utc;
@@ -111,6 +112,11 @@ impl Ship {
 }
 
 impl Place {
+    /// Of a session of the gateway, if that runs.
+    pub(super) fn connection(&self, session: u32) -> Connection {
+        Connection::of(&self.config, session)
+    }
+
     pub(super) fn cluster(&self) -> Result<Cluster, Failure> {
         let config = super::config::load(&self.config)?;
         let refused = |problem: String| Failure::new(Exit::Config, problem);

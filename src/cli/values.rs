@@ -39,10 +39,10 @@ pub(super) fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
 }
 
 /// A text that is kept as it is written.
-pub(super) fn tag(text: &str) -> Result<Text<32>, String> {
-    let tag = Text::new(text);
-    let is_whole = tag.as_str() == text;
-    is_whole.then_some(tag).ok_or_else(|| "allowed: at most 32 printable ASCII characters".to_owned())
+pub(super) fn text<const N: usize>(text: &str) -> Result<Text<N>, String> {
+    let kept = Text::new(text);
+    let is_whole = kept.as_str() == text;
+    is_whole.then_some(kept).ok_or_else(|| format!("allowed: at most {N} printable ASCII characters"))
 }
 
 /// `500ms`, `5s`, `2m`.

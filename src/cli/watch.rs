@@ -71,6 +71,7 @@ impl Watch {
             Event::Reject(report) => printer.message(report),
             Event::MassCancel(report) => printer.message(report),
             Event::Kill(report) => printer.message(report),
+            Event::Note(report) => printer.message(report),
             Event::Quote(report) => printer.message(report),
             Event::Position(report) => printer.message(report),
             Event::Account(report) => printer.message(report),

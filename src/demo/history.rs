@@ -183,6 +183,7 @@ impl History {
             | Event::MassCancelCompleted(_)
             | Event::MassCancelProgressed(_)
             | Event::KillSwitchChanged(_)
+            | Event::OperatorNoted(_)
             | Event::TradingStateChanged(_)
             | Event::DoubtSearchProgressed(_) => {}
         }
@@ -270,6 +271,7 @@ fn told(seq: u64, event: &Event) -> Option<Told> {
         Event::MassCancelAccepted(e) => of_request(e.request_id, BatchStatus::Pending.raw(), 0),
         Event::MassCancelCompleted(e) => of_request(e.request_id, BatchStatus::Done.raw(), 0),
         Event::KillSwitchChanged(e) => of_request(e.request_id, BatchStatus::Done.raw(), 0),
+        Event::OperatorNoted(e) => of_request(e.request_id, BatchStatus::Done.raw(), 0),
         Event::InstrumentDefined(_)
         | Event::AccountDefined(_)
         | Event::CoreStarted(_)

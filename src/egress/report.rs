@@ -7,7 +7,9 @@ use tradecore_protocol::codes::{BatchStatus, KillAction, KillScope, KillState, L
 use tradecore_protocol::fields::{ExecType, OrdStatus, Px};
 use tradecore_protocol::frame::{Envelope, FRAME_BYTES_MAX, NoRoom, encode};
 use tradecore_protocol::layout::Text;
-use tradecore_protocol::messages::{ExecReport, KillSwitchReport, MassCancelReport, NewOrder, RequestReject};
+use tradecore_protocol::messages::{
+    ExecReport, KillSwitchReport, MassCancelReport, NewOrder, OperatorNoteReport, RequestReject,
+};
 use tradecore_protocol::reason::Reason;
 
 use super::text;
@@ -44,6 +46,8 @@ pub enum Report {
     MassCancel(MassCancelReport),
     /// Of a kill switch.
     Kill(KillSwitchReport),
+    /// Of a note.
+    Note(OperatorNoteReport),
 }
 
 impl Report {
@@ -58,6 +62,7 @@ impl Report {
             Self::Reject(block) => encode(out, envelope, block),
             Self::MassCancel(block) => encode(out, envelope, block),
             Self::Kill(block) => encode(out, envelope, block),
+            Self::Note(block) => encode(out, envelope, block),
         }
     }
 }
@@ -230,6 +235,14 @@ pub fn of(event: &Event, place: &ReportPlace) -> Option<Report> {
             block.durability = place.durability;
             block.er_flags = place.er_flags;
             reported(meta).then_some(Report::Kill(block))
+        }
+        Event::OperatorNoted(e) => {
+            let mut block = OperatorNoteReport::default();
+            block.cl_ord_id.set(e.request_id);
+            block.journal_seq.set(place.journal_seq);
+            block.durability = place.durability;
+            block.er_flags = place.er_flags;
+            reported(meta).then_some(Report::Note(block))
         }
         Event::CoreStarted(_)
         | Event::InstrumentDefined(_)

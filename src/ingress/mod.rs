@@ -80,6 +80,7 @@ pub fn request_of(frame: &Frame<'_>) -> Result<Request, ShapeError> {
         }
         wire::MassCancel::TEMPLATE_ID => mass_cancel(frame.read::<wire::MassCancel>()?),
         wire::KillSwitch::TEMPLATE_ID => kill_switch(frame.read::<wire::KillSwitch>()?),
+        wire::OperatorNote::TEMPLATE_ID => operator_note(frame.read::<wire::OperatorNote>()?),
         wire::OrderStatusRequest::TEMPLATE_ID
         | wire::OpenOrdersRequest::TEMPLATE_ID
         | wire::PositionRequest::TEMPLATE_ID
@@ -115,6 +116,13 @@ fn mass_cancel(m: &wire::MassCancel) -> Request {
         side: m.side,
         lockout,
     }))
+}
+
+fn operator_note(m: &wire::OperatorNote) -> Request {
+    if m.text.as_str().is_empty() {
+        return Request::Refused(Reason::FieldValue);
+    }
+    Request::Command(Command::NoteByOperator { request_id: m.cl_ord_id.get(), text: m.text })
 }
 
 fn kill_switch(m: &wire::KillSwitch) -> Request {

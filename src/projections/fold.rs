@@ -335,7 +335,7 @@ impl Fold<'_, '_> {
                 }
                 self.risk(event, &|row| (row.trading_state, row.reason) = (e.state.into(), e.reason));
             }
-            Event::DoubtSearchProgressed(_) => {}
+            Event::DoubtSearchProgressed(_) | Event::OperatorNoted(_) => {}
         }
     }
 

@@ -74,7 +74,10 @@ impl Domain {
     #[must_use]
     pub const fn of(event: &Event) -> Self {
         match event {
-            Event::CoreStarted(_) | Event::InstrumentDefined(_) | Event::DoubtSearchProgressed(_) => Self::System,
+            Event::CoreStarted(_)
+            | Event::InstrumentDefined(_)
+            | Event::DoubtSearchProgressed(_)
+            | Event::OperatorNoted(_) => Self::System,
             Event::AccountDefined(_) | Event::KillSwitchChanged(_) | Event::TradingStateChanged(_) => {
                 Self::BrokerAccount
             }
@@ -218,7 +221,7 @@ impl Aggregate {
     #[must_use]
     pub const fn of(event: &Event) -> Self {
         match event {
-            Event::CoreStarted(_) | Event::DoubtSearchProgressed(_) => Self::Core,
+            Event::CoreStarted(_) | Event::DoubtSearchProgressed(_) | Event::OperatorNoted(_) => Self::Core,
             Event::InstrumentDefined(e) => Self::Instrument(e.instrument_id),
             Event::AccountDefined(e) => Self::Account(e.meta.account_id),
             Event::KillSwitchChanged(e) => Self::Account(e.meta.account_id),

@@ -109,7 +109,7 @@ pub fn meaning(name: &str) -> Option<Meaning> {
         "exec_flags" => Meaning::Bits(EXEC_FLAGS),
         "flags" => Meaning::Bits(ORDER_FLAGS),
         "lockout" => Meaning::Bits(mass_cancel_flags::TABLE),
-        "symbol" | "currency" | "operator_tag" => Meaning::Text,
+        "symbol" | "currency" | "operator_tag" | "text" => Meaning::Text,
         "account_id" | "allowed" | "already_pending" | "broker_exec_id" | "broker_order_id" | "broker_seq"
         | "broker_time_ns" | "cancel_requested" | "cl_ord_id" | "client_seq" | "cod_due_ns" | "cod_window_ms"
         | "collar_ppm" | "connection_no" | "content_hash" | "core" | "correlation_id" | "decision_maker" | "epoch"

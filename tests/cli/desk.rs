@@ -118,6 +118,25 @@ fn the_kill_switch_is_worked_by_an_admin_and_by_nobody_else() {
 }
 
 #[test]
+fn what_an_operator_notes_is_in_the_journal_and_changes_nothing_else() {
+    let gateway = start();
+    gateway.json("1", &["note", "anna: hello"]).failed(65, "RoleForbidden", "role `admin`");
+    gateway.json("8", &["note", ""]).failed(65, "FieldValue", "");
+    gateway.json("8", &["note", &"x".repeat(97)]).failed(64, "Usage", "at most 96");
+    let words = format!("anna: the broker called, {}", "x".repeat(71));
+    let noted = gateway.json("8", &["note", &words]);
+    assert_eq!((noted.code, noted.text("type")), (0, "OperatorNoteReport"), "{noted:?}");
+    let mut dump = Command::new(BINARY);
+    let dump = dump.args(["journal", "dump", "--dir", "data/journal"]).current_dir(gateway.dir.path());
+    let text = String::from_utf8(dump.output().expect("ran").stdout).expect("text");
+    let notes: Vec<&str> = text.lines().filter(|line| line.contains(" OperatorNoted ")).collect();
+    assert_eq!(notes.len(), 1, "{text}");
+    assert!(notes[0].starts_with(&format!("{} ", noted.text("journal_seq"))), "{}", notes[0]);
+    assert!(notes[0].contains(&format!("text={words:?}")) && notes[0].contains(" session_id=8 "), "{}", notes[0]);
+    gateway.rest();
+}
+
+#[test]
 fn a_report_is_a_line_that_a_person_can_read() {
     let gateway = start();
     gateway.rest();

@@ -6,7 +6,10 @@ use rdkafka::message::{Headers, Message, OwnedMessage};
 
 use serde_json::Value;
 
-use super::host::{Host, header};
+use tradecore_protocol::fields::Tif;
+
+use super::desk::{Algo, Desk};
+use super::host::{DEADLINE, Host, header};
 use super::wait_until;
 
 /// What a batch of one record adds to it, bytes: its head, and lengths.
@@ -86,7 +89,7 @@ fn a_dead_letter_is_sent_again_or_put_aside_once_and_who_did_it_is_written_down(
     assert!(shown["data"]["meta"].is_object(), "{shown}");
 
     // Still refused: another letter takes its place.
-    let output = host.run(&["dlq", "retry", &id(0), "--by", "anna"]);
+    let output = host.run(&["dlq", "retry", &id(0), "--by", "anna", "--unjournaled"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(65), "{said}");
     assert!(said.contains("refuses it again") && said.contains("MessageSizeTooLarge"), "{said}");
@@ -98,8 +101,8 @@ fn a_dead_letter_is_sent_again_or_put_aside_once_and_who_did_it_is_written_down(
     host.broker.set(&topic, &[("retention.ms", "-1")]);
     let before = host.records("transport.order-events", 2).len();
     let last = last["letter"].as_str().expect("text");
-    host.succeed(&["dlq", "retry", last, &id(1), "--by", "anna"]);
-    host.succeed(&["dlq", "discard", &id(2), "--by", "ben"]);
+    host.succeed(&["dlq", "retry", last, &id(1), "--by", "anna", "--unjournaled"]);
+    host.succeed(&["dlq", "discard", &id(2), "--by", "ben", "--unjournaled"]);
     let records = host.records("transport.order-events", 2);
     assert_eq!(records.len(), before + 2);
     let sent = records.iter().filter(|record| header(record, "ce_seq").as_deref() == letters[1]["seq"].as_str());
@@ -119,16 +122,67 @@ fn a_dead_letter_is_sent_again_or_put_aside_once_and_who_did_it_is_written_down(
         let found = all.iter().find(|found| found["letter"] == letter.as_str()).expect("listed");
         assert_eq!((&found["state"], &found["by"]), (&state.into(), &by.into()), "{found}");
     }
-    for words in [["dlq", "retry", &id(1)], ["dlq", "discard", &id(2)], ["dlq", "retry", &id(2)]] {
-        let output = host.run(&words);
+    for words in [["retry", &id(1)], ["discard", &id(2)], ["retry", &id(2)]] {
+        let output = host.run(&["dlq", words[0], words[1], "--unjournaled"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(65), "{words:?}: {said}");
         assert!(said.contains("was retried by anna") || said.contains("was discarded by ben"), "{said}");
     }
-    let output = host.run(&["dlq", "retry", "order/999999"]);
+    let output = host.run(&["dlq", "retry", "order/999999", "--unjournaled"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("no dead letter order/999999"), "{output:?}");
     assert_eq!(host.records("transport.order-events", 2).len(), before + 2, "nothing more was sent");
     assert_eq!(host.assert_exactly_once(), 40);
+}
+
+#[test]
+fn what_is_done_about_a_dead_letter_is_in_the_journal_before_it_is_done_or_it_is_not_done() {
+    let desk = Desk::new("timeout_ms = 10000");
+    let config = std::fs::read_to_string(desk.host.config()).expect("read");
+    let session = |id: u32, role: &str| {
+        format!("[[sessions]]\nid = {id}\nkey_id = \"key{id}\"\nsecret_file = \"algo1\"\nrole = \"{role}\"\n")
+    };
+    let config = [config, session(7, "drop_copy"), session(8, "admin")].join("\n");
+    std::fs::write(desk.host.config(), config).expect("written");
+    let gateway = Desk::gateway(&desk.host.config());
+    let topic = format!("{}transport.order-events", desk.host.prefix);
+    desk.host.broker.set(&topic, &[("retention.ms", "-1"), ("max.message.bytes", "100")]);
+    let mut algo = Algo::at(&desk.host.dir.path().join("data"));
+    algo.send(Tif::Ioc);
+    let letters = || -> Vec<String> {
+        let said = desk.host.succeed(&["dlq", "list", "--json"]);
+        let letter = |line: &str| -> Value { serde_json::from_str(line).expect("an object") };
+        said.lines().map(|line| letter(line)["letter"].as_str().expect("text").to_owned()).collect()
+    };
+    let since = std::time::Instant::now();
+    while letters().len() < 2 {
+        assert!(since.elapsed() < DEADLINE, "no dead letters: {:?}", letters());
+    }
+    let before = letters();
+    let refused = |words: &[&str], code: i32, part: &str| {
+        let output = desk.host.run(&[&["dlq", "discard", &before[0]], words].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && said.contains(part), "{words:?}: {said}");
+    };
+    refused(&[], 64, "--session");
+    refused(&["--session", "7", "--by", "eve"], 65, "RoleForbidden");
+    desk.host.succeed(&["dlq", "discard", &before[0], "--session", "8", "--by", "anna"]);
+    assert!(letters().starts_with(&before[1..2]), "one is put aside: {before:?}, {:?}", letters());
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.end();
+    let before = letters();
+    let output = desk.host.run(&["dlq", "discard", &before[0], "--session", "8", "--by", "ben"]);
+    assert_eq!(output.status.code(), Some(69), "nobody writes it down: {output:?}");
+    assert_eq!(letters(), before);
+    let journal = desk.host.journal_dir();
+    let dump = std::process::Command::new(env!("CARGO_BIN_EXE_tradecore"))
+        .args(["journal", "dump", "--dir"])
+        .arg(&journal)
+        .output()
+        .expect("ran");
+    let text = String::from_utf8(dump.stdout).expect("text");
+    let notes: Vec<&str> = text.lines().filter(|line| line.contains(" OperatorNoted ")).collect();
+    let [note] = notes[..] else { panic!("{notes:?}") };
+    assert!(note.contains("text=\"dlq discard order/") && note.contains(" by anna\""), "{note}");
 }
 
 #[test]
@@ -149,7 +203,7 @@ fn what_the_topic_of_sagas_refuses_is_its_own_dead_letter_and_no_other_topic_mis
     assert!(letters.len() > 5 && letters[0]["headers"]["original_topic"] == topic.as_str(), "{letters:?}");
     host.broker.set(&topic, &[("retention.ms", "-1")]);
     let ids: Vec<&str> = letters.iter().map(|letter| letter["letter"].as_str().expect("text")).collect();
-    host.succeed(&[&["dlq", "retry", "--by", "anna"], &ids[..]].concat());
+    host.succeed(&[&["dlq", "retry", "--by", "anna", "--unjournaled"], &ids[..]].concat());
     assert_eq!(host.records("saga.events", 2).len(), before + letters.len());
     assert!(host.succeed(&["dlq", "list"]).contains("no dead letter"));
 }

@@ -22,6 +22,8 @@ pub enum Event {
     MassCancel(wire::MassCancelReport),
     /// A kill switch.
     Kill(wire::KillSwitchReport),
+    /// A note of an operator.
+    Note(wire::OperatorNoteReport),
     /// A quote.
     Quote(wire::Quote),
     /// A position, answer to a query.
@@ -71,6 +73,7 @@ impl Event {
             Self::Reject(reject) => [(reject.cl_ord_id.get(), Some(reject.ref_seq.get())), none],
             Self::MassCancel(report) => [(report.cl_ord_id.get(), None), none],
             Self::Kill(report) => [(report.cl_ord_id.get(), None), none],
+            Self::Note(report) => [(report.cl_ord_id.get(), None), none],
             Self::Ready { .. }
             | Self::Quote(_)
             | Self::Position(_)
@@ -93,6 +96,7 @@ impl Event {
             wire::RequestReject::TEMPLATE_ID => frame.read().map(|block| Self::Reject(*block)),
             wire::MassCancelReport::TEMPLATE_ID => frame.read().map(|block| Self::MassCancel(*block)),
             wire::KillSwitchReport::TEMPLATE_ID => frame.read().map(|block| Self::Kill(*block)),
+            wire::OperatorNoteReport::TEMPLATE_ID => frame.read().map(|block| Self::Note(*block)),
             wire::Quote::TEMPLATE_ID => frame.read().map(|block| Self::Quote(*block)),
             wire::Position::TEMPLATE_ID => frame.read().map(|block| Self::Position(*block)),
             wire::Account::TEMPLATE_ID => frame.read().map(|block| Self::Account(*block)),

@@ -170,6 +170,7 @@ pub(crate) fn send_again(
         wire::ReplaceOrder::TEMPLATE_ID => typed::<wire::ReplaceOrder>(session, now, &request.block, out),
         wire::MassCancel::TEMPLATE_ID => typed::<wire::MassCancel>(session, now, &request.block, out),
         wire::KillSwitch::TEMPLATE_ID => typed::<wire::KillSwitch>(session, now, &request.block, out),
+        wire::OperatorNote::TEMPLATE_ID => typed::<wire::OperatorNote>(session, now, &request.block, out),
         // A file of a newer build: nothing that this one could send.
         _ => Err(SendError::NotAllowed),
     }

@@ -166,4 +166,20 @@ layouts! {
         26 reserved1: U16, "", "Must be 0.";
         28 reserved2: U32, "", "Must be 0.";
     }
+
+    /// Writes words of an operator into the journal, for those who read it later; it changes nothing.
+    OperatorNote = 402, ToServer, Sequenced, roles::ADMIN, block 104 {
+        0 cl_ord_id: U64, "id", "FIX ClOrdID (11): a new id, of this request; not 0.";
+        8 text: Text<96>, "text", "Who, what and why; not empty.";
+    }
+
+    /// Reports that a note is in the journal.
+    OperatorNoteReport = 403, ToClient, Either, roles::REPORTS, block 24 {
+        0 cl_ord_id: U64, "id", "FIX ClOrdID (11) of the request.";
+        8 journal_seq: U64, "seq", "The event in the journal.";
+        16 durability: u8, "Durability", "The class that this report has reached.";
+        17 er_flags: u8, "er_flags", "Bits.";
+        18 reserved0: U16, "", "Must be 0.";
+        20 reserved1: U32, "", "Must be 0.";
+    }
 }

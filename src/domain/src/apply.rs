@@ -184,6 +184,7 @@ pub fn apply(state: &mut State, event: &Event) {
             Some(account) if meta.account_id != 0 => account.trading_state = e.state,
             Some(_) | None => state.trading_state = e.state,
         },
+        Event::OperatorNoted(_) => {}
         Event::DoubtSearchProgressed(e) => {
             state.doubt_search = (e.done == 0).then_some(e.next_slot);
         }

@@ -291,6 +291,13 @@ pub enum Command {
         /// Who and why, in the operator's words.
         operator_tag: Text<32>,
     },
+    /// Writes something down.
+    NoteByOperator {
+        /// The client's id of the request.
+        request_id: u64,
+        /// The operator's words.
+        text: Text<96>,
+    },
     /// Sets the trading state of an account, or of the core when `account_id` is `NONE`.
     SetTradingState {
         /// Account.

@@ -108,6 +108,16 @@ impl<const N: usize> Visit for [u8; N] {
     }
 }
 
+impl<const N: usize, const M: usize> Visit for [[u8; N]; M] {
+    fn visit(&self, part: &'static str, name: &'static str, f: &mut dyn FnMut(&Field<'_>)) {
+        f(&Field { part, name, value: FieldValue::Text(self.as_flattened()) });
+    }
+
+    fn doc_of(&self, _: &str) -> &'static str {
+        ""
+    }
+}
+
 /// What several events hold, and in which order tools see it.
 macro_rules! parts {
     ($($(#[doc = $doc:literal])* $name:ident {
@@ -819,5 +829,16 @@ events! {
         reserved: [u8; 3],
         /// Reserved, zero.
         reserved2: u64,
+    }
+    /// An operator has written something down.
+    101 v 1 OperatorNoted [160] {
+        /// Place of the event.
+        meta: Meta,
+        /// Request id of the client.
+        request_id: u64,
+        /// Who, what and why, in the operator's words, NUL-padded ASCII.
+        text: [[u8; 32]; 3],
+        /// Reserved, zero.
+        reserved: u64,
     }
 }

@@ -42,6 +42,12 @@ impl<const N: usize> Next for [u8; N] {
     }
 }
 
+impl<const N: usize, const M: usize> Next for [[u8; N]; M] {
+    fn next(from: &mut Counting) -> Self {
+        std::array::from_fn(|_| from.next())
+    }
+}
+
 /// Structs whose fields get their values in the order that is written here: the order of the released layout.
 macro_rules! next_structs {
     ($($name:ident { $($field:ident)* })*) => {$(
@@ -114,6 +120,7 @@ samples! {
     TradingStateChanged { meta state reserved reason reserved2 }
     MassCancelProgressed { meta mass_cancel_id next_slot cancel_requested already_pending reserved reserved2 }
     DoubtSearchProgressed { meta next_slot done reserved reserved2 }
+    OperatorNoted { meta request_id text reserved }
 }
 
 /// 16-aligned room, as the journal gives.

@@ -42,6 +42,7 @@ pub(super) fn image_of(event: &Event) -> Option<&OrderImage> {
         | Event::KillSwitchChanged(_)
         | Event::TradingStateChanged(_)
         | Event::MassCancelProgressed(_)
+        | Event::OperatorNoted(_)
         | Event::DoubtSearchProgressed(_) => None,
     }
 }
@@ -71,7 +72,10 @@ pub fn aggregate_of(event: &Event) -> Aggregate {
         Event::MassCancelCompleted(e) => Aggregate::MassCancel(e.mass_cancel_id),
         Event::KillSwitchChanged(e) => of_account(e.meta.account_id),
         Event::TradingStateChanged(e) => of_account(e.meta.account_id),
-        Event::CoreStarted(_) | Event::BrokerStatusChanged(_) | Event::DoubtSearchProgressed(_) => Aggregate::Core,
+        Event::CoreStarted(_)
+        | Event::BrokerStatusChanged(_)
+        | Event::DoubtSearchProgressed(_)
+        | Event::OperatorNoted(_) => Aggregate::Core,
         event => of_order(image_of(event).map_or(0, |image| image.order_id)),
     }
 }

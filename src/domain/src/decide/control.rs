@@ -7,8 +7,8 @@ use tradecore_protocol::reason::Reason;
 use super::Deciding;
 use crate::command::MassCancel;
 use crate::event::{
-    AccountDefined, CoreStarted, Event, InstrumentDefined, KillSwitchChanged, MassCancelAccepted, Meta, SessionDefined,
-    SessionEnded, SessionLoggedOn, TradingStateChanged,
+    AccountDefined, CoreStarted, Event, InstrumentDefined, KillSwitchChanged, MassCancelAccepted, Meta, OperatorNoted,
+    SessionDefined, SessionEnded, SessionLoggedOn, TradingStateChanged,
 };
 
 const MASS_CANCEL_TEMPLATE: u16 = 104;
@@ -270,6 +270,12 @@ impl Deciding<'_> {
         if reopen {
             self.set_trading_state(account_id.0, TradingState::Open, Reason::OperatorRequest);
         }
+    }
+
+    pub(super) fn note_by_operator(&mut self, request_id: u64, text: Text<96>) {
+        let mut event = OperatorNoted { request_id, ..OperatorNoted::default() };
+        event.text.as_flattened_mut().copy_from_slice(text.as_bytes());
+        self.report(self.origin.session_id.0, 0, request_id, event);
     }
 
     pub(super) fn set_trading_state(&mut self, account_id: u32, state: TradingState, reason: Reason) {

@@ -194,6 +194,7 @@ pub fn decide(state: &State, now: UnixNanos, market: &Market, origin: &Origin, c
             let reopen = !*engage && *reopen;
             deciding.set_kill_switch(*request_id, *account_id, *engage, cancel_open, reopen, *operator_tag);
         }
+        Command::NoteByOperator { request_id, text } => deciding.note_by_operator(*request_id, *text),
         Command::SetTradingState { account_id, state, reason } => {
             deciding.set_trading_state(account_id.0, *state, *reason);
         }

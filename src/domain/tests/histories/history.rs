@@ -232,6 +232,9 @@ pub(crate) fn history<'a>(seed: u64, listener: &'a mut Listener<'a>) -> Seen {
             core.market.set(InstrumentId(1 + rng.next(2) as u32), quote);
         }
         let session = 1 + rng.next(3) as u32;
+        if turn.is_multiple_of(50) {
+            core.session(ADMIN, &Command::NoteByOperator { request_id: turn, text: Text::new("a note") });
+        }
         match rng.next(28) {
             0..=6 => {
                 counter += 1;

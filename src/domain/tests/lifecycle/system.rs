@@ -93,6 +93,7 @@ fn others() -> Vec<Command> {
         state(account_id, TradingState::Frozen),
         status(BrokerStatus::Syncing),
         status(BrokerStatus::Ready),
+        Command::NoteByOperator { request_id: 9, text: tradecore_protocol::layout::Text::new("desk 3") },
         Command::Step,
     ]
 }
@@ -132,12 +133,13 @@ const fn command_no(command: &Command) -> usize {
         Command::DefineSession { .. } => 12,
         Command::LogOn { .. } => 13,
         Command::SetTradingState { .. } => 14,
-        Command::Step => 15,
+        Command::NoteByOperator { .. } => 15,
+        Command::Step => 16,
     }
 }
 
 #[test]
 fn no_command_that_is_about_no_order_is_left_out() {
     let numbers: BTreeSet<usize> = others().iter().map(command_no).collect();
-    assert_eq!(numbers, BTreeSet::from_iter(8..16));
+    assert_eq!(numbers, BTreeSet::from_iter(8..17));
 }
