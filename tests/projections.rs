@@ -15,6 +15,8 @@ mod partial;
 mod removal;
 #[path = "projections/rights.rs"]
 mod rights;
+#[path = "projections/sagas.rs"]
+mod sagas;
 #[path = "projections/shown.rs"]
 mod shown;
 #[path = "projections/support.rs"]
@@ -414,6 +416,8 @@ mod commands {
             "query risk-events",
             "query kill-switches",
             "query mass-cancels",
+            "query sagas --history",
+            "query saga-steps",
             "query events",
         ] {
             let rows = json(&said(dir.path(), &format!("{words} --json")));

@@ -191,6 +191,30 @@ pub(super) enum Query {
         #[command(flatten)]
         options: Options,
     },
+    /// Sagas that are under way: mass cancels, searches for doubts; with `--history` also those that have ended.
+    #[command(after_help = "Example: tradecore query sagas --config gateway.toml --history")]
+    Sagas {
+        /// Also those that have ended.
+        #[arg(long)]
+        history: bool,
+        #[command(flatten)]
+        account: OfAccount,
+        #[command(flatten)]
+        session: OfSession,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// What has moved each saga: what began it, its steps, its end.
+    #[command(after_help = "Example: tradecore query saga-steps --config gateway.toml --saga 4711")]
+    SagaSteps {
+        /// Only those of this one: its `saga_id`.
+        #[arg(long, value_name = "ID", value_parser = whole::<u64>)]
+        saga: Option<u64>,
+        #[command(flatten)]
+        events: OfEvents,
+        #[command(flatten)]
+        options: Options,
+    },
     /// The log itself.
     #[command(after_help = "Example: tradecore query events --config gateway.toml --from 100 --to 200 --json")]
     Events {
@@ -318,6 +342,13 @@ impl Query {
             }
             Self::KillSwitches { account, options } => Put::new(options, queries::KILL_SWITCHES).account(&account),
             Self::MassCancels { options } => Put::new(options, queries::MASS_CANCELS),
+            Self::Sagas { history, account, session, options } => {
+                let put = Put::new(options, queries::SAGAS).account(&account).session(&session);
+                put.of("ended_seq", Comparison::Is, (!history).then_some(0))
+            }
+            Self::SagaSteps { saga, events, options } => {
+                Put::new(options, queries::SAGA_STEPS).of("saga_id", Comparison::Is, saga).events(&events)
+            }
             Self::Events { account, session, order, events, options } => {
                 let put = Put::new(options, queries::EVENTS).account(&account).session(&session);
                 put.order(&order).events(&events)

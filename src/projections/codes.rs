@@ -7,7 +7,8 @@ use tradecore_protocol::fields::{
 use tradecore_protocol::reason::Reason;
 
 use super::aggregate::Aggregate;
-use super::fold::LIMITS;
+use super::fold::{LIMITS, STATES};
+use crate::shipping::domains::Saga;
 
 /// Codes of a list and their names; empty for what is no list, like flags.
 #[must_use]
@@ -19,6 +20,8 @@ pub fn names(unit: &str) -> Vec<(u16, &'static str)> {
                 "Event" => EVENTS.iter().map(|(code, _, name, ..)| (*code, *name)).collect(),
                 "Aggregate" => Aggregate::NAMES.to_vec(),
                 "RiskLimit" => LIMITS.to_vec(),
+                "Saga" => Saga::ALL.iter().map(|saga| (saga.code(), saga.name())).collect(),
+                "SagaState" => STATES.to_vec(),
                 _ => Vec::new(),
             }
         };

@@ -7,6 +7,7 @@ mod limits;
 mod of;
 mod order;
 mod part;
+mod sagas;
 
 use tradecore_domain::event::{BrokerRef, Event, Meta};
 use tradecore_protocol::fields::{BrokerStatus, OrdType, Px, TradingState};
@@ -18,6 +19,7 @@ use super::tables::{AccountRow, BalanceRow, CoreRow, EventRow, OrderRow, RiskEve
 
 pub use limits::LIMITS;
 pub use of::{aggregate_of, order_needed};
+pub use sagas::STATES;
 
 use of::image_of;
 use order::News;
@@ -98,6 +100,7 @@ impl Fold<'_, '_> {
         let meta = event.meta();
         let Entry { seq, ts_ns, .. } = self.entry;
         self.note_streams(meta);
+        self.saga(event);
         match event {
             Event::CoreStarted(e) => self.start_core(e),
             Event::InstrumentDefined(e) => {

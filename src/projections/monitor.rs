@@ -216,6 +216,7 @@ impl Monitor {
             some_of(&rows.risk_limits, turn),
             some_of(&rows.kill_switches, turn),
             some_of(&rows.mass_cancels, turn),
+            some_of(&rows.sagas, turn),
         ];
         for (table, rows) in expected {
             comparison.rows(&table, &rows, self.seq..known_seq)?;
@@ -229,11 +230,13 @@ impl Monitor {
                 (<super::tables::InstrumentRow as Row>::TABLE, self.rows.instruments.iter().count()),
                 (<super::tables::KillSwitchRow as Row>::TABLE, self.rows.kill_switches.iter().count()),
                 (<super::tables::RiskLimitRow as Row>::TABLE, self.rows.risk_limits.iter().count()),
+                (<super::tables::SagaRow as Row>::TABLE, self.rows.sagas.iter().count()),
             ];
             for (table, count) in counts {
-                // Of limits, those that hold.
-                let only = if table.column("until_seq").is_some() { "WHERE until_seq = 0" } else { "" };
-                if sample::count(comparison.store, &table, only)? != count as u64 {
+                // Of limits those that hold, of sagas those under way.
+                let end = ["until_seq", "ended_seq"].into_iter().find(|name| table.column(name).is_some());
+                let only = end.map_or_else(String::new, |column| format!("WHERE {column} = 0"));
+                if sample::count(comparison.store, &table, &only)? != count as u64 {
                     comparison.found(&table, Vec::new(), "there are more or fewer rows");
                 }
             }
@@ -293,6 +296,7 @@ impl Comparison<'_> {
             cells_of_all(&new.fills),
             cells_of_all(&new.positions_history),
             cells_of_all(&new.risk_events),
+            cells_of_all(&new.saga_steps),
         ];
         for (table, rows) in all {
             let (_, waiting) = self.added.entry(table.name).or_insert_with(|| (table, Vec::new()));
@@ -336,7 +340,9 @@ impl Comparison<'_> {
             Some(found) if found == expected || is_ahead(&found) => {}
             Some(_) => self.found(table, sample::keys(table, expected), "it differs"),
             // Closed by an event that the fold does not know yet, and old enough to have left.
-            None if self.kept_ns > 0 && !ahead.is_empty() && matches!(table.name, "orders" | "mass_cancels") => {}
+            None if self.kept_ns > 0
+                && !ahead.is_empty()
+                && matches!(table.name, "orders" | "mass_cancels" | "sagas") => {}
             None => self.found(table, sample::keys(table, expected), "it is missing"),
         }
     }

@@ -21,7 +21,7 @@ pub fn domain_of(table: &str) -> Option<Domain> {
         "accounts" | "balances" | "kill_switches" | "risk_events" | "risk_limits" => Domain::BrokerAccount,
         "sessions" => Domain::UserAccount,
         "connections" => Domain::BrokerConnection,
-        "cores" | "instruments" | "events" | "parked_records" => Domain::System,
+        "cores" | "instruments" | "sagas" | "saga_steps" | "events" | "parked_records" => Domain::System,
         _ => return None,
     })
 }

@@ -261,6 +261,36 @@ pub const MASS_CANCELS: Query = Query {
     ],
 };
 
+/// Sagas.
+pub const SAGAS: Query = Query {
+    name: "sagas",
+    table: t::SagaRow::TABLE,
+    freshness: Freshness::Eventual,
+    columns: &[
+        "saga_id",
+        "saga",
+        "aggregate",
+        "aggregate_id",
+        "begun_by",
+        "session_id",
+        "account_id",
+        "state",
+        "steps",
+        "started_ns",
+        "ended_seq",
+        "ended_ns",
+        "is_stale",
+    ],
+};
+
+/// What has moved each saga.
+pub const SAGA_STEPS: Query = Query {
+    name: "saga-steps",
+    table: t::SagaStepRow::TABLE,
+    freshness: Freshness::Eventual,
+    columns: &["seq", "ts_ns", "saga_id", "saga", "step", "event", "state"],
+};
+
 /// The log itself.
 pub const EVENTS: Query = Query {
     name: "events",
@@ -286,5 +316,7 @@ pub const ALL: &[Query] = &[
     RISK_LIMITS,
     KILL_SWITCHES,
     MASS_CANCELS,
+    SAGAS,
+    SAGA_STEPS,
     EVENTS,
 ];

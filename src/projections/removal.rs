@@ -40,7 +40,7 @@ pub(super) fn horizon_ns(keep_days: u32, ts_ns: u64) -> u64 {
 
 /// Removes closed rows of events before a time: what SQLite and PostgreSQL both understand, in this order.
 #[must_use]
-pub fn statements(before_ns: u64) -> [String; 7] {
+pub fn statements(before_ns: u64) -> [String; 9] {
     // The decision that this follows is in the log, and behind that time.
     let cut = format!("(SELECT seq FROM events WHERE ts_ns >= {} ORDER BY seq LIMIT 1)", before_ns as i64);
     let left = "order_id NOT IN (SELECT order_id FROM orders)";
@@ -51,6 +51,8 @@ pub fn statements(before_ns: u64) -> [String; 7] {
         format!("DELETE FROM positions_history WHERE seq < {cut}"),
         format!("DELETE FROM risk_events WHERE seq < {cut}"),
         format!("DELETE FROM mass_cancels WHERE is_completed = 1 AND updated_seq < {cut}"),
+        format!("DELETE FROM sagas WHERE ended_seq <> 0 AND updated_seq < {cut}"),
+        format!("DELETE FROM saga_steps WHERE seq < {cut} AND saga_id NOT IN (SELECT saga_id FROM sagas)"),
         format!("DELETE FROM events WHERE seq < {cut}"),
     ]
 }

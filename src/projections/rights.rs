@@ -52,7 +52,7 @@ fn scope_of(table: &str) -> Option<Scope> {
         "orders" | "fills" | "risk_events" | "events" => Scope::Order,
         "order_history" => Scope::OfOrder,
         "sessions" => Scope::Session,
-        "mass_cancels" => Scope::Asked,
+        "mass_cancels" | "sagas" | "saga_steps" => Scope::Asked,
         _ => return None,
     })
 }

@@ -8,7 +8,8 @@ use super::declare::{Row, Table};
 use super::error::ProjectionError;
 use super::tables::{
     AccountRow, BalanceRow, ConnectionRow, CoreRow, EventRow, FillRow, InstrumentRow, KillSwitchRow, MassCancelRow,
-    OrderHistoryRow, OrderRow, ParkedRow, PositionHistoryRow, PositionRow, RiskEventRow, RiskLimitRow, SessionRow,
+    OrderHistoryRow, OrderRow, ParkedRow, PositionHistoryRow, PositionRow, RiskEventRow, RiskLimitRow, SagaRow,
+    SagaStepRow, SessionRow,
 };
 
 /// Gives the cells of the next row in the place of what is there; false when there is none.
@@ -145,6 +146,8 @@ pub struct Rows {
     pub kill_switches: Keyed<u32, KillSwitchRow>,
     /// Mass cancels under way.
     pub mass_cancels: Keyed<u64, MassCancelRow>,
+    /// Sagas under way.
+    pub sagas: Keyed<u64, SagaRow>,
     /// New rows.
     pub new: New,
     /// Closed rows leave some day: a closed order that is in no row was there.
@@ -166,6 +169,8 @@ pub struct New {
     pub fills: Vec<FillRow>,
     /// Risk events.
     pub risk_events: Vec<RiskEventRow>,
+    /// What has moved sagas.
+    pub saga_steps: Vec<SagaStepRow>,
     /// Events.
     pub events: Vec<EventRow>,
     /// Parked records.
@@ -178,6 +183,7 @@ impl New {
         self.order_history.clear();
         self.fills.clear();
         self.risk_events.clear();
+        self.saga_steps.clear();
         self.events.clear();
         self.parked_records.clear();
     }
@@ -203,10 +209,12 @@ impl Rows {
         put_all(put, Change::Changed, self.risk_limits.changed())?;
         put_all(put, Change::Changed, self.kill_switches.changed())?;
         put_all(put, Change::Changed, self.mass_cancels.changed())?;
+        put_all(put, Change::Changed, self.sagas.changed())?;
         put_all(put, Change::New, self.new.positions_history.iter())?;
         put_all(put, Change::New, self.new.order_history.iter())?;
         put_all(put, Change::New, self.new.fills.iter())?;
         put_all(put, Change::New, self.new.risk_events.iter())?;
+        put_all(put, Change::New, self.new.saga_steps.iter())?;
         put_all(put, Change::New, self.new.events.iter())?;
         put_all(put, Change::New, self.new.parked_records.iter())
     }
@@ -233,6 +241,7 @@ impl Rows {
         self.risk_limits.settle(|row| row.until_seq == 0);
         self.kill_switches.settle(|_| true);
         self.mass_cancels.settle(|row| !row.is_completed);
+        self.sagas.settle(|row| row.ended_seq == 0);
         self.new.clear();
         self.remove_before_ns = None;
     }

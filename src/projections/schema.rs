@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, what: "orders, positions, accounts, sessions and the log", ddl_crc: 0x406c4c8f71f45fa9 },
     Migration { number: 2, what: "kill switches and connections may be stale", ddl_crc: 0xe067aa45e0f03d84 },
     Migration { number: 3, what: "limits of risk, and when each held", ddl_crc: 0xe6c6e0ccc41101b5 },
+    Migration { number: 4, what: "sagas, and what has moved each", ddl_crc: 0x83a0d8f615433cb2 },
 ];
 
 /// The number of this release.

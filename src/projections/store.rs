@@ -15,7 +15,7 @@ use super::rows::{Change, NextRow, Rows};
 use super::sqlite::Sqlite;
 use super::tables::{
     AccountRow, BalanceRow, ConnectionRow, CoreRow, InstrumentRow, KillSwitchRow, MassCancelRow, OrderRow, ParkedRow,
-    PositionOfProjectionRow, PositionRow, RiskLimitRow, SessionRow,
+    PositionOfProjectionRow, PositionRow, RiskLimitRow, SagaRow, SessionRow,
 };
 
 pub use super::sqlite::{cell_of, open_for_questions, position};
@@ -200,6 +200,7 @@ impl Store {
         })?;
         self.load("", |row: KillSwitchRow| rows.kill_switches.load(row.account_id, row))?;
         self.load("WHERE is_completed = 0", |row: MassCancelRow| rows.mass_cancels.load(row.mass_cancel_id, row))?;
+        self.load("WHERE ended_seq = 0", |row: SagaRow| rows.sagas.load(row.saga_id, row))?;
         let mut parked = Vec::new();
         let first = "WHERE (aggregate, aggregate_id, seq) IN \
                      (SELECT aggregate, aggregate_id, min(seq) FROM parked_records GROUP BY aggregate, aggregate_id)";

@@ -480,6 +480,60 @@ tables! {
         /// 1 when events of it are parked.
         is_stale: Flag,
     }
+    /// Sagas: work of many decisions towards one end. What a mass cancel covers stands in `mass_cancels`.
+    sagas SagaRow key(saga_id) {
+        /// Event that began it, and what it is called by.
+        saga_id: Id,
+        /// Which kind of work.
+        saga: Code("Saga"),
+        /// Kind of what it is of.
+        aggregate: Code("Aggregate"),
+        /// Id of that: the number of a mass cancel.
+        aggregate_id: Id,
+        /// Type of the event that began it.
+        begun_by: Code("Event"),
+        /// Session that asked for it; 0 for none.
+        session_id: Count,
+        /// Account covered; 0 for all.
+        account_id: Count,
+        /// How it stands; `BegunAnew` when another has taken its place before its end.
+        state: Code("SagaState"),
+        /// Events that have moved it since.
+        steps: Count,
+        /// When it began.
+        started_ns: Time,
+        /// Event that ended it; 0 while it is under way.
+        ended_seq: Id,
+        /// When; 0 while it is under way.
+        ended_ns: Time,
+        /// Last event that changed the row.
+        updated_seq: Id,
+        /// When.
+        updated_ns: Time,
+        /// 1 when events of it are parked.
+        is_stale: Flag,
+    }
+    /// What has moved each saga: the event that began it, its steps, its end.
+    saga_steps SagaStepRow key(seq, saga_id) index(saga_id) {
+        /// Event.
+        seq: Id,
+        /// The saga.
+        saga_id: Id,
+        /// When.
+        ts_ns: Time,
+        /// Which kind of work.
+        saga: Code("Saga"),
+        /// Type of the event.
+        event: Code("Event"),
+        /// How many have moved it before; 0 for what began it.
+        step: Count,
+        /// How the saga stands after it.
+        state: Code("SagaState"),
+        /// Session that asked for the saga; 0 for none.
+        session_id: Count,
+        /// Account that the saga covers; 0 for all.
+        account_id: Count,
+    }
     /// The log itself. `payload` is the archive of the journal, byte for byte; `tradecore query events` reads it.
     events EventRow key(seq) index(order_id if "order_id <> 0") {
         /// Event.

@@ -7,6 +7,7 @@
 use core::fmt;
 
 use tradecore_domain::event::Event;
+use tradecore_protocol::fields::BrokerStatus;
 
 /// One part of the business: the name of its topics and tables.
 macro_rules! domains {
@@ -118,17 +119,46 @@ pub enum Saga {
     DoubtSearch,
 }
 
+/// What an event is to a saga.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SagaMove {
+    /// It begins one; one of the same kind and aggregate that is under way is begun anew.
+    Begins,
+    /// A step of it.
+    GoesOn,
+    /// Its end.
+    Ends,
+}
+
 impl Saga {
-    /// The saga that an event begins, moves or ends: a function of its type alone, and the one list of what is told of
-    /// sagas.
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[Self::MassCancel, Self::DoubtSearch];
+
+    /// The saga that an event begins, moves or ends: the one list of sagas. Which one of its kind it is says the aggregate
+    /// of the event.
+    #[must_use]
+    pub const fn moved_by(event: &Event) -> Option<(Self, SagaMove)> {
+        Some(match event {
+            Event::CoreStarted(_) => (Self::DoubtSearch, SagaMove::Begins),
+            Event::BrokerStatusChanged(e) if e.status == BrokerStatus::Down.raw() => {
+                (Self::DoubtSearch, SagaMove::Begins)
+            }
+            Event::DoubtSearchProgressed(e) if e.done == 1 => (Self::DoubtSearch, SagaMove::Ends),
+            Event::DoubtSearchProgressed(_) => (Self::DoubtSearch, SagaMove::GoesOn),
+            Event::MassCancelAccepted(_) => (Self::MassCancel, SagaMove::Begins),
+            Event::MassCancelProgressed(_) => (Self::MassCancel, SagaMove::GoesOn),
+            Event::MassCancelCompleted(_) => (Self::MassCancel, SagaMove::Ends),
+            _ => return None,
+        })
+    }
+
+    /// The saga that `saga.events` tells an event of: a function of its type alone. What happens for other reasons, and
+    /// begins one too, is not told there.
     #[must_use]
     pub const fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::MassCancelAccepted(_) | Event::MassCancelProgressed(_) | Event::MassCancelCompleted(_) => {
-                Some(Self::MassCancel)
-            }
-            Event::DoubtSearchProgressed(_) => Some(Self::DoubtSearch),
-            _ => None,
+        match (event, Self::moved_by(event)) {
+            (Event::CoreStarted(_) | Event::BrokerStatusChanged(_), _) | (_, None) => None,
+            (_, Some((saga, _))) => Some(saga),
         }
     }
 
@@ -138,6 +168,15 @@ impl Saga {
         match self {
             Self::MassCancel => "mass-cancel",
             Self::DoubtSearch => "doubt-search",
+        }
+    }
+
+    /// As tables keep it.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::MassCancel => 1,
+            Self::DoubtSearch => 2,
         }
     }
 }

@@ -77,6 +77,12 @@ fn the_monitor_finds_a_changed_a_missing_and_an_added_row_in_each_kind_of_table(
         ("fills", "DELETE FROM fills"),
         ("positions_history", "UPDATE positions_history SET fees = fees + 1"),
         ("risk_events", "DELETE FROM risk_events"),
+        (
+            "sagas",
+            "INSERT INTO sagas SELECT saga_id + 1000000, saga, aggregate, aggregate_id, begun_by, session_id, account_id, 1, \
+          steps, started_ns, 0, 0, updated_seq, updated_ns, is_stale FROM sagas LIMIT 1",
+        ),
+        ("saga_steps", "UPDATE saga_steps SET step = step + 1"),
         ("events", "DELETE FROM events WHERE seq > 100 AND seq % 50 = 0"),
         ("events", "UPDATE events SET ts_ns = ts_ns + 1"),
     ] {

@@ -56,14 +56,21 @@ fn closed_rows_leave_after_their_days_the_same_ones_however_the_batches_fall() {
     let now_ns = one("SELECT ts_ns FROM projection_positions");
     let horizon_ns = now_ns / DAY_NS * DAY_NS - i64::from(KEEP_DAYS) * DAY_NS;
     let (old, new) = (dump(&all.path), dump(&some.path));
-    for (table, column) in
-        [("orders", "updated_ns"), ("order_history", "ts_ns"), ("events", "ts_ns"), ("fills", "ts_ns")]
-    {
+    for (table, column) in [
+        ("orders", "updated_ns"),
+        ("order_history", "ts_ns"),
+        ("events", "ts_ns"),
+        ("fills", "ts_ns"),
+        ("sagas", "updated_ns"),
+        ("saga_steps", "ts_ns"),
+    ] {
         let (before, after) = (of(&old, table).len(), of(&new, table).len());
         assert!(after > 0 && after < before, "{table}: {after} of {before}");
         let open = match table {
             "orders" => " AND is_open = 0",
             "events" => "",
+            "sagas" => " AND ended_seq <> 0",
+            "saga_steps" => " AND saga_id NOT IN (SELECT saga_id FROM sagas)",
             _ => " AND order_id NOT IN (SELECT order_id FROM orders)",
         };
         assert_eq!(one(&format!("SELECT count(*) FROM {table} WHERE {column} < {horizon_ns}{open}")), 0, "{table}");

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use tradecore::projections::rows::Rows;
 use tradecore::projections::store::Care;
-use tradecore::projections::tables::TABLES;
+use tradecore::projections::tables::{SagaRow, TABLES};
 use tradecore::projections::{Projector, Source};
+use tradecore::shipping::domains::Saga;
 use tradecore_domain::event::Event;
 use tradecore_domain::{State, apply};
 use tradecore_journal::{Closer, Config, Writer};
-use tradecore_protocol::fields::{AccountId, InstrumentId, OrderId, SessionId};
+use tradecore_protocol::fields::{AccountId, InstrumentId, OrderId, SessionId, UnixNanos};
 
 use super::history::{history, limits};
 
@@ -133,6 +134,13 @@ pub(crate) fn assert_rows_are_those_of(state: &State, rows: &Rows, seed: u64) {
     assert_eq!(core.trading_state, u16::from(state.trading_state().raw()), "seed {seed}");
     let is_killed = |account_id| rows.kill_switches.get(account_id).is_some_and(|row| row.is_engaged);
     assert_eq!(is_killed(0), state.is_killed(AccountId::NONE), "seed {seed}");
+    let under_way = |wanted: Option<u16>| {
+        let is_it = |row: &SagaRow| row.ended_seq == 0 && wanted.is_none_or(|saga| row.saga == saga);
+        rows.sagas.iter().any(|(_, row)| is_it(row))
+    };
+    assert_eq!(under_way(Some(Saga::DoubtSearch.code())), state.has_doubts_to_note(), "seed {seed}");
+    // Of before any session is due.
+    assert_eq!(under_way(None), state.has_pending_step(UnixNanos(0)), "seed {seed}");
     let mut open = 0;
     for (order_id, row) in rows.orders.iter() {
         open += u32::from(row.is_open);

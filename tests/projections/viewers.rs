@@ -50,7 +50,7 @@ fn may_see(entry: &SessionEntry, table: &Table, row: &[Cell], orders: &BTreeMap<
     let int = |column| int(table, row, column);
     match (int("session_id"), int("account_id"), int("order_id")) {
         _ if ["cores", "connections", "instruments"].contains(&table.name) => true,
-        (Some(session), Some(account), _) if table.name == "mass_cancels" => {
+        (Some(session), Some(account), _) if ["mass_cancels", "sagas", "saga_steps"].contains(&table.name) => {
             session == MINE.0 || !is_trade && is_mine(account)
         }
         (_, Some(account), _) if ["kill_switches", "risk_limits"].contains(&table.name) => {
@@ -102,7 +102,17 @@ pub(crate) fn assert_each_sees_its_own(source: &Source) {
             let is_limited = matches!(role, RoleName::Trade | RoleName::MarketData) || !entry.accounts.is_empty();
             assert!(shown > 0 && hidden.is_empty() != is_limited, "{role:?} {:?}: {hidden:?}", entry.accounts);
             if role == RoleName::Trade && is_limited {
-                for name in ["orders", "order-history", "fills", "risk-events", "events", "sessions", "mass-cancels"] {
+                for name in [
+                    "orders",
+                    "order-history",
+                    "fills",
+                    "risk-events",
+                    "events",
+                    "sessions",
+                    "mass-cancels",
+                    "sagas",
+                    "saga-steps",
+                ] {
                     assert!(hidden.contains(&name), "the history has rows of others for {name}: {hidden:?}");
                 }
             }

@@ -42,6 +42,7 @@ impl Fold<'_, '_> {
     pub(super) fn park(&mut self, aggregate: Aggregate, error: String) {
         self.rows.parked.entry(aggregate).or_insert(self.entry.seq);
         self.note_parked(aggregate, error);
+        self.mark_sagas(aggregate);
         match aggregate {
             Aggregate::Core => {
                 let core = self.rows.cores.iter().next();
