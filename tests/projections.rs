@@ -306,9 +306,10 @@ fn a_database_that_is_not_ours_is_refused_and_left_as_it_is() {
     assert!(refused(&other).contains("holds the rows of 1-virtual, and the configuration is of 2-live"));
     let ours = Connection::open(&source.path).expect("opens");
     ours.execute_batch("PRAGMA user_version = 99").expect("set");
-    assert!(refused(&source).contains("its schema is number 99, and this release knows up to 3"));
+    let number = tradecore::projections::schema::number();
+    assert!(refused(&source).contains(&format!("its schema is number 99, and this release knows up to {number}")));
     ours.execute_batch("PRAGMA user_version = 0").expect("set");
-    assert!(refused(&source).contains("its schema is number 0, and this release has 3"));
+    assert!(refused(&source).contains(&format!("its schema is number 0, and this release has {number}")));
     drop(ours);
     std::fs::write(
         &source.path,
