@@ -172,8 +172,19 @@ mod tests {
 
     /// Commands that measure no time: what is made of results, what counts, and this.
     // `peers` needs what `bench/peers/fetch` brings; `./test --all` runs both, `./test --sides` what needs a build with Kafka.
-    const OTHERS: [&str; 10] =
-        ["all", "catch-up", "instructions", "lag", "outage", "path", "peers", "report", "shipping", "side-memory"];
+    const OTHERS: [&str; 11] = [
+        "all",
+        "catch-up",
+        "instructions",
+        "lag",
+        "outage",
+        "path",
+        "peers",
+        "report",
+        "restore",
+        "shipping",
+        "side-memory",
+    ];
 
     #[test]
     fn every_command_has_its_short_form_and_each_is_understood() {

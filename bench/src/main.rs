@@ -64,6 +64,8 @@ mod rebuild;
 mod recovery;
 mod recycling;
 mod report;
+#[cfg(feature = "kafka")]
+mod restore;
 mod rollovers;
 mod scale;
 mod scoreboard;
@@ -182,7 +184,7 @@ enum Command {
     #[command(after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- lag --rate 5000")]
     Lag(lag::Options),
     /// Events a second that are shipped to Kafka, exactly once, against a bare producer. The broker is the one that
-    /// TRADECORE_TEST_KAFKA names, or is fetched and started; so it is for the next three.
+    /// TRADECORE_TEST_KAFKA names, or is fetched and started; so it is for the next four.
     #[cfg(feature = "kafka")]
     #[command(
         after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- shipping --orders 250000"
@@ -201,6 +203,12 @@ enum Command {
         after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- catch-up --outage-s 120"
     )]
     CatchUp(catch_up::Options),
+    /// A journal shipped to Kafka, made anew from its topics, and compared: byte by byte, and by the state's hash.
+    #[cfg(feature = "kafka")]
+    #[command(
+        after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- restore --events 10000000"
+    )]
+    Restore(restore::Options),
     /// What an order feels of shipping and projecting, by the gateway's own counters.
     #[cfg(feature = "kafka")]
     #[command(after_help = "Example: cargo run --release -p tradecore-bench --features kafka -- path --rounds 7")]
@@ -342,6 +350,8 @@ fn run(command: Command, files: &Files) -> Result<bool, Failure> {
         Command::Shipping { orders, runs } => ("shipping", shipping::measure(orders, runs)?),
         #[cfg(feature = "kafka")]
         Command::CatchUp(options) => ("catch-up", catch_up::measure(&options)?),
+        #[cfg(feature = "kafka")]
+        Command::Restore(options) => ("restore", restore::measure(&options)?),
         #[cfg(feature = "kafka")]
         Command::Path(options) => ("path", path::measure(&options)?),
         #[cfg(feature = "kafka")]

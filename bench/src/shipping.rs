@@ -107,7 +107,7 @@ pub(crate) fn cluster(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool) 
 }
 
 /// Ships all of it, as a gateway does that is behind: how long from the first transaction to the last.
-fn ship(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool, events: u64) -> Result<Duration, Failure> {
+pub(crate) fn ship(dir: &Path, broker: &Kafka, prefix: &str, has_json: bool, events: u64) -> Result<Duration, Failure> {
     let cluster = cluster(dir, broker, prefix, has_json)?;
     let started = Instant::now();
     match Shipper::new(cluster).run(&AtomicBool::new(false), true)? {
