@@ -1,6 +1,8 @@
 //! The read side: tables are what a fold of the journal gives, over long random histories, whatever happens in between.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "projections/cache.rs"]
+mod cache;
 #[path = "../src/domain/tests/histories/history.rs"]
 mod history;
 #[path = "projections/host.rs"]
@@ -355,15 +357,45 @@ fn the_views_show_decimals_names_and_numbers_as_people_read_them() {
 }
 
 mod commands {
+    use std::io::{BufRead as _, BufReader};
     use std::process::Stdio;
 
     use serde_json::Value;
 
     use super::host::{Gateway, command, configured, refused, run, said};
-    use super::support::{Journal, archive, events_of, write};
+    use super::support::{Journal, archive, events_of, source_of, write};
+    use super::{Care, Projector};
 
     fn json(text: &str) -> Vec<Value> {
         text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    #[test]
+    fn a_question_is_asked_again_and_again_and_told_when_its_answer_has_changed_until_a_signal_ends_it() {
+        let dir = configured("");
+        let journal_dir = dir.path().join("data/journal");
+        write(&journal_dir, &events_of(3));
+        let source = source_of(&journal_dir, &dir.path().join("data/read-model.sqlite"));
+        let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+        projector.step(500).expect("a batch");
+        let mut watch =
+            Gateway(command(dir.path(), "query orders --json --watch").stdout(Stdio::piped()).spawn().expect("starts"));
+        let mut lines = BufReader::new(watch.0.stdout.take().expect("piped")).lines();
+        let mut next = || json(&lines.next().expect("it goes on").expect("readable")).remove(0);
+        for _ in 0..2 {
+            // What a command says that asks once.
+            let asked = json(&said(dir.path(), "query orders --json"));
+            let (end, rows) = asked.split_last().expect("an end");
+            let told = next();
+            assert_eq!((&told["type"], &told["as_of_seq"]), (&"QueryAnswer".into(), &end["as_of_seq"]));
+            assert_eq!(told["rows"].as_array().expect("rows"), rows);
+            assert!(projector.step(projector.position().seq + 300).expect("a batch") > 0);
+        }
+        rustix::process::kill_process(rustix::process::Pid::from_child(&watch.0), rustix::process::Signal::TERM)
+            .expect("sent");
+        assert!(watch.0.wait().expect("ended").success(), "a signal is a clean end");
+        let (code, error) = refused(dir.path(), "query orders --csv --watch 5");
+        assert!(code == 64 && error.contains("--csv"), "{code}: {error}");
     }
 
     #[test]

@@ -2,13 +2,18 @@
 
 mod answer;
 mod filters;
+mod watch;
 
-use serde_json::Value;
+use std::time::Duration;
+
 use tradecore::exit::Exit;
+use tradecore::projections::Source;
 use tradecore::projections::ask::{Comparison, Question, symbols};
 use tradecore::projections::queries;
+use tradecore::projections::store::Store;
 
 use super::failure::Failure;
+use super::print;
 use super::read_model::{Fresh, Place, Viewer};
 use super::values::whole;
 
@@ -34,6 +39,11 @@ pub(super) struct Options {
     /// Prints CSV with every column; as of which event is said on stderr.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
+    /// Asks again every so many seconds (1 without a number), and prints whenever the answer has changed, until Ctrl-C; with
+    /// `--json` an answer a line.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", conflicts_with = "csv",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    watch: Option<u32>,
 }
 
 /// Asks the read model: rows as of an event, without the gateway.
@@ -231,6 +241,9 @@ pub(super) enum Query {
     },
 }
 
+/// Numbers of instruments, and what they are called.
+type Symbols = Vec<(u32, String)>;
+
 /// A question as it was put, before the tables are open.
 struct Put {
     options: Options,
@@ -271,38 +284,45 @@ impl Put {
     }
 }
 
+impl Put {
+    /// Opens the tables, as fresh as the answer must be, with what instruments are called in them.
+    fn open(&self, source: &Source) -> Result<(Store, Symbols), Failure> {
+        let mut store = self.options.fresh.open(source, self.query.freshness)?;
+        let symbols = symbols(&mut store)?;
+        Ok((store, symbols))
+    }
+
+    fn question(&self, symbols: &Symbols) -> Result<Question, Failure> {
+        let mut conditions = self.conditions.clone();
+        if let Some(wanted) = &self.instrument {
+            let Some((id, _)) = symbols.iter().find(|(_, symbol)| symbol == wanted) else {
+                let known: Vec<&str> = symbols.iter().map(|(_, symbol)| symbol.as_str()).collect();
+                let text = format!("there is no instrument {wanted:?}; allowed: {}", known.join(", "));
+                return Err(Failure::new(Exit::Usage, text));
+            };
+            conditions.push(("instrument_id", Comparison::Is, u64::from(*id)));
+        }
+        Ok(Question { table: self.query.table, conditions, limit: self.options.limit })
+    }
+}
+
 impl Query {
     pub(super) fn run(self) -> Result<(), Failure> {
         let put = self.put();
         let config = put.options.place.config()?;
         let rights = put.options.viewer.rights(&config)?;
         let source = put.options.place.source(&config)?;
-        let mut store = put.options.fresh.open(&source, put.query.freshness)?;
-        let symbols = symbols(&mut store)?;
-        let put = match &put.instrument {
-            None => put,
-            Some(wanted) => {
-                let Some((id, _)) = symbols.iter().find(|(_, symbol)| symbol == wanted) else {
-                    let known: Vec<&str> = symbols.iter().map(|(_, symbol)| symbol.as_str()).collect();
-                    let text = format!("there is no instrument {wanted:?}; allowed: {}", known.join(", "));
-                    return Err(Failure::new(Exit::Usage, text));
-                };
-                let id = u64::from(*id);
-                put.of("instrument_id", Comparison::Is, Some(id))
-            }
-        };
-        let question = Question { table: put.query.table, conditions: put.conditions, limit: put.options.limit };
-        let rows = question.ask(&rights, &mut store)?;
-        let symbol_of = |id: &Value| {
-            let symbol = symbols.iter().find(|(known, _)| Some(u64::from(*known)) == id.as_u64());
-            symbol.map(|(_, symbol)| symbol.clone())
-        };
+        if let Some(seconds) = put.options.watch {
+            return watch::watch(&put, Duration::from_secs(seconds.into()), &rights, &source);
+        }
+        let (mut store, symbols) = put.open(&source)?;
+        let rows = put.question(&symbols)?.ask(&rights, &mut store)?;
         if put.options.json {
             answer::json(&put.query.table, &rows)
         } else if put.options.csv {
             answer::csv(&put.query.table, &rows)
         } else {
-            answer::table(&put.query, &rows, &symbol_of)
+            print(&answer::table(&put.query, &rows, &symbols)).map(drop)
         }
     }
 

@@ -78,12 +78,8 @@ impl core::fmt::Display for Unread {
 }
 
 impl Question {
-    /// Asks for the rows that somebody may see, of the moment that the store was opened for.
-    ///
-    /// # Errors
-    /// When the tables cannot be read.
-    pub fn ask(&self, rights: &Rights, store: &mut Store) -> Result<Answer, ProjectionError> {
-        let position = store.position()?;
+    /// What is asked of the database for somebody, with the rights in it.
+    pub(super) fn sql(&self, rights: &Rights) -> String {
         let columns = self.table.cell_names();
         // Numbers stand in the text itself: an index of some rows is used only where they can be seen to be meant.
         let conditions: Vec<String> = self
@@ -94,13 +90,22 @@ impl Question {
             .collect();
         let only = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
         let newest: Vec<String> = self.table.key.iter().map(|column| format!("{column} DESC")).collect();
-        let sql = format!(
+        format!(
             "SELECT {} FROM {} {only} ORDER BY {} LIMIT {}",
             columns.join(", "),
             self.table.name,
             newest.join(", "),
             u64::from(self.limit).saturating_add(1)
-        );
+        )
+    }
+
+    /// Asks for the rows that somebody may see, of the moment that the store was opened for.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub fn ask(&self, rights: &Rights, store: &mut Store) -> Result<Answer, ProjectionError> {
+        let position = store.position()?;
+        let sql = self.sql(rights);
         let mut rows = store.ask(&sql)?;
         let is_cut = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);

@@ -21,10 +21,12 @@
 //! | `monitor.rs` | a second fold, laid beside samples of rows |
 //! | `durable.rs` | what of the tables survives power loss |
 //! | `queries.rs`, `ask.rs`, `rights.rs` | the list of questions; how one is asked; who may see which rows |
+//! | `cache.rs` | answers that are still true |
 //! | `reference.rs` | the lists in `docs/queries.md` |
 
 pub mod aggregate;
 pub mod ask;
+pub mod cache;
 pub mod cell;
 pub mod codes;
 pub mod declare;

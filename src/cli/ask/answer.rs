@@ -13,6 +13,7 @@ use super::super::journal::{event_text, fields_of};
 use super::super::read_model::{as_of, csv_line, unread_words, values, words};
 use super::super::report::aligned;
 use super::super::{print, warn};
+use super::Symbols;
 
 /// The event in a row of the log; `None` when this release cannot read it.
 pub(in crate::cli) fn event_in(cells: &[Cell]) -> Option<Event> {
@@ -30,27 +31,42 @@ pub(in crate::cli) fn event_in(cells: &[Cell]) -> Option<Event> {
     Event::from_archive(kind, version, aligned).ok()
 }
 
-pub(super) fn json(table: &Table, answer: &Answer) -> Result<(), Failure> {
-    for cells in &answer.rows {
-        let mut row: Map<String, Value> =
-            values(table, cells).into_iter().map(|(column, value)| (column.name.to_owned(), value)).collect();
-        if table.name == t::EventRow::TABLE.name
-            && let Some(event) = event_in(cells)
-        {
-            row.remove("payload");
-            row.insert("fields".to_owned(), fields_of(&event).into());
-        }
-        if !print(&Value::Object(row).to_string())? {
-            return Ok(());
-        }
+fn row_json(table: &Table, cells: &[Cell]) -> Value {
+    let mut row: Map<String, Value> =
+        values(table, cells).into_iter().map(|(column, value)| (column.name.to_owned(), value)).collect();
+    if table.name == t::EventRow::TABLE.name
+        && let Some(event) = event_in(cells)
+    {
+        row.remove("payload");
+        row.insert("fields".to_owned(), fields_of(&event).into());
     }
+    Value::Object(row)
+}
+
+/// What is said behind the rows, with as many of them, or themselves, as `rows`.
+fn end_json(kind: &str, rows: Value, answer: &Answer) -> String {
     let position = &answer.position;
     let end = serde_json::json!({
-        "type": "QueryEnd", "rows": answer.rows.len(), "is_cut": answer.is_cut,
+        "type": kind, "rows": rows, "is_cut": answer.is_cut,
         "as_of_seq": position.seq.to_string(), "as_of_ts_ns": position.ts_ns.to_string(),
         "unread": answer.unread.iter().map(unread_json).collect::<Vec<_>>(),
     });
-    print(&end.to_string()).map(drop)
+    end.to_string()
+}
+
+pub(super) fn json(table: &Table, answer: &Answer) -> Result<(), Failure> {
+    for cells in &answer.rows {
+        if !print(&row_json(table, cells).to_string())? {
+            return Ok(());
+        }
+    }
+    print(&end_json("QueryEnd", answer.rows.len().into(), answer)).map(drop)
+}
+
+/// All of an answer in one line.
+pub(super) fn json_line(table: &Table, answer: &Answer) -> String {
+    let rows = answer.rows.iter().map(|cells| row_json(table, cells)).collect();
+    end_json("QueryAnswer", rows, answer)
 }
 
 pub(super) fn csv(table: &Table, answer: &Answer) -> Result<(), Failure> {
@@ -72,11 +88,11 @@ pub(super) fn csv(table: &Table, answer: &Answer) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn table(
-    Query { table, columns, .. }: &Query,
-    answer: &Answer,
-    symbol_of: &dyn Fn(&Value) -> Option<String>,
-) -> Result<(), Failure> {
+pub(super) fn table(Query { table, columns, .. }: &Query, answer: &Answer, symbols: &Symbols) -> String {
+    let symbol_of = |id: &Value| {
+        let symbol = symbols.iter().find(|(known, _)| Some(u64::from(*known)) == id.as_u64());
+        symbol.map(|(_, symbol)| symbol.clone())
+    };
     let header = |name: &str| match name {
         "instrument_id" => "instrument".to_owned(),
         "ts_ns" => "time".to_owned(),
@@ -98,7 +114,7 @@ pub(super) fn table(
         };
         rows.push(columns.iter().map(cell).collect());
     }
-    print(&format!("{}\n{}", aligned(&rows), end(answer))).map(drop)
+    format!("{}\n{}", aligned(&rows), end(answer))
 }
 
 fn unread_json(unread: &Unread) -> Value {
