@@ -3,6 +3,8 @@
 
 #[path = "projections/cache.rs"]
 mod cache;
+#[path = "projections/daily.rs"]
+mod daily;
 #[path = "../src/domain/tests/histories/history.rs"]
 mod history;
 #[path = "projections/host.rs"]
@@ -439,6 +441,7 @@ mod commands {
         for words in [
             "query positions",
             "query positions-history",
+            "query daily-pnl",
             "query order-history",
             "query accounts",
             "query balances",

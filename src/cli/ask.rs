@@ -102,6 +102,16 @@ pub(super) enum Query {
         #[command(flatten)]
         options: Options,
     },
+    /// Profit, fees and quantities of each day of UTC, by account and instrument.
+    #[command(after_help = "Example: tradecore query daily-pnl --config gateway.toml --account 1")]
+    DailyPnl {
+        #[command(flatten)]
+        account: OfAccount,
+        #[command(flatten)]
+        instrument: OfInstrument,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Fills.
     #[command(after_help = "Example: tradecore query fills --config gateway.toml --account 1 --csv")]
     Fills {
@@ -341,6 +351,9 @@ impl Query {
             Self::PositionsHistory { account, instrument, events, options } => {
                 let put = Put::new(options, queries::POSITIONS_HISTORY);
                 put.account(&account).instrument(instrument).events(&events)
+            }
+            Self::DailyPnl { account, instrument, options } => {
+                Put::new(options, queries::DAILY_PNL).account(&account).instrument(instrument)
             }
             Self::Fills { account, session, instrument, order, events, options } => {
                 let put = Put::new(options, queries::FILLS).account(&account).session(&session);

@@ -211,6 +211,7 @@ impl Monitor {
             some_of(&rows.accounts, turn),
             some_of(&rows.balances, turn),
             some_of(&rows.positions, turn),
+            some_of(&rows.daily_pnl, turn),
             some_of(&rows.sessions, turn),
             some_of(&rows.orders, turn),
             some_of(&rows.risk_limits, turn),

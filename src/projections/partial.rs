@@ -17,7 +17,7 @@ use crate::shipping::domains::Domain;
 pub fn domain_of(table: &str) -> Option<Domain> {
     Some(match table {
         "orders" | "order_history" | "fills" | "mass_cancels" => Domain::Order,
-        "positions" | "positions_history" => Domain::Position,
+        "positions" | "positions_history" | "daily_pnl" => Domain::Position,
         "accounts" | "balances" | "kill_switches" | "risk_events" | "risk_limits" => Domain::BrokerAccount,
         "sessions" => Domain::UserAccount,
         "connections" => Domain::BrokerConnection,

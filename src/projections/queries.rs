@@ -95,6 +95,25 @@ pub const POSITIONS_HISTORY: Query = Query {
     columns: &["seq", "ts_ns", "account_id", "instrument_id", "position_qty", "cost", "realized_pnl", "fees"],
 };
 
+/// Profit and fees by day.
+pub const DAILY_PNL: Query = Query {
+    name: "daily-pnl",
+    table: t::DailyPnlRow::TABLE,
+    freshness: Freshness::Eventual,
+    columns: &[
+        "day_ns",
+        "account_id",
+        "instrument_id",
+        "currency",
+        "realized_pnl",
+        "fees",
+        "bought_qty",
+        "sold_qty",
+        "fills",
+        "is_stale",
+    ],
+};
+
 /// Fills.
 pub const FILLS: Query = Query {
     name: "fills",
@@ -305,6 +324,7 @@ pub const ALL: &[Query] = &[
     ORDER_HISTORY,
     POSITIONS,
     POSITIONS_HISTORY,
+    DAILY_PNL,
     FILLS,
     ACCOUNTS,
     BALANCES,

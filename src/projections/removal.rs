@@ -5,7 +5,7 @@
 
 use super::fold::FOLD_VERSION;
 
-const DAY_NS: u64 = 86_400_000_000_000;
+pub(super) const DAY_NS: u64 = 86_400_000_000_000;
 /// A database says by one number which rules made its rows: those of the fold, and after how many days rows leave.
 const PER_DAY: u32 = 1_000;
 

@@ -46,7 +46,7 @@ const NONE: &str = "1 = 0";
 fn scope_of(table: &str) -> Option<Scope> {
     Some(match table {
         "cores" | "connections" | "instruments" | "projection_positions" => Scope::Public,
-        "accounts" | "balances" | "positions" | "positions_history" => Scope::Account,
+        "accounts" | "balances" | "positions" | "positions_history" | "daily_pnl" => Scope::Account,
         // Of account 0 are those of instruments.
         "kill_switches" | "risk_limits" => Scope::AccountOrCore,
         "orders" | "fills" | "risk_events" | "events" => Scope::Order,

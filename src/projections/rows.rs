@@ -7,9 +7,9 @@ use super::cell::{Cell, Unfit};
 use super::declare::{Row, Table};
 use super::error::ProjectionError;
 use super::tables::{
-    AccountRow, BalanceRow, ConnectionRow, CoreRow, EventRow, FillRow, InstrumentRow, KillSwitchRow, MassCancelRow,
-    OrderHistoryRow, OrderRow, ParkedRow, PositionHistoryRow, PositionRow, RiskEventRow, RiskLimitRow, SagaRow,
-    SagaStepRow, SessionRow,
+    AccountRow, BalanceRow, ConnectionRow, CoreRow, DailyPnlRow, EventRow, FillRow, InstrumentRow, KillSwitchRow,
+    MassCancelRow, OrderHistoryRow, OrderRow, ParkedRow, PositionHistoryRow, PositionRow, RiskEventRow, RiskLimitRow,
+    SagaRow, SagaStepRow, SessionRow,
 };
 
 /// Gives the cells of the next row in the place of what is there; false when there is none.
@@ -71,7 +71,7 @@ impl<K: Ord + Copy, R: Row> Keyed<K, R> {
     }
 
     /// Every row, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (K, &R)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (K, &R)> {
         self.rows.iter().map(|(key, row)| (*key, row))
     }
 
@@ -136,6 +136,8 @@ pub struct Rows {
     pub balances: Keyed<u32, BalanceRow>,
     /// All positions.
     pub positions: Keyed<(u32, u32), PositionRow>,
+    /// Profit by day: of the last one.
+    pub daily_pnl: Keyed<(u64, u32, u32), DailyPnlRow>,
     /// All sessions.
     pub sessions: Keyed<u32, SessionRow>,
     /// Orders that were touched lately.
@@ -204,6 +206,7 @@ impl Rows {
         put_all(put, Change::Changed, self.accounts.changed())?;
         put_all(put, Change::Changed, self.balances.changed())?;
         put_all(put, Change::Changed, self.positions.changed())?;
+        put_all(put, Change::Changed, self.daily_pnl.changed())?;
         put_all(put, Change::Changed, self.sessions.changed())?;
         put_all(put, Change::Changed, self.orders.changed())?;
         put_all(put, Change::Changed, self.risk_limits.changed())?;
@@ -227,6 +230,17 @@ impl Rows {
         }
     }
 
+    /// Journal time never goes back: no fill changes the days before the last.
+    fn forget_days(&mut self) {
+        self.daily_pnl.settle(|_| true);
+        let days = &mut self.daily_pnl.rows;
+        if let (Some((first, ..)), Some((last, ..))) = (days.keys().next(), days.keys().next_back())
+            && first < last
+        {
+            *days = days.split_off(&(*last, 0, 0));
+        }
+    }
+
     /// As `settle`, and every open order stays in memory.
     pub(super) fn forget_closed(&mut self) {
         let epoch = self.epoch();
@@ -236,6 +250,7 @@ impl Rows {
         self.accounts.settle(|_| true);
         self.balances.settle(|_| true);
         self.positions.settle(|_| true);
+        self.forget_days();
         self.sessions.settle(|_| true);
         self.orders.settle(|row| row.is_open);
         self.risk_limits.settle(|row| row.until_seq == 0);

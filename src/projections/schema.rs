@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, what: "kill switches and connections may be stale", ddl_crc: 0xe067aa45e0f03d84 },
     Migration { number: 3, what: "limits of risk, and when each held", ddl_crc: 0xe6c6e0ccc41101b5 },
     Migration { number: 4, what: "sagas, and what has moved each", ddl_crc: 0x83a0d8f615433cb2 },
+    Migration { number: 5, what: "profit and fees of each day", ddl_crc: 0x28479c01739be963 },
 ];
 
 /// The number of this release.

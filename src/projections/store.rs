@@ -14,8 +14,8 @@ use super::removal::{rules, rules_and_days, statements};
 use super::rows::{Change, NextRow, Rows};
 use super::sqlite::Sqlite;
 use super::tables::{
-    AccountRow, BalanceRow, ConnectionRow, CoreRow, InstrumentRow, KillSwitchRow, MassCancelRow, OrderRow, ParkedRow,
-    PositionOfProjectionRow, PositionRow, RiskLimitRow, SagaRow, SessionRow,
+    AccountRow, BalanceRow, ConnectionRow, CoreRow, DailyPnlRow, InstrumentRow, KillSwitchRow, MassCancelRow, OrderRow,
+    ParkedRow, PositionOfProjectionRow, PositionRow, RiskLimitRow, SagaRow, SessionRow,
 };
 
 pub use super::sqlite::{cell_of, open_for_questions, position};
@@ -194,6 +194,9 @@ impl Store {
         self.load("", |row: AccountRow| rows.accounts.load(row.account_id, row))?;
         self.load("", |row: BalanceRow| rows.balances.load(row.account_id, row))?;
         self.load("", |row: PositionRow| rows.positions.load((row.account_id, row.instrument_id), row))?;
+        self.load("WHERE day_ns = (SELECT max(day_ns) FROM daily_pnl)", |row: DailyPnlRow| {
+            rows.daily_pnl.load((row.day_ns, row.account_id, row.instrument_id), row);
+        })?;
         self.load("", |row: SessionRow| rows.sessions.load(row.session_id, row))?;
         self.load("WHERE until_seq = 0", |row: RiskLimitRow| {
             rows.risk_limits.load((row.since_seq, row.risk_limit), row);

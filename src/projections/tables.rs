@@ -182,6 +182,33 @@ tables! {
         /// Fees.
         fees: Money,
     }
+    /// Profit and fees of each account and instrument by day: what the fills of that day have made of the position.
+    daily_pnl DailyPnlRow key(day_ns, account_id, instrument_id) index(account_id, day_ns) {
+        /// Begin of the day of UTC.
+        day_ns: Time,
+        /// Account.
+        account_id: Count,
+        /// Instrument.
+        instrument_id: Count,
+        /// FIX Currency (15) of the instrument's price, and of what follows.
+        currency: Text,
+        /// Profit of what was closed on that day, fees not included.
+        realized_pnl: Money,
+        /// Fees of that day.
+        fees: Money,
+        /// Quantity bought.
+        bought_qty: Amount,
+        /// Quantity sold.
+        sold_qty: Amount,
+        /// Fills.
+        fills: Count,
+        /// Last event that changed the row.
+        updated_seq: Id,
+        /// When.
+        updated_ns: Time,
+        /// 1 when events of its position are parked.
+        is_stale: Flag,
+    }
     /// Who may log on, and how far each has come.
     sessions SessionRow key(session_id) {
         /// Number of the session.

@@ -76,6 +76,7 @@ fn the_monitor_finds_a_changed_a_missing_and_an_added_row_in_each_kind_of_table(
         ("order_history", "UPDATE order_history SET cum_qty = cum_qty + 1"),
         ("fills", "DELETE FROM fills"),
         ("positions_history", "UPDATE positions_history SET fees = fees + 1"),
+        ("daily_pnl", "UPDATE daily_pnl SET fees_frac = fees_frac + 1"),
         ("risk_events", "DELETE FROM risk_events"),
         (
             "sagas",

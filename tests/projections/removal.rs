@@ -77,9 +77,17 @@ fn closed_rows_leave_after_their_days_the_same_ones_however_the_batches_fall() {
     }
     let of_left = "SELECT count(*) FROM order_history WHERE order_id NOT IN (SELECT order_id FROM orders)";
     assert_eq!(one(of_left), 0, "an order leaves with its history");
-    for table in
-        ["accounts", "balances", "positions", "sessions", "instruments", "kill_switches", "cores", "connections"]
-    {
+    for table in [
+        "accounts",
+        "balances",
+        "positions",
+        "daily_pnl",
+        "sessions",
+        "instruments",
+        "kill_switches",
+        "cores",
+        "connections",
+    ] {
         assert_eq!(of(&old, table), of(&new, table), "{table} does not change by what leaves");
     }
     let open = "SELECT count(*) FROM orders WHERE is_open = 1";

@@ -117,8 +117,16 @@ pub(crate) fn assert_each_sees_its_own(source: &Source) {
                 }
             }
             if !entry.accounts.is_empty() {
-                for name in ["orders", "positions", "positions-history", "accounts", "balances", "fills", "risk-limits"]
-                {
+                for name in [
+                    "orders",
+                    "positions",
+                    "positions-history",
+                    "daily-pnl",
+                    "accounts",
+                    "balances",
+                    "fills",
+                    "risk-limits",
+                ] {
                     assert!(hidden.contains(&name), "the history has rows of others for {name}: {hidden:?}");
                 }
             }

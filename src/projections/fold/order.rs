@@ -8,6 +8,7 @@ use super::part::Trouble;
 use super::{Entry, Fold};
 use crate::projections::aggregate::Aggregate;
 use crate::projections::declare::Row as _;
+use crate::projections::removal::DAY_NS;
 use crate::projections::tables::{FillRow, OrderHistoryRow, OrderRow, PositionHistoryRow, PositionRow};
 
 /// What an event says of its order beside the image.
@@ -151,17 +152,31 @@ impl Fold<'_, '_> {
     ) {
         let Entry { seq, ts_ns, .. } = self.entry;
         self.part(Aggregate::Position(account_id, instrument_id), |rows| {
-            rows.positions.change((account_id, instrument_id), |row| {
-                (row.account_id, row.instrument_id) = (account_id, instrument_id);
-                row.open_buy_qty = Change::amount(row.open_buy_qty, before.buy_qty, after.buy_qty);
-                row.open_sell_qty = Change::amount(row.open_sell_qty, before.sell_qty, after.sell_qty);
-                if let Some((qty, value, fee)) = trade {
-                    take_fill(row, qty, value, fee);
-                }
-                (row.updated_seq, row.updated_ns) = (seq, ts_ns);
-            })?;
-            if let (Some(_), Some(row)) = (trade, rows.positions.get((account_id, instrument_id))) {
-                let PositionRow { position_qty, cost, realized_pnl, fees, .. } = *row;
+            let mut row = rows.positions.get((account_id, instrument_id)).cloned().unwrap_or_default();
+            let realized_before = row.realized_pnl;
+            (row.account_id, row.instrument_id) = (account_id, instrument_id);
+            row.open_buy_qty = Change::amount(row.open_buy_qty, before.buy_qty, after.buy_qty);
+            row.open_sell_qty = Change::amount(row.open_sell_qty, before.sell_qty, after.sell_qty);
+            if let Some((qty, value, fee)) = trade {
+                take_fill(&mut row, qty, value, fee);
+            }
+            (row.updated_seq, row.updated_ns) = (seq, ts_ns);
+            row.check()?;
+            if let Some((qty, _, fee)) = trade {
+                let day_ns = ts_ns.saturating_sub(ts_ns % DAY_NS);
+                let realized = row.realized_pnl.saturating_sub(realized_before);
+                let currency = rows.instruments.get(instrument_id).map(|row| row.currency.clone());
+                rows.daily_pnl.change((day_ns, account_id, instrument_id), |day| {
+                    (day.day_ns, day.account_id, day.instrument_id) = (day_ns, account_id, instrument_id);
+                    day.currency = currency.unwrap_or_default();
+                    day.realized_pnl = day.realized_pnl.saturating_add(realized);
+                    day.fees = day.fees.saturating_add(fee);
+                    day.bought_qty = day.bought_qty.saturating_add(qty.max(0));
+                    day.sold_qty = day.sold_qty.saturating_sub(qty.min(0));
+                    day.fills = day.fills.saturating_add(1);
+                    (day.updated_seq, day.updated_ns) = (seq, ts_ns);
+                })?;
+                let PositionRow { position_qty, cost, realized_pnl, fees, .. } = row;
                 rows.new.positions_history.push(PositionHistoryRow {
                     seq,
                     ts_ns,
@@ -173,6 +188,7 @@ impl Fold<'_, '_> {
                     fees,
                 });
             }
+            rows.positions.put((account_id, instrument_id), row);
             Ok(())
         });
     }

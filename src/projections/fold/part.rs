@@ -55,6 +55,9 @@ impl Fold<'_, '_> {
             Aggregate::Order(id) => self.rows.orders.mark(id, |row| row.is_stale = true),
             Aggregate::Position(account_id, instrument_id) => {
                 self.rows.positions.mark((account_id, instrument_id), |row| row.is_stale = true);
+                let last = self.rows.daily_pnl.iter().next_back().map(|((day_ns, ..), _)| day_ns);
+                let key = (last.unwrap_or_default(), account_id, instrument_id);
+                self.rows.daily_pnl.mark(key, |row| row.is_stale = true);
             }
             Aggregate::Account(id) => {
                 self.rows.accounts.mark(id, |row| row.is_stale = true);
