@@ -135,6 +135,12 @@ pub fn wait_for<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// For what ships or reads back all that there is.
+fn allowed() -> Duration {
+    let events = std::env::var("TRADECORE_TEST_KAFKA_EVENTS").map_or(0, |text| text.parse::<u32>().expect("a number"));
+    DEADLINE * (1 + events / 100_000)
+}
+
 /// A directory with a configuration and a journal, and topics of its own.
 pub struct Host {
     pub dir: tempfile::TempDir,
@@ -201,10 +207,7 @@ impl Host {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
         let (pid, (send, ended)) = (rustix::process::Pid::from_child(&child), channel());
         std::thread::spawn(move || send.send(child.wait_with_output()));
-        // Some ship or read back all that there is.
-        let events =
-            std::env::var("TRADECORE_TEST_KAFKA_EVENTS").map_or(0, |text| text.parse::<u32>().expect("a number"));
-        let allowed = DEADLINE * (1 + events / 100_000);
+        let allowed = allowed();
         match ended.recv_timeout(allowed) {
             Ok(output) => output.expect("run"),
             Err(_) => {
@@ -308,7 +311,7 @@ impl Host {
         consumer.assign(&list).expect("assigned");
         let (mut open, since) = (list.count(), Instant::now());
         while open > 0 {
-            assert!(since.elapsed() < DEADLINE, "{open} partitions of {topics:?} do not end");
+            assert!(since.elapsed() < allowed(), "{open} partitions of {topics:?} do not end");
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
