@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tradecore::exit::Exit;
 use tradecore::retention::{KAFKA, Look, Needs};
 use tradecore::shipping::domains::Domain;
-use tradecore::shipping::kafka::{self, Cluster, End, Flaw, Proof, Replay, Replayed, Shipper, Trouble};
+use tradecore::shipping::kafka::{self, Cluster, End, Flaw, Proof, Replay, Replayed, Shipper, Standing, Trouble};
 use tradecore_journal::{Reader, Until};
 
 use super::connection::Connection;
@@ -29,6 +29,10 @@ pub(super) enum Ship {
     /// Shows how far the cluster has the journal: the lag in events, bytes and seconds, and whose shipper was last.
     ///
     /// `refused` is there, and no lag, when the cluster has another journal: nothing is shipped then.
+    ///
+    /// `state` is there while the shipper of this host does not ship, and since when and why: `refused` when somebody must
+    /// change what is said first, `away` while the cluster cannot be reached, `unread` while the journal cannot be read,
+    /// `ended` until the next start.
     ///
     /// `unshipped_*` is what shippers keep of the journal, in whole segments, and how much they may before new orders are
     /// refused; `seconds_left` the time until then at the rate since the oldest event that waits.
@@ -134,7 +138,7 @@ pub(super) fn failed(trouble: Trouble) -> Failure {
     let exit = match &trouble {
         Trouble::Doubt(_) => Exit::Unavailable,
         Trouble::Superseded(_) => Exit::Superseded,
-        Trouble::Refused(_) | Trouble::Diverged(_) | Trouble::Unsent(_) => Exit::Rejected,
+        Trouble::Refused(_) | Trouble::Unfit(_) | Trouble::Diverged(_) | Trouble::Unsent(_) => Exit::Rejected,
         Trouble::Journal(error) => Exit::from(error),
         Trouble::Unknown { .. } => Exit::JournalTooNew,
         Trouble::Stopped => Exit::Interrupted,
@@ -154,7 +158,9 @@ fn ship(cluster: Cluster, is_drain: bool) -> Result<(), Failure> {
 
 fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
     let progress = match kafka::progress(cluster) {
-        Err(trouble @ Trouble::Doubt(_)) => return without_cluster(cluster, look, json, &trouble),
+        Err(trouble @ (Trouble::Doubt(_) | Trouble::Unfit(_) | Trouble::Refused(_))) => {
+            return without_cluster(cluster, look, json, trouble);
+        }
         progress => progress.map_err(failed)?,
     };
     let shipped_seq = progress.as_ref().map_or(0, |progress| progress.seq);
@@ -193,11 +199,11 @@ fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
         ("term", term.to_string().into()),
         ("shipper", owner.into()),
     ];
-    show(rows, look, json)
+    show(rows, cluster, look, json)
 }
 
 /// What this host knows by itself: the cluster may have more than its shipper has passed.
-fn without_cluster(cluster: &Cluster, look: &Look, json: bool, trouble: &Trouble) -> Result<(), Failure> {
+fn without_cluster(cluster: &Cluster, look: &Look, json: bool, trouble: Trouble) -> Result<(), Failure> {
     let mut reader = Reader::open_oldest(cluster.journal_dir(), Until::Synced).map_err(super::journal::unreadable)?;
     let synced_seq = reader.latest_synced_seq();
     let passed_seq = look.holders.iter().find(|holder| holder.name == KAFKA).map_or(0, |holder| holder.seq);
@@ -208,13 +214,24 @@ fn without_cluster(cluster: &Cluster, look: &Look, json: bool, trouble: &Trouble
         ("synced_seq", synced_seq.to_string().into()),
         ("lag_events", synced_seq.saturating_sub(passed_seq).to_string().into()),
     ];
-    show(rows, look, json)?;
-    let next = "this is what the host knows; see whether the cluster is up, and ship.kafka.brokers right";
-    Err(Failure::new(Exit::Unavailable, format!("{}: {trouble}; {next}", cluster.brokers())))
+    show(rows, cluster, look, json)?;
+    let next = match trouble {
+        Trouble::Doubt(_) => {
+            "; this is what the host knows; see whether the cluster is up, and ship.kafka.brokers right"
+        }
+        _ => "; this is what the host knows",
+    };
+    let failure = failed(trouble);
+    Err(Failure { text: format!("{}: {}{next}", cluster.brokers(), failure.text), ..failure })
 }
 
-fn show(mut rows: Vec<(&str, Value)>, look: &Look, json: bool) -> Result<(), Failure> {
+fn show(mut rows: Vec<(&str, Value)>, cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
+    let standing = Standing::of(cluster.journal_dir());
+    let of = |part: fn(&Standing) -> &String| standing.as_ref().map_or(Value::Null, |told| part(told).clone().into());
     rows.extend([
+        ("state", of(|told| &told.state)),
+        ("state_since", of(|told| &told.since)),
+        ("state_text", of(|told| &told.text)),
         ("unshipped_bytes", look.unshipped_bytes.to_string().into()),
         ("unshipped_max", look.unshipped_max_bytes.to_string().into()),
         ("unshipped_percent", look.percent().to_string().into()),

@@ -66,7 +66,7 @@ impl WorkError {
             // Who wrote meanwhile is done, or goes on: the lock tells.
             Self::Tables(ProjectionError::Moved { .. }) => true,
             Self::Tables(error) => error.may_pass(),
-            Self::Feed(error) => matches!(error, FeedError::Cluster(Trouble::Doubt(_))),
+            Self::Feed(error) => matches!(error, FeedError::Cluster(Trouble::Doubt(_) | Trouble::Unfit(_))),
             Self::Other { .. } => false,
         }
     }

@@ -251,9 +251,12 @@ impl Host {
     }
 
     pub fn status(&self, key: &str) -> String {
-        let status: serde_json::Value =
-            serde_json::from_str(&self.succeed(&["ship", "status", "--json"])).expect("an object");
-        status[key].as_str().unwrap_or_else(|| panic!("{key} in {status}")).to_owned()
+        self.find_status(key).unwrap_or_else(|| panic!("{key} in {}", self.succeed(&["ship", "status"])))
+    }
+
+    pub fn find_status(&self, key: &str) -> Option<String> {
+        let status: Value = serde_json::from_str(&self.succeed(&["ship", "status", "--json"])).expect("an object");
+        status[key].as_str().map(str::to_owned)
     }
 
     /// `ship verify` and a reader that shares no line with it find each event once: how many.
@@ -419,6 +422,12 @@ impl Host {
         assert!(seen.is_empty(), "events that the journal does not have: {:?}", seen.keys());
         (count, repeated)
     }
+}
+
+/// What a command with `--json` has said: the first line, for a failure is told behind it.
+pub fn said(output: &Output) -> Value {
+    let line = output.stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    serde_json::from_slice(line).unwrap_or_else(|_| panic!("no object: {output:?}"))
 }
 
 /// A header of a record, as text.

@@ -13,6 +13,7 @@
 mod alerts;
 mod desk;
 mod faults;
+mod foreign;
 mod host;
 mod lost;
 mod once;

@@ -17,6 +17,7 @@ pub const FETCH: i16 = 1;
 pub const LIST_OFFSETS: i16 = 2;
 pub const METADATA: i16 = 3;
 pub const FIND_COORDINATOR: i16 = 10;
+const API_VERSIONS: i16 = 18;
 pub const CREATE_TOPICS: i16 = 19;
 pub const INIT_PRODUCER_ID: i16 = 22;
 pub const ADD_PARTITIONS_TO_TXN: i16 = 24;
@@ -63,6 +64,8 @@ struct State {
     /// What it must speak of.
     about: &'static str,
     hits: u32,
+    /// Kinds of requests that the broker has; `None`: all that it says.
+    has: Option<fn(i16) -> bool>,
     /// Connections whose client still lives.
     clients: u32,
     held: VecDeque<(Vec<u8>, TcpStream)>,
@@ -74,6 +77,7 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     TellsWhere,
+    TellsWhat,
     Lost,
     Late,
     Unheard,
@@ -129,6 +133,11 @@ impl Proxy {
 
     pub fn disarm(&self) {
         self.plan.state().armed = None;
+    }
+
+    /// A broker that has only these kinds of requests, to those who ask from now on.
+    pub fn only_with(&self, has: fn(i16) -> bool) {
+        self.plan.state().has = Some(has);
     }
 
     /// Waits until so many requests have had it.
@@ -248,6 +257,7 @@ impl Plan {
                     Some(Fault::LoseReply) => drop(note(Fate::Lost)),
                     Some(Fault::Mute) => drop(note(Fate::Unheard)),
                     None if kind == METADATA || kind == FIND_COORDINATOR => drop(note(Fate::TellsWhere)),
+                    None if kind == API_VERSIONS => drop(note(Fate::TellsWhat)),
                     None => {}
                 }
                 if send(&mut broker, &frame).is_err() {
@@ -283,6 +293,10 @@ impl Plan {
                         self.hit(|state| state.late.push_back(code));
                     }
                     Some(Fate::TellsWhere) => self.redirect(&mut frame),
+                    Some(Fate::TellsWhat) => {
+                        let has = self.state().has;
+                        frame = has.map_or(frame.clone(), |has| without(&frame, has));
+                    }
                     None => {}
                 }
                 // Nobody may listen any more to what comes late.
@@ -301,6 +315,17 @@ impl Plan {
             }
         }
     }
+}
+
+/// What a broker has, as it says it in version 3: of each kind its number, the first and the last version, and no tags.
+fn without(frame: &[u8], has: fn(i16) -> bool) -> Vec<u8> {
+    let (head, mut rest) = frame.split_at(6);
+    let kinds = number(&mut rest) - 1;
+    let (kinds, rest) = rest.split_at(7 * kinds);
+    let kept: Vec<&[u8]> = kinds.chunks(7).filter(|kind| has(kind_of(kind))).collect();
+    let mut told = head.to_vec();
+    put_number(&mut told, kept.len() + 1);
+    [&told, &kept.concat(), rest].concat()
 }
 
 fn receive(stream: &mut TcpStream) -> Option<Vec<u8>> {

@@ -5,7 +5,8 @@ use std::time::Instant;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-use super::host::{DEADLINE, Host};
+use super::host::{self, DEADLINE, Host};
+use super::proxy::{INIT_PRODUCER_ID, Proxy};
 use super::wait_until;
 
 #[test]
@@ -68,9 +69,32 @@ fn without_the_cluster_the_status_tells_what_the_host_knows() {
     let output = host.run(&["ship", "status", "--json"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(69) && said.contains("127.0.0.1:9: "), "{said}");
-    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+    let shown = host::said(&output);
     let of = |name: &str| shown[name].as_str().unwrap_or_else(|| panic!("{name} in {shown}"));
     assert_eq!([of("passed_seq"), of("synced_seq"), of("lag_events")], ["100", "120", "20"]);
+}
+
+#[test]
+fn a_broker_that_is_too_old_is_refused_with_what_is_needed() {
+    for transactions in [true, false] {
+        let host = Host::new(&format!("transactions = {transactions}\ntimeout_ms = 3000"));
+        let Some(door) = Proxy::before(&host) else { return };
+        host.write(10);
+        host.succeed(&["ship", "run", "--drain"]);
+        host.write(10);
+        // Kafka 0.10 ends with DeleteTopics; what came behind it are settings, and producers that are known again.
+        let old: [fn(i16) -> bool; 2] = [|kind| kind <= 20, |kind| kind != INIT_PRODUCER_ID];
+        for has in old {
+            door.only_with(has);
+            let output = host.run(&["ship", "run", "--drain"]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(65), "transactions = {transactions}: {said}");
+            assert!(said.contains("Apache Kafka 2.5 or later is needed, 1.0"), "{said}");
+        }
+        door.only_with(|_| true);
+        host.succeed(&["ship", "run", "--drain"]);
+        assert_eq!(host.assert_exactly_once(), 20);
+    }
 }
 
 #[test]

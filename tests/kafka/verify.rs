@@ -10,7 +10,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rustix::process::Signal;
 
-use super::host::{DEADLINE, Host, PARTITIONS, wait_for};
+use super::host::{self, DEADLINE, Host, PARTITIONS, wait_for};
 use super::wait_until;
 
 #[test]
@@ -49,7 +49,7 @@ fn verify_tells_a_repetition_a_foreign_change_and_a_gap_where_they_are() {
     }
     let output = host.run(&["ship", "verify", "--json"]);
     assert_eq!(output.status.code(), Some(86));
-    let proof: serde_json::Value = serde_json::from_slice(&output.stdout).expect("an object");
+    let proof = host::said(&output);
     assert_eq!((&proof["ok"], &proof["events"]), (&false.into(), &"1990".into()), "{proof}");
     let missing = proof["flaws"].as_array().expect("a list").iter().filter(|flaw| flaw["flaw"] == "missing").count();
     assert!(missing > 0, "{proof}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::beginning::superseded;
+use super::beginning::{check_told, superseded};
 use super::cluster::Cluster;
 use super::progress::Progress;
 use super::tail::Looker;
@@ -52,6 +52,7 @@ fn audit(cluster: &Cluster, known: &Progress) -> Result<(), Trouble> {
     if let Some(progress) = progress.filter(|progress| progress.term > known.term) {
         return Err(superseded(&progress.owner));
     }
+    progress.map_or(Ok(()), |progress| check_told(cluster, progress, &found.tails))?;
     let seq = progress.map_or(0, |progress| progress.seq);
     let has = |slot, seq| found.tails.get(slot).is_some_and(|tail| tail.seq >= seq);
     if seq < known.seq || !known.tails.iter().all(|(slot, tail)| has(slot, tail.seq)) {

@@ -7,6 +7,7 @@ use tradecore_journal::{ReadError, Reader, Until};
 
 use super::cluster::Cluster;
 use super::progress::{Progress, Slot, Tail};
+use super::tail::is_foreign;
 use super::trouble::Trouble;
 
 /// What a shipper is, over all of its sessions.
@@ -82,8 +83,17 @@ pub fn check_last(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble>
 
 /// So are those that the topics hold behind what progress tells of, which may have been lost: they are not sent again.
 pub(super) fn check_tails(cluster: &Cluster, progress: &Progress, tails: &BTreeMap<Slot, Tail>) -> Result<(), Trouble> {
+    check_told(cluster, progress, tails)?;
     let untold = tails.values().filter(|tail| tail.seq > progress.seq);
     untold.filter_map(|tail| Some((tail.seq, tail.crc?))).try_for_each(|(seq, crc)| check(cluster, seq, crc))
+}
+
+/// Of what progress tells of, none stands behind what it says is the last of its slot: nobody of ours has sent it there.
+pub(super) fn check_told(cluster: &Cluster, progress: &Progress, tails: &BTreeMap<Slot, Tail>) -> Result<(), Trouble> {
+    let last = |slot| progress.tails.get(slot).map_or(0, |tail| tail.seq);
+    let foreign = tails.iter().find(|(slot, tail)| tail.seq > last(slot) && tail.seq <= progress.seq);
+    foreign
+        .map_or(Ok(()), |((domain, partition), tail)| Err(is_foreign(&cluster.topic(*domain), *partition, tail.offset)))
 }
 
 fn check(cluster: &Cluster, seq: u64, crc: u32) -> Result<(), Trouble> {

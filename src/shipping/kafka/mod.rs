@@ -19,6 +19,7 @@
 //! | `watch.rs` | what stands in place of the fence where there are no transactions |
 //! | `signs.rs` | signs of life, and alerts of the process |
 //! | `shipper.rs` | one session after the other; waits in between |
+//! | `standing.rs` | why it does not ship, written down for who asks on this host |
 //! | `trouble.rs` | what can go wrong, and what follows |
 //! | `lease.rs` | who may trade: the lease that a commit renews |
 //! | `lanes.rs`, `merge.rs` | every partition read by itself; all of them as one stream, in the order of the journal |
@@ -48,6 +49,7 @@ mod restore;
 mod session;
 mod shipper;
 mod signs;
+mod standing;
 mod tail;
 mod topics;
 mod transport;
@@ -66,5 +68,6 @@ pub use proof::{Flaw, Proof, prove};
 pub use replay::{Replay, Replayed, replay};
 pub use restore::{RestoreTrouble, Restored, restore};
 pub use shipper::{End, Shipper};
+pub use standing::Standing;
 pub use tail::progress;
 pub use trouble::Trouble;

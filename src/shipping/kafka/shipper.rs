@@ -12,6 +12,7 @@ use super::cluster::Cluster;
 use super::lease::Leasing;
 use super::session::Session;
 use super::signs::Signs;
+use super::standing::Board;
 use super::transport::Transport;
 use super::trouble::Trouble;
 use crate::replication::Replication;
@@ -33,6 +34,7 @@ pub struct Shipper {
     transport: Transport,
     signs: Signs,
     breaker: Breaker,
+    board: Board,
     /// Last event that it knows to be shipped.
     shipped_seq: u64,
 }
@@ -54,6 +56,7 @@ impl Shipper {
         let (leasing, transport, signs) =
             (Leasing::new(&cluster, None), Transport::new(&cluster), Signs::new(&cluster));
         let breaker = Breaker { away: 0, refused: 0, unread: 0, min, max };
+        let board = Board::new(&cluster.journal_dir);
         Self {
             cluster: Arc::new(cluster),
             identity: Identity::here(),
@@ -61,6 +64,7 @@ impl Shipper {
             transport,
             signs,
             breaker,
+            board,
             shipped_seq: 0,
         }
     }
@@ -77,6 +81,16 @@ impl Shipper {
     /// `Superseded` when another has taken over, `Journal` and `Unknown` when what the journal holds cannot be read, and with
     /// `is_drain` what a person must change first. All else is waited out.
     pub fn run(mut self, stop: &AtomicBool, is_drain: bool) -> Result<End, Trouble> {
+        let ended = self.run_sessions(stop, is_drain);
+        if let Err(trouble) = &ended
+            && !is_drain
+        {
+            self.board.say("ended", &trouble.to_string());
+        }
+        ended
+    }
+
+    fn run_sessions(&mut self, stop: &AtomicBool, is_drain: bool) -> Result<End, Trouble> {
         let mut told = String::new();
         loop {
             let trouble = match self.ship(stop, is_drain) {
@@ -99,6 +113,9 @@ impl Shipper {
             }
             let (wait, failures) = self.breaker.failed(cause);
             let text = trouble.to_string();
+            if cause == Cause::Refused || failures >= FAILURES_MAX {
+                self.board.say(cause.name(), &text);
+            }
             // Once a cause: a cluster that is away for an hour is no hour of lines.
             match cause {
                 Cause::Refused => {
@@ -132,7 +149,7 @@ impl Shipper {
 
     /// One session: until the first doubt.
     fn ship(&mut self, stop: &AtomicBool, is_drain: bool) -> Result<End, Trouble> {
-        let Self { cluster, identity, leasing, transport, signs, breaker, shipped_seq } = self;
+        let Self { cluster, identity, leasing, transport, signs, breaker, board, shipped_seq } = self;
         signs.begin_anew();
         let (mut session, mut reader) = Session::open(cluster, identity, leasing)?;
         if transport.are_notes_refused && !cluster.kafka.transactions {
@@ -159,6 +176,7 @@ impl Shipper {
             }
             if !session.is_open() && audit.look(cluster, session.progress())? {
                 breaker.succeeded();
+                board.clear();
             }
             // They gather in the journal, not in a transaction: what is handed over at once takes the cluster fewer
             // requests, and one that comes right behind a commit is put off while the cluster still ends that.
@@ -184,6 +202,7 @@ impl Shipper {
                     gathering_since = None;
                     session.confirm(leasing, transport).map(|()| {
                         breaker.succeeded();
+                        board.clear();
                         signs.committed();
                         *shipped_seq = session.shipped_seq();
                         mark.pass(*shipped_seq);
@@ -208,6 +227,7 @@ impl Shipper {
             if !session.is_open() {
                 mark.pass(session.shipped_seq());
                 if is_drain {
+                    board.clear();
                     return Ok(End::Drained(session.shipped_seq()));
                 }
                 idle = idle.saturating_mul(2).min(IDLE_WAIT_MAX);
@@ -269,6 +289,14 @@ enum Cause {
 }
 
 impl Cause {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Away => "away",
+            Self::Refused => "refused",
+            Self::Unread => "unread",
+        }
+    }
+
     /// `None`: none follows.
     const fn of(trouble: &Trouble) -> Option<Self> {
         Some(match trouble {
@@ -276,7 +304,7 @@ impl Cause {
             Trouble::Journal(ReadError::Io { .. }) => Self::Unread,
             Trouble::Journal(_) => return None,
             // What the client itself does not take of an event, it will not take again.
-            Trouble::Refused(_) | Trouble::Diverged(_) | Trouble::Unsent(_) => Self::Refused,
+            Trouble::Refused(_) | Trouble::Unfit(_) | Trouble::Diverged(_) | Trouble::Unsent(_) => Self::Refused,
             Trouble::Doubt(_) | Trouble::Refusal => Self::Away,
         })
     }
@@ -371,6 +399,7 @@ mod tests {
             (Trouble::Superseded(String::new()), None),
             (Trouble::Unsent(too_large), Some(Cause::Refused)),
             (Trouble::Refused(String::new()), Some(Cause::Refused)),
+            (Trouble::Unfit(String::new()), Some(Cause::Refused)),
             (Trouble::Doubt(String::new()), Some(Cause::Away)),
         ] {
             assert_eq!(Cause::of(&trouble), cause, "{trouble:?}");

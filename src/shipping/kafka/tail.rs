@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use tradecore_journal::Record;
+use tradecore_journal::{Record, crc32c};
 
 use super::cluster::{Cluster, Context, explained};
 use super::progress::{Progress, Slot, Tail};
@@ -234,7 +234,9 @@ impl<'a> Looker<'a> {
         let stream = self.cluster.stream.to_string();
         let mut foreign = None;
         self.read(topic, starts, &mut |message| {
-            let Some(headers) = EventHeaders::of(message) else {
+            let is_whole =
+                |headers: &EventHeaders<'_>| message.payload().is_some_and(|value| crc32c(value, &[]) == headers.crc);
+            let Some(headers) = EventHeaders::of(message).filter(is_whole) else {
                 foreign.get_or_insert((message.partition(), message.offset()));
                 return;
             };
@@ -284,7 +286,7 @@ impl<'a> Looker<'a> {
 }
 
 /// A record that this gateway would never write.
-pub(super) fn is_foreign(topic: &str, partition: i32, offset: i64) -> Trouble {
+pub(super) fn is_foreign(topic: &str, partition: impl core::fmt::Display, offset: i64) -> Trouble {
     Trouble::Refused(format!(
         "topic {topic}, partition {partition}: the record at offset {offset} is no event of a gateway; the topic is \
          written by somebody else: use another ship.kafka.topic_prefix"

@@ -8,7 +8,8 @@ use std::thread::Thread;
 
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 
 use super::cluster::{Cluster, explained};
 use super::trouble::Trouble;
@@ -179,8 +180,14 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), Trouble> {
         for made in wait_for(admin.create_topics(&new, &options)).map_err(doubt("making the topics"))? {
             match made {
                 Ok(name) => tracing::info!(name, "topic made"),
-                // Another core's shipper was faster.
+                // Another core's shipper was faster; or it is not shown to this user, which is seen below.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code @ RDKafkaErrorCode::TopicAuthorizationFailed)) => {
+                    return Err(Trouble::Unfit(format!(
+                        "topic {name} cannot be made: {code}; allow the gateway's user CREATE of the topics, or make it by \
+                         hand as docs/kafka.md tells"
+                    )));
+                }
                 Err((name, code)) => {
                     return Err(Trouble::Refused(format!(
                         "topic {name} cannot be made with {copies} copies: {code}; make it by hand, or set \
@@ -198,6 +205,13 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), Trouble> {
     let mut flaws = Vec::new();
     for (topic, config) in wanted.iter().zip(configs) {
         let Some(known) = metadata.topics().iter().find(|known| known.name() == topic.name) else {
+            // It is there: that it is asked for by name makes none.
+            let of_one =
+                looker.fetch_metadata(Some(&topic.name), cluster.timeout()).map_err(doubt("looking for a topic"))?;
+            if let Some(error) = of_one.topics().iter().find_map(MetadataTopic::error) {
+                let code = KafkaError::MetadataFetch(error.into());
+                return Err(Trouble::of(&format!("looking for topic {}", topic.name), &code));
+            }
             // It was made a moment ago, and not every broker knows it yet.
             return Err(Trouble::Doubt(format!("topic {} is not known to every broker yet", topic.name)));
         };
@@ -215,7 +229,9 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), Trouble> {
             let wanted = cluster.kafka.replication_factor;
             flaws.push(format!("topic {}: it has {copies} copies; reassign it to {wanted}", topic.name));
         }
-        let config = config.map_err(|code| Trouble::Doubt(format!("settings of topic {}: {code}", topic.name)))?;
+        let config = config.map_err(|code| {
+            Trouble::of(&format!("asking for settings of {}", topic.name), &KafkaError::Global(code))
+        })?;
         flaws.extend(topic.flaws(&|name| value_of(&config, name), min_insync_replicas));
     }
     if flaws.is_empty() { Ok(()) } else { Err(Trouble::Refused(flaws.join("; "))) }

@@ -19,6 +19,9 @@ pub enum Trouble {
     /// that has changed.
     #[error("{0}")]
     Refused(String),
+    /// The cluster does not let it be done: a right is missing, or it is too old. Nothing is sent until that has changed.
+    #[error("{0}")]
+    Unfit(String),
     /// The journal is not the one that the cluster has: that of another life, or of a host that was superseded.
     #[error("{0}")]
     Diverged(String),
@@ -57,27 +60,49 @@ impl Trouble {
     pub(super) fn of(doing: &str, error: &KafkaError) -> Self {
         let code = match error {
             KafkaError::Transaction(error) => Some(error.code()),
+            KafkaError::AdminOp(code) => Some(*code),
             error => error.rdkafka_error_code(),
         };
-        Self::Doubt(match code.and_then(advice) {
+        let text = match code.and_then(advice) {
             Some(advice) => format!("{doing}: {error}; {advice}"),
             None => format!("{doing}: {error}"),
-        })
+        };
+        if code.is_some_and(is_unfit) { Self::Unfit(text) } else { Self::Doubt(text) }
     }
+}
+
+/// What does not pass by itself.
+const fn is_unfit(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as C;
+    matches!(
+        code,
+        C::TopicAuthorizationFailed
+            | C::TransactionalIdAuthorizationFailed
+            | C::ClusterAuthorizationFailed
+            | C::GroupAuthorizationFailed
+            | C::UnsupportedVersion
+            | C::UnsupportedFeature
+    )
 }
 
 /// The next step, where there is one.
 const fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
     use RDKafkaErrorCode as C;
     match code {
-        C::TopicAuthorizationFailed => Some("allow the gateway's user WRITE, READ and DESCRIBE of the topics"),
+        C::TopicAuthorizationFailed => {
+            Some("allow the gateway's user WRITE, READ, DESCRIBE and DESCRIBE_CONFIGS of the topics")
+        }
         C::TransactionalIdAuthorizationFailed => {
             Some("allow the gateway's user WRITE and DESCRIBE of the transactional id")
         }
         C::ClusterAuthorizationFailed => Some("allow the gateway's user IDEMPOTENT_WRITE of the cluster"),
         C::GroupAuthorizationFailed => Some("allow the worker's user READ of the groups that docs/postgres.md names"),
         C::SaslAuthenticationFailed | C::Authentication => Some("check sasl.username and the secret of sasl.password"),
-        C::UnsupportedVersion | C::UnsupportedFeature => Some("a cluster with transactions is needed"),
+        C::UnsupportedVersion | C::UnsupportedFeature => Some(
+            "the cluster is too old, or lacks this: Apache Kafka 2.5 or later is needed, 1.0 or later with \
+             ship.kafka.transactions = false",
+        ),
+        C::MessageTimedOut => Some("look at the brokers: their logs, and whether their disks have room"),
         C::KafkaStorageError => Some("the broker's disk has failed or is full"),
         C::NotEnoughReplicas | C::NotEnoughReplicasAfterAppend => Some("too few copies of the topic are in sync"),
         C::Fenced | C::ProducerFenced | C::InvalidProducerEpoch => Some("another shipper of this stream has begun"),
