@@ -427,8 +427,8 @@ fn a_flipped_bit_in_the_journal_is_named_with_its_place() {
     bytes[4096 + 40] ^= 1;
     std::fs::write(&segment, &bytes).expect("written");
     let damaged = verify();
-    assert_eq!((damaged.code, &damaged.last()["ok"]), (80, &false.into()), "{damaged:?}");
-    let finding = &damaged.last()["finding"];
+    assert_eq!((damaged.code, &damaged.lines[0]["ok"]), (80, &false.into()), "{damaged:?}");
+    let finding = &damaged.lines[0]["finding"];
     assert_eq!((&finding["flaw"], &finding["offset"]), (&"record".into(), &"4096".into()), "{damaged:?}");
     assert!(damaged.words.contains("JournalDamaged (80)") && damaged.words.contains("byte 4096"), "{damaged:?}");
 }
@@ -453,6 +453,31 @@ fn a_directory_without_a_journal_is_said_to_be_none() {
 }
 
 #[test]
+fn every_command_with_json_says_a_failure_as_the_last_line_of_stdout() {
+    let mut asked = 0;
+    let mut commands: Vec<Vec<String>> = vec![Vec::new()];
+    while let Some(words) = commands.pop() {
+        let help = Command::new(BINARY).args(&words).arg("--help").output().expect("ran");
+        let help = String::from_utf8(help.stdout).expect("text");
+        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        // What goes on behind a name that fits no line is deeper in.
+        let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let names = names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+        commands.extend(names.map(|name| [&words[..], &[name.to_owned()]].concat()));
+        if help.lines().any(|line| line.trim_start().starts_with("--json")) {
+            asked += 1;
+            let output = Command::new(BINARY).args(&words).args(["--json", "--no-such-option"]).output().expect("ran");
+            let run = Run::of(output);
+            assert_eq!(run.code, 64, "{words:?}: {run:?}");
+            let failure = run.last();
+            let told = (&failure["type"], &failure["exit"], &failure["reason"]);
+            assert_eq!(told, (&"Failure".into(), &64.into(), &"Usage".into()), "{words:?}: {run:?}");
+        }
+    }
+    assert!(asked > 20, "{asked} commands");
+}
+
+#[test]
 fn what_was_durable_and_is_missing_fails_a_check_of_the_journal() {
     let root = tempfile::tempdir().expect("a directory");
     let dir = root.path().join("journal");
@@ -463,7 +488,7 @@ fn what_was_durable_and_is_missing_fails_a_check_of_the_journal() {
     let (durable, kept) = (dir.join("durable"), root.path().join("kept"));
     std::fs::rename(&durable, &kept).expect("moved");
     let run = look(&["verify", "--json"], &dir);
-    assert_eq!((run.code, &run.last()["finding"]["flaw"]), (80, &"number".into()), "{run:?}");
+    assert_eq!((run.code, &run.lines[0]["finding"]["flaw"]), (80, &"number".into()), "{run:?}");
     assert!(run.words.contains(&format!("{}: the file is missing", durable.display())), "{run:?}");
 
     std::fs::rename(&kept, &durable).expect("moved");
@@ -477,7 +502,7 @@ fn what_was_durable_and_is_missing_fails_a_check_of_the_journal() {
     assert_eq!(look(&["verify", "--json"], &dir).code, 0);
     std::fs::remove_file(dir.join("0000000002.jnl")).expect("removed");
     let run = look(&["verify", "--json"], &dir);
-    assert_eq!((run.code, &run.last()["finding"]["flaw"]), (80, &"lost".into()), "{run:?}");
+    assert_eq!((run.code, &run.lines[0]["finding"]["flaw"]), (80, &"lost".into()), "{run:?}");
     assert!(run.words.contains("0000000001.jnl, byte ") && run.words.contains(": events 1 to 1 were"), "{run:?}");
 }
 

@@ -161,29 +161,12 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// The commands that speak to a gateway, or look at one or at what it left.
-const CLIENTS: &[&str] = &[
-    "order",
-    "positions",
-    "account",
-    "fills",
-    "kill",
-    "note",
-    "watch",
-    "stages",
-    "counters",
-    "query",
-    "trace",
-    "projection",
-];
-
-/// Says why a command failed: to people always, to programs where a gateway, or its tables, were asked with `--json`.
+/// Says why a command failed: to people always, to programs with `--json`, as the last line of stdout.
 fn end(failure: &Failure) -> ExitCode {
     warn(&failure.to_string());
     // From the words themselves: a command line that is wrong was never parsed.
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let is_client = command_of(&words).is_some_and(|command| CLIENTS.iter().any(|client| command == client));
-    if is_client && words.iter().any(|word| word == "--json") {
+    if words.iter().any(|word| word == "--json") {
         // It fails already, with an exit code that says why.
         drop(print(&failure.to_json().to_string()));
     }
