@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::host::{DEADLINE, Host, wait_for};
 use super::{pass, wait_until};
 
-fn objects(host: &Host, topic: &str) -> Vec<Value> {
+pub fn objects(host: &Host, topic: &str) -> Vec<Value> {
     let records = host.records(topic, 1);
     let object = |bytes: Option<&[u8]>| serde_json::from_slice(bytes.expect("a value")).expect("an object");
     records.iter().map(|record| object(record.payload())).collect()

@@ -10,7 +10,7 @@ use std::time::Instant;
 use rdkafka::admin::AdminOptions;
 use rustix::process::Signal;
 
-use super::host::{DEADLINE, Host, PARTITIONS, Process, wait_for};
+use super::host::{self, DEADLINE, Host, PARTITIONS, Process, wait_for};
 use super::proxy::{END_TXN, FETCH, Fault, LIST_OFFSETS, PRODUCE, Proxy};
 use super::{settled_shipper, wait_until};
 
@@ -175,6 +175,37 @@ fn the_end_of_a_transaction_that_comes_after_a_successor_took_over_counts_for_no
     assert_eq!(host.status("term"), "2");
     assert_eq!(host.assert_exactly_once(), 500);
     end(second);
+    journal.closer.seal(journal.writer);
+}
+
+#[test]
+fn a_broker_whose_disk_takes_nothing_more_is_waited_for_and_nothing_is_lost_or_there_twice() {
+    // Uncompressed, so that files grow.
+    let host = Host::new("linger_ms = 1\ntimeout_ms = 5000\nsettings = [\"compression.type=none\"]");
+    let mut journal = host.journal();
+    let mut shipper = settled_shipper(&host, &mut journal);
+    let told = shipper.said.len();
+    // What the broker writes down for itself is larger by now than what it has of this host.
+    let dir = std::env::var("TRADECORE_TEST_KAFKA_DIR").unwrap_or_default();
+    let own = std::fs::metadata(format!("{dir}/data/__cluster_metadata-0/00000000000000000000.log"));
+    let bytes = own.map_or(0, |file| file.len()) + (1 << 19);
+    if !host.broker.fill(bytes) {
+        println!("NOT tested: the broker is not ours (TRADECORE_TEST_KAFKA_DIR)");
+        return;
+    }
+    journal.append(bytes / 100);
+    shipper.wait_for("Kafka is away");
+    let shown = host::said(&host.run(&["ship", "status", "--json"]));
+    assert_eq!(shown["state"], "away", "{shown}");
+    // There is room again.
+    assert!(host.broker.kill() && host.broker.restart());
+    shipper.wait_for("Kafka is back");
+    wait_until(&host, "lag_events", "0");
+    assert_eq!(host.find_status("state"), None);
+    let said = end(shipper);
+    assert!(!said[told..].contains("is refused"), "{said}");
+    assert_eq!(host.assert_exactly_once(), 1 + bytes / 100);
+    assert_eq!(host.assert_json_once().len() as u64, 1 + bytes / 100);
     journal.closer.seal(journal.writer);
 }
 

@@ -94,6 +94,18 @@ impl Broker {
         Self::script(|dir| vec!["start".to_owned(), port, dir])
     }
 
+    /// No file of its grows beyond so many bytes any more, as on a disk that is full, until it is started again; false for
+    /// one that is not ours.
+    pub fn fill(&self, bytes: u64) -> bool {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let Ok(dir) = std::env::var("TRADECORE_TEST_KAFKA_DIR") else { return false };
+        let pid = std::fs::read_to_string(Path::new(&dir).join("pid")).expect("its process");
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a process");
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        prlimit(Some(pid), Resource::Fsize, limit).expect("limited");
+        true
+    }
+
     fn script(words: impl FnOnce(String) -> Vec<String>) -> bool {
         let Ok(dir) = std::env::var("TRADECORE_TEST_KAFKA_DIR") else { return false };
         let words = words(dir);
@@ -505,6 +517,13 @@ impl Process {
     pub fn heard(&mut self) -> &str {
         self.lines.try_iter().for_each(|line| self.said += &format!("{line}\n"));
         &self.said
+    }
+
+    /// Memory of its own, not of files, KiB.
+    pub fn own_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("told");
+        own.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

@@ -17,6 +17,7 @@ mod foreign;
 mod host;
 mod lost;
 mod once;
+mod outage;
 mod points;
 mod proxy;
 mod refusals;
