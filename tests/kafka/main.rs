@@ -21,6 +21,7 @@ mod outage;
 mod points;
 mod proxy;
 mod refusals;
+mod rights;
 mod secrets;
 mod tls;
 mod transport;

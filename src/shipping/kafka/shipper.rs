@@ -201,8 +201,11 @@ impl Shipper {
                     is_behind = session.is_full();
                     gathering_since = None;
                     session.confirm(leasing, transport).map(|()| {
-                        breaker.succeeded();
-                        board.clear();
+                        // Of alerts and signs of life alone one cannot tell, while events wait.
+                        if session.shipped_seq() > *shipped_seq || reader.latest_synced_seq() < reader.next_seq() {
+                            breaker.succeeded();
+                            board.clear();
+                        }
                         signs.committed();
                         *shipped_seq = session.shipped_seq();
                         mark.pass(*shipped_seq);

@@ -68,6 +68,16 @@ impl Session<'_> {
     pub(super) fn explained(&self, doing: &str, error: &KafkaError) -> Trouble {
         // Of what was on its way when it was fenced the client tells only that it was purged.
         let fatal = self.producer.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
-        self.context.explained(doing, fatal.as_ref().unwrap_or(error))
+        let cause = fatal.or_else(|| self.cause_of(error));
+        self.context.explained(doing, cause.as_ref().unwrap_or(error))
+    }
+
+    /// Nor does it tell why a transaction has failed, of which all was given up; but who would begin another is told.
+    fn cause_of(&self, error: &KafkaError) -> Option<KafkaError> {
+        use RDKafkaErrorCode::{PurgeInflight, PurgeQueue, State};
+        let is_given_up = matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue));
+        let is_asked = is_given_up && self.is_open && self.cluster.kafka.transactions;
+        let told = if is_asked { self.producer.begin_transaction().err()? } else { return None };
+        (told.rdkafka_error_code() != Some(State)).then_some(told)
     }
 }
