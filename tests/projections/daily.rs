@@ -8,7 +8,8 @@ use tradecore::projections::rights::Rights;
 use tradecore::projections::store::{Care, Store};
 use tradecore::projections::tables::{DailyPnlRow, FillRow, PositionRow};
 use tradecore::projections::{Projector, Source, rebuild};
-use tradecore_protocol::fields::Side;
+use tradecore_domain::event::{CoreStarted, Event, InstrumentDefined, Meta, OrderAccepted, OrderFilled, OrderImage};
+use tradecore_protocol::fields::{OrdStatus, Side};
 
 use crate::support::{Journal, archive, dump, events_of, source_of};
 
@@ -74,4 +75,87 @@ fn the_days_sum_up_to_the_position_and_each_has_its_own_fills_however_the_batche
     let rebuilt = rebuild(&source, &mut |_, _| true).expect("made anew");
     assert_eq!(rebuilt.differing.as_deref(), Some(&[][..]));
     assert_eq!(dump(&source.path), before);
+}
+
+/// An order that is filled at once: whole units of its price, quantity and fee.
+fn traded(order_id: u64, account_id: u32, side: Side, (px, qty, fee): (i64, i64, i128)) -> Vec<Event> {
+    let meta = Meta { account_id, ..Meta::default() };
+    let image = |ord_status: OrdStatus, cum_qty: i64| OrderImage {
+        order_id,
+        account_id,
+        instrument_id: 9,
+        side: side.raw(),
+        ord_status: ord_status.raw(),
+        px: px * ONE,
+        order_qty: qty * ONE,
+        cum_qty: cum_qty * ONE,
+        ..OrderImage::default()
+    };
+    vec![
+        Event::OrderAccepted(OrderAccepted { meta, order: image(OrdStatus::New, 0), ..Default::default() }),
+        Event::OrderFilled(OrderFilled {
+            meta,
+            order: image(OrdStatus::Filled, qty),
+            last_px: px * ONE,
+            last_qty: qty * ONE,
+            fee: fee * ONE_OF_MONEY,
+            ..Default::default()
+        }),
+    ]
+}
+
+const ONE: i64 = 1_000_000_000;
+const ONE_OF_MONEY: i128 = 1_000_000_000_000_000_000;
+
+#[test]
+fn a_day_has_the_profit_of_what_was_closed_on_it_and_none_of_the_days_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal_dir = dir.path().join("journal");
+    let mut journal = Journal::open(&journal_dir);
+    let started = CoreStarted { epoch: 1, core: 1, environment: 3, durability: 1, ..Default::default() };
+    let instrument = InstrumentDefined { instrument_id: 9, currency: *b"USDT\0\0\0\0", ..Default::default() };
+    let days = [
+        vec![
+            vec![Event::CoreStarted(started), Event::InstrumentDefined(instrument)],
+            traded(1, 5, Side::Buy, (100, 3, 2)),
+            traded(2, 5, Side::Sell, (110, 1, -1)),
+            traded(3, 6, Side::Sell, (100, 1, 0)),
+        ],
+        vec![traded(4, 5, Side::Sell, (95, 1, 1)), traded(5, 6, Side::Buy, (93, 1, 0))],
+        // To the other side: what is left is closed, and two are new.
+        vec![traded(6, 5, Side::Sell, (104, 3, 1))],
+    ];
+    for groups in &days {
+        for group in groups {
+            journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+        }
+        journal.pass(DAY_NS);
+    }
+    journal.seal();
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    crate::support::catch_up(&source);
+    let rows: Vec<DailyPnlRow> = all(&source);
+    let first = rows.first().expect("a day").day_ns;
+    let whole = |units: i128, one: i128| {
+        assert_eq!(units % one, 0);
+        units / one
+    };
+    let said = |row: &DailyPnlRow| {
+        let money = [row.realized_pnl, row.fees].map(|money| whole(money, ONE_OF_MONEY));
+        let traded = [row.bought_qty, row.sold_qty].map(|qty| whole(qty, ONE.into()));
+        ((row.day_ns - first) / DAY_NS, row.account_id, money, traded, row.fills)
+    };
+    assert_eq!(
+        rows.iter().map(said).collect::<Vec<_>>(),
+        [
+            (0, 5, [10, 1], [3, 1], 2),
+            (0, 6, [0, 0], [0, 1], 1),
+            (1, 5, [-5, 1], [0, 1], 1),
+            (1, 6, [7, 0], [1, 0], 1),
+            (2, 5, [4, 1], [0, 3], 1),
+        ]
+    );
+    let positions: Vec<PositionRow> = all(&source);
+    let realized: Vec<i128> = positions.iter().map(|row| whole(row.realized_pnl, ONE_OF_MONEY)).collect();
+    assert_eq!(realized, [9, 7], "as the days sum up to");
 }
