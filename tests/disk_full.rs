@@ -413,6 +413,84 @@ fn fill_and_recover(place: &mut Place) {
     seen.agrees(&mut client);
 }
 
+/// Mounts a tmpfs, or changes one.
+fn mount(path: &Path, options: &str) {
+    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).status();
+    assert!(status.expect("mount is there").success(), "mount {options}");
+}
+
+impl Place {
+    fn command(&self, words: &str) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tradecore"));
+        command.args(words.split(' ')).arg("--config").arg(self.dir.path().join("gateway.toml"));
+        command.output().expect("runs")
+    }
+
+    fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Takes the disk of the tables away, also where a test fails.
+struct Unmounted<'a>(&'a Path);
+
+impl Drop for Unmounted<'_> {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(self.0).status());
+    }
+}
+
+#[test]
+fn a_full_disk_below_the_tables_is_named_while_the_gateway_trades_on_and_they_follow_once_there_is_room() {
+    let mut place = Place::new("hot");
+    let rows = place.dir.path().join("rows");
+    std::fs::create_dir(&rows).expect("made");
+    let _unmounted = Unmounted(&rows);
+    mount(&rows, "size=2m");
+    let path = place.dir.path().join("gateway.toml");
+    let config = std::fs::read_to_string(&path).expect("written");
+    std::fs::write(&path, format!("{config}[projection]\nsqlite = \"rows/read-model.sqlite\"\n")).expect("written");
+    place.start();
+    let options = Options::new(Address::Unix(place.socket()), 1, "k", SECRET);
+    let (mut client, mut seen) = (Client::connect(options).expect("logs on"), Seen::default());
+    client.subscribe(1).expect("sent");
+    seen.wait(&mut client, "a quote", |seen| seen.ask_px > 0);
+    let mut trade = |seen: &mut Seen| {
+        let wanted = seen.answered + 50;
+        for _ in 0..50 {
+            client.new_order(&ioc()).expect("sent");
+        }
+        seen.wait(&mut client, "orders", |seen| seen.answered >= wanted);
+    };
+    let says = |place: &Place, words: &str| std::fs::read_to_string(place.log()).expect("a log").contains(words);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !says(&place, "no-room: ") {
+        assert!(Instant::now() < deadline && place.is_alive(), "the tables take more than the disk has");
+        trade(&mut seen);
+    }
+    assert!(says(&place, "make room on its disk"));
+    let accepted = seen.accepted;
+    (0..4).for_each(|_| trade(&mut seen));
+    assert_eq!(seen.accepted, accepted + 200, "trading goes on: {:?}", seen.refused);
+    mount(&rows, "remount,size=64m");
+    let lag = |place: &Place| String::from_utf8(place.command("projection status --json").stdout).expect("text");
+    place.wait_until("the tables follow", || lag(&place).contains("\"lag_events\":\"0\""));
+    place.kill();
+    // Where it may not write at all.
+    mount(&rows, "remount,ro");
+    let refused = place.command("projection catch-up");
+    let text = String::from_utf8(refused.stderr).expect("text");
+    assert!(refused.status.code() == Some(74) && text.contains("may write there"), "{text}");
+    mount(&rows, "remount,rw");
+    assert!(place.command("projection catch-up").status.success());
+    let verified = place.command("projection verify");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
 /// Cancels of so many orders have no room in the page that the log has begun.
 const CANCELS_THAT_DO_NOT_FIT: usize = 20;
 

@@ -95,7 +95,7 @@ pub enum ProjectionError {
         ours: String,
     },
     /// SQLite refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}: {source}; {}", path.display(), state_of(source).0, state_of(source).1)]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -121,7 +121,7 @@ pub enum ProjectionError {
         source: super::cell::BadRow,
     },
     /// The system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; check its disk, and that the gateway's user may write there", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -152,6 +152,20 @@ pub enum ProjectionError {
     Stopped,
 }
 
+/// What SQLite's refusal is called, and the next step.
+fn state_of(source: &rusqlite::Error) -> (&'static str, &'static str) {
+    use rusqlite::ErrorCode as C;
+    match source.sqlite_error_code() {
+        Some(C::DiskFull) => ("no-room", "make room on its disk"),
+        Some(C::ReadOnly | C::PermissionDenied | C::CannotOpen) => {
+            ("no-rights", "let the gateway's user write the file, and make files beside it")
+        }
+        Some(C::DatabaseBusy | C::DatabaseLocked) => ("busy", "end the program that holds it"),
+        Some(C::SystemIoFailure) => ("disk-failed", "look at the system's log, and at its disk"),
+        _ => ("refused", "run `tradecore projection rebuild`"),
+    }
+}
+
 impl ProjectionError {
     /// True for what may pass by itself: a full disk, a reader that holds a lock.
     #[must_use]
@@ -160,7 +174,15 @@ impl ProjectionError {
         match self {
             Self::Sqlite { source, .. } => matches!(
                 source.sqlite_error_code(),
-                Some(C::DiskFull | C::DatabaseBusy | C::DatabaseLocked | C::SystemIoFailure | C::CannotOpen)
+                Some(
+                    C::DiskFull
+                        | C::DatabaseBusy
+                        | C::DatabaseLocked
+                        | C::SystemIoFailure
+                        | C::CannotOpen
+                        | C::ReadOnly
+                        | C::PermissionDenied
+                )
             ),
             Self::Postgres { trouble, .. } => trouble.may_pass(),
             Self::Io { .. } | Self::Locked { .. } => true,
@@ -190,6 +212,31 @@ impl From<&ProjectionError> for Exit {
             E::Journal(ReadError::Gone { .. }) => Self::JournalShortened,
             E::Journal(error) => Self::from(error),
             E::Stopped => Self::Interrupted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sqlite_refuses_has_a_name_and_what_can_be_mended_is_tried_again() {
+        use rusqlite::ffi;
+        for (code, name, may_pass) in [
+            (ffi::SQLITE_FULL, "no-room", true),
+            (ffi::SQLITE_READONLY, "no-rights", true),
+            (ffi::SQLITE_PERM, "no-rights", true),
+            (ffi::SQLITE_CANTOPEN, "no-rights", true),
+            (ffi::SQLITE_BUSY, "busy", true),
+            (ffi::SQLITE_IOERR, "disk-failed", true),
+            (ffi::SQLITE_CORRUPT, "refused", false),
+            (ffi::SQLITE_NOTADB, "refused", false),
+        ] {
+            let source = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let error = ProjectionError::Sqlite { path: "rows.sqlite".into(), source };
+            assert!(error.to_string().starts_with(&format!("rows.sqlite: {name}: ")), "{error}");
+            assert_eq!(error.may_pass(), may_pass, "{error}");
         }
     }
 }

@@ -5,6 +5,8 @@
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod commands;
+#[cfg(feature = "root-tests")]
+mod crammed;
 #[path = "../../src/domain/tests/histories/history.rs"]
 mod history;
 #[path = "../projections/host.rs"]

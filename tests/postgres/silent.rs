@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use tradecore::projections::server::Trouble;
-use tradecore::projections::store::Care;
+use tradecore::projections::store::{Care, Store};
 use tradecore::projections::{ProjectionError, Projector, Source};
 
 use super::assert_is_a_fold;
@@ -60,6 +60,41 @@ fn a_server_that_falls_silent_counts_as_lost_and_the_tables_follow_once_it_speak
     }
     catch_up(&source);
     assert_is_a_fold(&straight, "speaks again");
+}
+
+#[test]
+fn a_server_that_is_slow_is_waited_for_and_one_that_works_for_too_long_gives_up_by_itself() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 2);
+    let straight = postgres.source(&journal_dir, "slow");
+    let server = postgres.reach_within(ANSWER_MAX, "slow", postgres.port);
+    let source = Source { server: Some(server), ..straight.clone() };
+    let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+    assert!(projector.step(50).expect("a batch") > 0);
+    let mut client = postgres.client();
+    let mut take = |seconds: &str| {
+        client
+            .batch_execute(&format!(
+                "CREATE OR REPLACE FUNCTION slow.wait() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$; \
+                 DROP TRIGGER IF EXISTS wait ON slow.events; \
+                 CREATE TRIGGER wait AFTER INSERT ON slow.events EXECUTE FUNCTION slow.wait()"
+            ))
+            .expect("made");
+    };
+    take("1");
+    assert!(projector.step(100).expect("it was waited for") > 0);
+    take("3600");
+    let before = projector.position().clone();
+    let error = in_time("a batch", move || projector.step(u64::MAX).expect_err("too slow"));
+    assert!(trouble_of(&error) == Trouble::Busy && error.may_pass(), "{error}");
+    assert!(error.to_string().contains("pg_stat_activity"), "{error}");
+    let found = Store::open_to_read(&straight).expect("opens").position().expect("read");
+    assert_eq!(found, before, "its transaction was taken back");
+    take("0");
+    catch_up(&source);
+    assert_is_a_fold(&straight, "quick again");
 }
 
 #[test]
