@@ -90,10 +90,18 @@ fn what_differs_on_a_server_is_marked_and_made_anew_and_the_report_says_so() {
         scope.spawn(|| follow_healed(&source, &heal, &stop));
         scope.spawn(|| watch(&source, std::time::Duration::from_millis(50), &heal, &stop));
         wait_until("a first look", &|| report().is_some_and(|report| report.rows > 0 && report.found == 0));
+        let rows = || -> Vec<(i64, i64, i64)> {
+            let sql = "SELECT instrument_id, cost, is_stale FROM healed.positions WHERE account_id = 1 ORDER BY 1";
+            let rows = postgres.client().query(sql, &[]).expect("rows");
+            rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+        };
+        let right = rows();
+        assert!(!right.is_empty() && right.iter().all(|(.., is_stale)| *is_stale == 0), "{right:?}");
         let sql = "UPDATE healed.positions SET cost = cost + 1 WHERE account_id = 1";
         assert!(postgres.client().execute(sql, &[]).expect("changed") > 0);
         wait_until("it is found", &|| report().is_some_and(|report| report.found > 0));
         wait_until("it is healed", &|| report().is_some_and(|report| !report.is_stale));
+        assert_eq!(rows(), right, "the rows were made anew, and are not stale");
         let (what, _) = report().expect("a report").last.expect("what was found");
         assert!(what.starts_with("positions, account_id 1, instrument_id "), "{what}");
     });
