@@ -321,6 +321,13 @@ fn a_database_that_is_not_ours_is_refused_and_left_as_it_is() {
     )
     .expect("written");
     assert!(refused(&source).contains("file is not a database"));
+    // Nor is it replaced: it may be a key.
+    let rebuilt = |source| rebuild(source, &mut |_, _| true).expect_err("refused");
+    let kept = std::fs::read(&source.path).expect("there");
+    assert!(matches!(rebuilt(&source), ProjectionError::NoDatabase { .. }));
+    assert_eq!(std::fs::read(&source.path).expect("there"), kept);
+    let in_the_way = tradecore::projections::Source { path: dir.path().to_owned(), ..source.clone() };
+    assert!(matches!(rebuilt(&in_the_way), ProjectionError::NoDatabase { .. }));
 }
 
 #[test]

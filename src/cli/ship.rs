@@ -78,8 +78,8 @@ pub(super) enum Ship {
     },
     /// Ships the journal from this process: for a gateway that is down, until SIGTERM.
     ///
-    /// It fences whoever else ships the same journal: a gateway that runs goes on trading, and ships again after its
-    /// next start.
+    /// It fences whoever else ships the same journal. A gateway that runs goes on trading, and ships again after its next
+    /// start; but one that trades under a lease (`ship.kafka.lease_ms`) has lost that, and stops: stop it yourself first.
     #[command(after_help = "Example: tradecore ship run --config gateway.toml --drain")]
     Run {
         #[command(flatten)]
@@ -102,6 +102,9 @@ impl Ship {
             }
             Self::Verify { place, json } => verify(&place.cluster()?, json),
             Self::Replay { place, from, to, domain, topic } => {
+                if let Some(to) = to.filter(|to| *to < from) {
+                    return Err(Failure::new(Exit::Usage, format!("--from {from} is behind --to {to}")));
+                }
                 let stop = super::stop_at_signals()?;
                 let what = Replay { from_seq: from, to_seq: to, domain, topic };
                 let Replayed { events, to_seq } = kafka::replay(&place.cluster()?, &what, &stop).map_err(failed)?;

@@ -27,7 +27,7 @@ use super::journal::{event_text, unreadable};
 use super::print;
 use super::read_model::{Place, Viewer, as_of, open, unread_words, values, words};
 use super::report::utc;
-use super::values::whole;
+use super::values::{above_zero, whole};
 use topics::Topics;
 
 /// Prints every hop of one order: the request, each decision and where it stands in journal and topics, reports, what the
@@ -44,13 +44,13 @@ pub(super) struct Trace {
     #[arg(required_unless_present_any = ["cl_ord_id", "broker_order_id"])]
     order: Option<String>,
     /// By its ClOrdID, or that of a cancel or replace of it.
-    #[arg(long, value_name = "ID", value_parser = whole::<u64>, conflicts_with_all = ["order", "broker_order_id"])]
+    #[arg(long, value_name = "ID", value_parser = above_zero, conflicts_with_all = ["order", "broker_order_id"])]
     cl_ord_id: Option<u64>,
     /// The session of that ClOrdID, where several have used it.
     #[arg(long, value_name = "N", value_parser = whole::<u32>, requires = "cl_ord_id")]
     session: Option<u32>,
     /// By the broker's own number of it.
-    #[arg(long, value_name = "ID", value_parser = whole::<u64>, conflicts_with = "order")]
+    #[arg(long, value_name = "ID", value_parser = above_zero, conflicts_with = "order")]
     broker_order_id: Option<u64>,
     #[command(flatten)]
     place: Place,

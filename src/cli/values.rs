@@ -31,6 +31,11 @@ fn kebab(name: &str) -> String {
     })
 }
 
+/// An id that somebody has: 0 stands for none.
+pub(super) fn above_zero(text: &str) -> Result<u64, String> {
+    whole(text).ok().filter(|id| *id > 0).ok_or_else(|| format!("allowed: a whole number from 1 to {}", u64::MAX))
+}
+
 /// A whole number that fits.
 pub(super) fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let number = u64::from_str(text).ok().and_then(|number| T::try_from(number).ok());

@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_broker(config)?;
     check_kafka(config)?;
     check_postgres(config)?;
+    check_places(config)?;
     if config.venue.is_some() {
         check_venue_listen(config)?;
     }
@@ -158,6 +159,8 @@ const KAFKA_OWN: &[&str] = &[
     "enable.gapless.guarantee",
     "enable.idempotence",
     "enable.partition.eof",
+    "group.instance.id",
+    "internal.termination.signal",
     "isolation.level",
     "max.in.flight",
     "max.in.flight.requests.per.connection",
@@ -192,6 +195,11 @@ fn check_kafka(config: &Config) -> Result<(), ConfigError> {
             ),
         ],
     )?;
+    let is_taken = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if !kafka.topic_prefix.chars().all(is_taken) {
+        let problem = "has what Kafka does not take in the name of a topic";
+        return Err(config.disagreement("ship.kafka.topic_prefix", problem, "letters, digits, '.', '_' and '-'"));
+    }
     if (1..500).contains(&kafka.lease_ms) {
         return Err(config.disagreement("ship.kafka.lease_ms", "is too short for four commits", "0, or 500 to 60000"));
     }
@@ -234,6 +242,19 @@ fn check_kafka(config: &Config) -> Result<(), ConfigError> {
                 }
                 Some(_) => {}
             }
+        }
+    }
+    Ok(())
+}
+
+/// In the directory of the journal its writer alone writes.
+fn check_places(config: &Config) -> Result<(), ConfigError> {
+    let journal = crate::daemon::journal_dir(config);
+    let files = config.ship.as_ref().and_then(|ship| ship.files.as_ref()).map(|files| &files.dir);
+    for (key, path) in [("projection.sqlite", config.projection.sqlite.as_ref()), ("ship.files.dir", files)] {
+        if path.is_some_and(|path| config.beside(path).starts_with(&journal)) {
+            let problem = "is in the directory of the journal, where nobody else may write";
+            return Err(config.disagreement(key, problem, "a path elsewhere"));
         }
     }
     Ok(())

@@ -38,6 +38,14 @@ impl Comparison {
             Self::AtMost => "<=",
         }
     }
+
+    /// As the tables keep it: an id by its bits; a bound that no row can reach as the greatest.
+    fn bound(self, value: u64) -> i64 {
+        match self {
+            Self::Is => value as i64,
+            Self::AtLeast | Self::AtMost => i64::try_from(value).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// The answer: rows by their key, and as of when.
@@ -85,7 +93,7 @@ impl Question {
         let conditions: Vec<String> = self
             .conditions
             .iter()
-            .map(|(column, comparison, value)| format!("{column} {} {}", comparison.sql(), *value as i64))
+            .map(|(column, comparison, value)| format!("{column} {} {}", comparison.sql(), comparison.bound(*value)))
             .chain(rights.filter(&self.table))
             .collect();
         let only = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
@@ -178,4 +186,21 @@ pub fn parked(store: &mut Store) -> Result<Vec<Parked>, ProjectionError> {
         _ => None,
     });
     Ok(rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_looked_for_by_its_bits_and_a_bound_beyond_all_rows_bounds_nothing() {
+        for (comparison, value, bound) in [
+            (Comparison::Is, u64::MAX, -1),
+            (Comparison::AtLeast, u64::MAX, i64::MAX),
+            (Comparison::AtMost, 1 << 63, i64::MAX),
+            (Comparison::AtMost, 7, 7),
+        ] {
+            assert_eq!(comparison.bound(value), bound, "{comparison:?} {value}");
+        }
+    }
 }

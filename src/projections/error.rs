@@ -63,6 +63,15 @@ pub enum ProjectionError {
         /// The file.
         path: PathBuf,
     },
+    /// Something else than a database is at the path.
+    #[error(
+        "{}: this is no database, and is left as it is; move it away if it was the read model and is damaged, or give \
+         projection.sqlite another path", path.display()
+    )]
+    NoDatabase {
+        /// The file.
+        path: PathBuf,
+    },
     /// A newer release has made it.
     #[error(
         "{}: its schema is number {found}, and this release knows up to {known}: start a newer one, or run \
@@ -197,7 +206,7 @@ impl From<&ProjectionError> for Exit {
         match error {
             E::Missing { .. } => Self::Unavailable,
             E::Locked { .. } | E::Moved { .. } => Self::ProjectionLocked,
-            E::Foreign { .. } | E::OtherStream { .. } => Self::Config,
+            E::Foreign { .. } | E::NoDatabase { .. } | E::OtherStream { .. } => Self::Config,
             E::Replaced { .. }
             | E::Newer { .. }
             | E::Outdated { .. }

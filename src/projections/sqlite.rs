@@ -247,10 +247,12 @@ fn check(connection: &Connection, path: &Path) -> Result<(), ProjectionError> {
 }
 
 /// That what stands at a path may be replaced: nothing, or tables of this stream, of whatever schema. What is no database
-/// is put aside: it may be somebody's.
+/// may be anything, a key or a device.
 pub(super) fn check_owner(path: &Path, stream: &str) -> Result<(), ProjectionError> {
-    if !path.exists() {
-        return Ok(());
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(ProjectionError::NoDatabase { path: path.to_owned() }),
+        Err(_) => return Ok(()),
     }
     let ask = || -> rusqlite::Result<(i32, bool, Option<String>)> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -267,7 +269,7 @@ pub(super) fn check_owner(path: &Path, stream: &str) -> Result<(), ProjectionErr
             Err(ProjectionError::OtherStream { path: path.to_owned(), found, ours: stream.to_owned() })
         }
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == rusqlite::ErrorCode::NotADatabase => {
-            super::identity::put_aside(path)
+            Err(ProjectionError::NoDatabase { path: path.to_owned() })
         }
         Ok(_) | Err(_) => Ok(()),
     }

@@ -59,6 +59,8 @@ fn a_session_sees_its_own_rows_and_a_kill_switch_is_never_told_of_as_it_was() {
     orders(&["--as", "nobody"]).failed(64, "Usage", "allowed: 1 (k), 7 (k7), 8 (k8), 2 (k2)");
     let order_id = placed["order_id"].as_str().expect("text");
     assert_eq!(look(&gateway, &["trace", order_id, "--as", "k"]).code, 0);
+    // 0 is no id, but what stands where there is none.
+    look(&gateway, &["trace", "--cl-ord-id", "0"]).failed(64, "Usage", "from 1 to");
     look(&gateway, &["trace", order_id, "--as", "k2"]).failed(69, "Unavailable", "no event of order");
 
     let killed = look(&gateway, &["kill", "on", "--account", "1", "--session", "8", "--state", "admin.state"]);

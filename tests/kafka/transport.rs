@@ -244,8 +244,9 @@ fn a_replay_sends_json_again_where_it_may_and_nothing_else() {
     }
     let own =
         ["eventstore.order-events", "transport.order-events.dlq", "saga.events", "tradecore.progress", "system.health"];
-    for topic in own {
-        let topic = format!("{}{topic}", host.prefix);
+    // Those of another installation as well, whatever its prefix is.
+    for (prefix, topic) in own.iter().flat_map(|topic| [(host.prefix.as_str(), topic), ("other.", topic)]) {
+        let topic = format!("{prefix}{topic}");
         let output = host.run(&["ship", "replay", "--from", "1", "--topic", &topic]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(65), "{said}");

@@ -56,6 +56,28 @@ fn verify_tells_a_repetition_a_foreign_change_and_a_gap_where_they_are() {
 }
 
 #[test]
+fn a_journal_of_another_environment_is_neither_shipped_nor_compared_and_nor_is_one_that_was_never_shipped() {
+    let host = Host::new("timeout_ms = 10000");
+    host.write(10);
+    let refused = |words: &[&str], code: i32, part: &str| {
+        let output = host.run(words);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && said.contains(part), "{words:?}: {said}");
+    };
+    let ours = std::fs::read_to_string(host.config()).expect("read");
+    assert!(ours.contains("environment = \"virtual\""));
+    std::fs::write(host.config(), ours.replace("environment = \"virtual\"", "environment = \"paper\""))
+        .expect("written");
+    for words in [&["ship", "run", "--drain"][..], &["ship", "verify"], &["ship", "replay", "--from", "1"]] {
+        refused(words, 65, "is of virtual-1, and the configuration of paper-1");
+    }
+    assert!(host.topics().is_empty(), "nothing was made for it: {:?}", host.topics());
+    std::fs::write(host.config(), ours).expect("written");
+    host.broker.make(&format!("{}tradecore.progress", host.prefix), 1);
+    refused(&["ship", "verify"], 69, "tells of no progress");
+}
+
+#[test]
 fn a_partition_that_the_cluster_is_still_making_is_asked_for_again() {
     let mut host = Host::new("");
     host.log = "info,librdkafka=off,tradecore=debug";

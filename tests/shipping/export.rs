@@ -180,6 +180,20 @@ fn is_same(cell: &Cell, value: &Value) -> bool {
 }
 
 #[test]
+fn what_is_no_file_is_not_replaced_by_one() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (dir, pipe) = (place.path().join("journal"), place.path().join("pipe"));
+    journal_of_a_history(&dir, LONG, 1_700_000_000_000_000_000, 10);
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("ran");
+    assert!(made.success());
+    for format in ["--parquet", "--out"] {
+        let output = export(&dir, &[format, pipe.to_str().expect("text")]);
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        assert!(!std::fs::metadata(&pipe).expect("there").is_file(), "{format}");
+    }
+}
+
+#[test]
 fn a_parquet_file_says_what_the_lines_say() {
     let place = tempfile::tempdir().expect("a directory");
     let (dir, file) = (place.path().join("journal"), place.path().join("all.parquet"));

@@ -131,6 +131,9 @@ fn whole_file(
     path: &Path,
     write: impl FnOnce(BufWriter<File>) -> Result<(u64, BufWriter<File>), Failure>,
 ) -> Result<(), Failure> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Failure::new(Exit::Usage, format!("{}: allowed: a file, or a name that is free", path.display())));
+    }
     let mut name = path.to_owned().into_os_string();
     name.push(".partial");
     let partial = PathBuf::from(name);

@@ -296,9 +296,35 @@ fn with_real_money_what_is_replicated_is_on_two_hosts() {
 
 #[test]
 fn a_setting_that_the_gateway_makes_itself_is_refused_by_each_of_its_names() {
-    for name in ["acks", "message.max.bytes", "message.timeout.ms", "delivery.timeout.ms", "transactional.id"] {
+    for name in [
+        "acks",
+        "message.max.bytes",
+        "message.timeout.ms",
+        "delivery.timeout.ms",
+        "transactional.id",
+        "group.instance.id",
+    ] {
         let text = format!("{TEXT}\n[ship.kafka]\nbrokers = \"127.0.0.1:9092\"\nsettings = [\"{name}=1\"]\n");
         let error = parse(&text).expect_err(name).to_string();
         assert!(error.contains(&format!("{name} is what exactly once rests on")), "{error}");
     }
+}
+
+#[test]
+fn what_others_would_write_into_the_journal_or_kafka_would_not_take_is_refused() {
+    let kafka =
+        |prefix: &str| format!("{TEXT}\n[ship.kafka]\nbrokers = \"127.0.0.1:9092\"\ntopic_prefix = \"{prefix}\"\n");
+    assert!(parse(&kafka("eu-1.core_7.")).is_ok());
+    let data_dir = parse(TEXT).expect("accepted").core.data_dir.display().to_string();
+    let inside = |rest: &str| format!("{TEXT}\n{}\n", rest.replace("DATA", &data_dir));
+    for (text, key) in [
+        (kafka("a/b"), "ship.kafka.topic_prefix"),
+        (kafka("a:b#"), "ship.kafka.topic_prefix"),
+        (inside("[projection]\nsqlite = \"DATA/journal/rows\""), "projection.sqlite"),
+        (inside("[ship.files]\ndir = \"DATA/journal\""), "ship.files.dir"),
+    ] {
+        let error = parse(&text).expect_err(key);
+        assert_eq!((error.code, error.key.as_deref()), (Code::Disagreement, Some(key)), "{error}");
+    }
+    assert!(parse(&inside("[projection]\nsqlite = \"DATA/rows\"")).is_ok());
 }

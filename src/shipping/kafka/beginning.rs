@@ -9,6 +9,7 @@ use super::cluster::Cluster;
 use super::progress::{Progress, Slot, Tail};
 use super::tail::is_foreign;
 use super::trouble::Trouble;
+use crate::shipping::domains::Stream;
 
 /// What a shipper is, over all of its sessions.
 #[derive(Debug)]
@@ -29,6 +30,21 @@ impl Identity {
 
 pub(super) fn superseded(owner: &str) -> Trouble {
     Trouble::Superseded(format!("another shipper of this stream has taken over: {owner}"))
+}
+
+/// That the journal is of the stream that it would be shipped as: under another's name nobody could tell the two apart.
+pub(super) fn check_journal(cluster: &Cluster) -> Result<(), Trouble> {
+    let ours = (cluster.stream.core, cluster.stream.environment);
+    match Reader::open_oldest(&cluster.journal_dir, Until::Synced)?.origin() {
+        Some((core, environment)) if (core, environment) != ours => Err(Trouble::Refused(format!(
+            "the journal in {} is of {}, and the configuration of {}: core.environment, core.id and core.data_dir must be \
+             those that it was written with",
+            cluster.journal_dir.display(),
+            Stream { environment, core },
+            cluster.stream
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// That what the cluster has is of this journal, and of a shipper that may be followed.

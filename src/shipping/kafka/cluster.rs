@@ -22,13 +22,13 @@ use crate::shipping::alerts::Kind;
 use crate::shipping::domains::{Channel, Domain, Stream};
 
 /// Where the last record of each stream says how far it is shipped.
-const PROGRESS_TOPIC: &str = "tradecore.progress";
+pub(super) const PROGRESS_TOPIC: &str = "tradecore.progress";
 /// What a follower may have fetched of all partitions and not handed out.
 const FOLLOWER_KBYTES: usize = 32_768;
 /// What a client says at most of its connections, and of brokers, before it is done.
 const WORDS_MAX: usize = 1_024;
 /// Signs of life.
-const HEALTH_TOPIC: &str = "system.health";
+pub(super) const HEALTH_TOPIC: &str = "system.health";
 
 /// A cluster, and the stream that is shipped to it.
 #[derive(Debug)]

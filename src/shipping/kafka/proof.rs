@@ -10,6 +10,7 @@ use tradecore_domain::event::Event;
 use tradecore_journal::crc32c;
 use tradecore_journal::{Reader, Record, Until};
 
+use super::beginning::check_journal;
 use super::cluster::{Cluster, Context};
 use super::lanes::{Lane, lanes};
 use super::progress::Slot;
@@ -87,8 +88,13 @@ impl Proof {
 /// # Errors
 /// When the cluster or the journal cannot be read; what differs is in the proof.
 pub fn prove(cluster: &Cluster, stop: &AtomicBool) -> Result<Proof, Trouble> {
+    check_journal(cluster)?;
     let looker = Looker::new(cluster)?;
-    let mut proof = Proof { last_seq: looker.progress()?.map_or(0, |progress| progress.seq), ..Proof::default() };
+    let Some(progress) = looker.progress()? else {
+        let problem = "it tells of no progress: nothing was shipped under this name yet, or its topic has lost it";
+        return Err(Trouble::Doubt(format!("{} of stream {}: {problem}", cluster.progress_topic(), cluster.stream())));
+    };
+    let mut proof = Proof { last_seq: progress.seq, ..Proof::default() };
     let (consumer, mut lanes) = lanes(cluster, &looker)?;
     proof.partitions = lanes.len();
     let stream = cluster.stream().to_string();

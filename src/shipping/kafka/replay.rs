@@ -10,7 +10,8 @@ use tradecore_domain::event::Event;
 use tradecore_journal::{Reader, Record, Until};
 
 use super::about::{About, Piece};
-use super::cluster::Cluster;
+use super::beginning::check_journal;
+use super::cluster::{Cluster, HEALTH_TOPIC, PROGRESS_TOPIC};
 use super::desk::Desk;
 use super::tail::{Looker, failed};
 use super::transport;
@@ -47,6 +48,7 @@ pub struct Replayed {
 /// `Refused` for a topic of the shipper, one that is not there, or one that refuses a record; what was committed before
 /// stays there.
 pub fn replay(cluster: &Cluster, what: &Replay, stop: &AtomicBool) -> Result<Replayed, Trouble> {
+    check_journal(cluster)?;
     let looker = Looker::new(cluster)?;
     let shipped_seq = looker.progress()?.map_or(0, |progress| progress.seq);
     let to_seq = what.to_seq.unwrap_or(shipped_seq).min(shipped_seq);
@@ -150,7 +152,7 @@ impl Target {
             }
             return Ok(Self { topic: None, partitions: cluster.kafka.partitions });
         };
-        if is_own(cluster, topic) {
+        if is_own(topic) {
             let problem = "is one that the gateway needs as it is; name another, or none for the topics of JSON";
             return Err(Trouble::Refused(format!("topic {topic} {problem}")));
         }
@@ -163,11 +165,11 @@ impl Target {
     }
 }
 
-/// Topics in which each record means something.
-fn is_own(cluster: &Cluster, topic: &str) -> bool {
-    let of_domains = Domain::ALL.iter().any(|domain| cluster.topic(*domain) == topic);
-    let of_channels =
-        Channel::all().any(|channel| cluster.channel_topic(channel) == topic || cluster.letter_topic(channel) == topic);
-    let of_alerts = Kind::ALL.iter().any(|kind| cluster.alert_topic(*kind) == topic);
-    of_domains || of_channels || of_alerts || topic == cluster.progress_topic() || topic == cluster.health_topic()
+/// Topics in which each record means something, to this installation or to another whose prefix is not known here.
+fn is_own(topic: &str) -> bool {
+    let is = |name: &str| topic.ends_with(name);
+    let of_domains = Domain::ALL.iter().any(|domain| is(domain.eventstore_topic()));
+    let of_channels = Channel::all().any(|channel| is(channel.topic()) || is(&format!("{}.dlq", channel.topic())));
+    let of_alerts = Kind::ALL.iter().any(|kind| is(kind.topic()));
+    of_domains || of_channels || of_alerts || is(PROGRESS_TOPIC) || is(HEALTH_TOPIC)
 }

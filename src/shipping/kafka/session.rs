@@ -13,7 +13,7 @@ use tradecore_journal::crc32c;
 use tradecore_journal::{Reader, Record};
 
 use super::about::{About, Piece, is_refused_for_good};
-use super::beginning::{Identity, check_last, check_progress, check_tails, known, last_seq, reader};
+use super::beginning::{Identity, check_journal, check_last, check_progress, check_tails, known, last_seq, reader};
 use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
 use super::progress::{Progress, Slot, Tail};
@@ -67,6 +67,7 @@ impl<'a> Session<'a> {
         identity: &mut Identity,
         leasing: &mut Leasing,
     ) -> Result<(Self, Reader), Trouble> {
+        check_journal(cluster)?;
         topics::check(cluster)?;
         // With what is under way left out: it may be that of a predecessor, which ends when that is fenced.
         if let Some(progress) = tail::progress(cluster)? {
