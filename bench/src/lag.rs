@@ -21,8 +21,8 @@ use crate::timing::{RoundTrips, print_run};
 
 /// From one look at the tables to the next: what it adds to a lag is the measurement's.
 const LOOK: Duration = Duration::from_millis(1);
-/// Before that nothing counts: connections are made, files grow, a broker that has just been started compiles.
-const WARM_UP: Duration = Duration::from_secs(8);
+/// Before that nothing counts: connections are made, files grow, a broker that has just been started compiles for long.
+const WARM_UP: Duration = Duration::from_secs(30);
 /// How long the tables may take to be there.
 const START_MAX: Duration = Duration::from_secs(60);
 
