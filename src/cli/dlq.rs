@@ -4,14 +4,13 @@ use serde_json::{Value, json};
 use tradecore::exit::Exit;
 use tradecore::shipping::domains::{Channel, Domain};
 use tradecore::shipping::kafka::{Cluster, DeadLetter, Letters, Outcome};
-use tradecore_client::protocol::layout::Text;
 
 use super::desk::Desk;
 use super::failure::Failure;
 use super::note::for_admins;
 use super::print;
 use super::ship::{Place, failed};
-use super::values::whole;
+use super::values::{text, whole};
 
 /// A letter, as `dlq list` names it.
 #[derive(Clone, Copy, Debug)]
@@ -127,12 +126,20 @@ impl Dlq {
 
 impl Act {
     /// Writes into the journal what is about to be done, a note for each letter, before anything of it is; who does it.
-    fn written_down(&self, act: &str) -> Result<String, Failure> {
+    fn written_down(&self, act: &str, letters: &Letters<'_>) -> Result<String, Failure> {
         let by = who(self.by.as_deref());
         let Some(session) = self.session else { return Ok(by) };
-        let mut desk = Desk::open(&self.place.connection(session))?;
+        let mut notes = Vec::new();
         for LetterId { channel, offset } in &self.letters {
-            let note = Text::new(&format!("dlq {act} {}/{offset} by {by}", channel.name()));
+            // Nothing is noted about what is not there.
+            letters.show(*channel, *offset).map_err(failed)?;
+            let words = format!("dlq {act} {}/{offset} by {by}", channel.name());
+            notes.push(
+                text::<96>(&words).map_err(|allowed| Failure::new(Exit::Usage, format!("{words:?}: {allowed}")))?,
+            );
+        }
+        let mut desk = Desk::open(&self.place.connection(session))?;
+        for note in notes {
             let report = desk.note(note).map_err(|failure| for_admins(failure, desk.role))?;
             super::warn(&format!("event {}: {}", report.journal_seq.get(), note.as_str()));
         }
@@ -141,8 +148,8 @@ impl Act {
 
     fn retry(self) -> Result<(), Failure> {
         let cluster = self.place.cluster()?;
-        let by = self.written_down("retry")?;
         let letters = Letters::new(&cluster).map_err(failed)?;
+        let by = self.written_down("retry", &letters)?;
         let mut refused = Vec::new();
         for LetterId { channel, offset } in self.letters {
             let (name, topic) = (channel.name(), channel.topic());
@@ -159,8 +166,8 @@ impl Act {
 
     fn discard(self) -> Result<(), Failure> {
         let cluster = self.place.cluster()?;
-        let by = self.written_down("discard")?;
         let letters = Letters::new(&cluster).map_err(failed)?;
+        let by = self.written_down("discard", &letters)?;
         for LetterId { channel, offset } in self.letters {
             letters.discard(channel, offset, &by).map_err(failed)?;
             print(&format!("{}/{offset}: put aside", channel.name()))?;

@@ -165,6 +165,8 @@ fn what_is_done_about_a_dead_letter_is_in_the_journal_before_it_is_done_or_it_is
     };
     refused(&[], 64, "--session");
     refused(&["--session", "7", "--by", "eve"], 65, "RoleForbidden");
+    refused(&["order/424242", "--session", "8"], 65, "no dead letter order/424242");
+    refused(&["--session", "8", "--by", &"x".repeat(97)], 64, "at most 96");
     desk.host.succeed(&["dlq", "discard", &before[0], "--session", "8", "--by", "anna"]);
     assert!(letters().starts_with(&before[1..2]), "one is put aside: {before:?}, {:?}", letters());
     gateway.signal(rustix::process::Signal::TERM);
