@@ -171,6 +171,7 @@ fn state_of(source: &rusqlite::Error) -> (&'static str, &'static str) {
         }
         Some(C::DatabaseBusy | C::DatabaseLocked) => ("busy", "end the program that holds it"),
         Some(C::SystemIoFailure) => ("disk-failed", "look at the system's log, and at its disk"),
+        Some(C::NotADatabase) => ("no-database", "move it away, or give projection.sqlite another path"),
         _ => ("refused", "run `tradecore projection rebuild`"),
     }
 }
@@ -240,7 +241,7 @@ mod tests {
             (ffi::SQLITE_BUSY, "busy", true),
             (ffi::SQLITE_IOERR, "disk-failed", true),
             (ffi::SQLITE_CORRUPT, "refused", false),
-            (ffi::SQLITE_NOTADB, "refused", false),
+            (ffi::SQLITE_NOTADB, "no-database", false),
         ] {
             let source = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
             let error = ProjectionError::Sqlite { path: "rows.sqlite".into(), source };

@@ -180,7 +180,7 @@ fn swap(path: &Path, shadow: &Path) -> Result<(), ProjectionError> {
         });
         if let Err(error) = closed {
             let error = sqlite(path)(error);
-            // What is no database has no reader.
+            // One that is damaged has no reader.
             if error.may_pass() {
                 return copy(path, shadow);
             }
