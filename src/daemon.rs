@@ -26,6 +26,8 @@ use tradecore_protocol::layout::Text;
 use tradecore_protocol::session::ServerConfig;
 use tradecore_protocol::transcript::MacKey;
 
+pub use journal::sync_policy;
+
 use crate::brokers::Link;
 use crate::brokers::virtual_venue::{VirtualBroker, VirtualConfig};
 use crate::clock::Clock;
@@ -322,8 +324,8 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
             std::process::exit(i32::from(Exit::from(&error).code()));
         }
     })?;
-    shipping::start(&config, &mut side, &replication, &watermarks, stop)?;
-    projection::start(&config, &mut side)?;
+    let server_stop = projection::start(&config, &mut side)?;
+    shipping::start(&config, &mut side, &replication, &watermarks, stop, server_stop)?;
     let broker = VirtualBroker::new(
         VirtualConfig {
             address,

@@ -24,6 +24,9 @@ pub struct Replication {
     leased_until_ns: CachePadded<AtomicU64>,
     /// The same moment, in ns since the host was started.
     leased_until_boot_ns: CachePadded<AtomicU64>,
+    /// Before this, by both clocks, the core does not trade, whatever else is said: others may.
+    held_until_ns: AtomicU64,
+    held_until_boot_ns: AtomicU64,
     taken_over: OnceLock<String>,
 }
 
@@ -37,6 +40,8 @@ impl Replication {
             replicated_seq: CachePadded::new(AtomicU64::new(0)),
             leased_until_ns: until(),
             leased_until_boot_ns: until(),
+            held_until_ns: AtomicU64::new(0),
+            held_until_boot_ns: AtomicU64::new(0),
             taken_over: OnceLock::new(),
         }
     }
@@ -55,16 +60,18 @@ impl Replication {
     /// True when new orders may leave at this time of the loop's, ns.
     #[must_use]
     pub fn may_trade(&self, mono_ns: u64) -> bool {
-        mono_ns < self.leased_until_ns.load(Ordering::Acquire)
+        let held_until_ns = self.held_until_ns.load(Ordering::Acquire);
+        mono_ns >= held_until_ns && mono_ns < self.leased_until_ns.load(Ordering::Acquire)
     }
 
     /// The same, now: for who writes to a broker, at the last moment before it does. While a host is suspended, the loop's
     /// time stands still and a lease runs out all the same.
     #[must_use]
     pub fn may_trade_now(&self) -> bool {
-        match self.leased_until_boot_ns.load(Ordering::Acquire) {
-            ALWAYS => true,
-            until_ns => boottime_ns() < until_ns,
+        let held_until_ns = self.held_until_boot_ns.load(Ordering::Acquire);
+        match (held_until_ns, self.leased_until_boot_ns.load(Ordering::Acquire)) {
+            (0, ALWAYS) => true,
+            (_, until_ns) => (held_until_ns..until_ns).contains(&boottime_ns()),
         }
     }
 
@@ -75,6 +82,14 @@ impl Replication {
             self.leased_until_ns.store(self.ns_at(begun.at).saturating_add(lease_ns), Ordering::Release);
             self.leased_until_boot_ns.store(begun.boot_ns.saturating_add(lease_ns), Ordering::Release);
         }
+    }
+
+    /// Leases of others may last for `wait` from then on: this core does not trade before, with a lease or without.
+    pub fn hold(&self, from: Moment, wait: Duration) {
+        let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(ALWAYS);
+        // A shorter wait that is asked for later cuts none short.
+        self.held_until_boot_ns.fetch_max(from.boot_ns.saturating_add(wait_ns), Ordering::AcqRel);
+        self.held_until_ns.fetch_max(self.ns_at(from.at).saturating_add(wait_ns), Ordering::AcqRel);
     }
 
     /// Another has taken over, or will: nothing new leaves from here on, whatever was confirmed before.
@@ -126,6 +141,22 @@ mod tests {
         replication.renew(Moment { boot_ns: now.boot_ns - LEASE_NS, ..now }, LEASE);
         assert!(replication.may_trade(replication.ns_at(now.at)), "the loop cannot know");
         assert!(!replication.may_trade_now());
+    }
+
+    #[test]
+    fn who_needs_no_lease_waits_all_the_same_until_those_of_others_have_run_out() {
+        let replication = Replication::new(Instant::now(), false);
+        let now = Moment::now();
+        replication.hold(now, LEASE);
+        let until_ns = replication.ns_at(now.at) + LEASE_NS;
+        assert!(!replication.may_trade(0) && !replication.may_trade(until_ns - 1) && !replication.may_trade_now());
+        assert!(replication.may_trade(until_ns));
+        let past = Moment { at: now.at, boot_ns: now.boot_ns - LEASE_NS };
+        replication.hold(past, Duration::ZERO);
+        assert!(!replication.may_trade_now() && !replication.may_trade(until_ns - 1), "a shorter one cuts none short");
+        let replication = Replication::new(Instant::now(), false);
+        replication.hold(past, LEASE);
+        assert!(replication.may_trade_now());
     }
 
     #[test]

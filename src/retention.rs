@@ -9,6 +9,7 @@ mod gate;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tradecore_journal::{Retention, RetentionError, Span, Spans, held};
@@ -43,6 +44,8 @@ pub struct Needs {
     pub journal_dir: PathBuf,
     /// Readers of ours that are configured.
     pub readers: Vec<&'static str>,
+    /// A configuration says so: each of them counts, whether it is registered or not.
+    pub is_of_configuration: bool,
     /// The read model, if there is one.
     pub projection: Option<Source>,
     /// Time that a segment is kept, whoever has passed it.
@@ -65,6 +68,7 @@ impl Needs {
         Self {
             journal_dir: crate::daemon::journal_dir(config),
             readers: OURS.into_iter().filter(has).collect(),
+            is_of_configuration: true,
             projection: config.projection.sqlite.is_some().then(|| projections::source_of(config)),
             keep_ns: config.journal.keep_days.saturating_mul(DAY_NS),
             unshipped_max_bytes: config.journal.unshipped_max_mib << 20,
@@ -75,7 +79,14 @@ impl Needs {
     #[must_use]
     pub fn of_all(journal_dir: &Path) -> Self {
         let (projection, keep_ns, unshipped_max_bytes) = (None, 0, 0);
-        Self { journal_dir: journal_dir.to_owned(), readers: OURS.to_vec(), projection, keep_ns, unshipped_max_bytes }
+        Self {
+            journal_dir: journal_dir.to_owned(),
+            readers: OURS.to_vec(),
+            is_of_configuration: false,
+            projection,
+            keep_ns,
+            unshipped_max_bytes,
+        }
     }
 
     /// Whether a reader of this name holds anything: ours when it is configured, all others always.
@@ -124,7 +135,12 @@ impl Look {
     pub fn at(needs: &Needs, spans: &mut Spans, now_ns: u64) -> Result<Self, RetentionError> {
         let retention = Retention::open(&needs.journal_dir)?;
         let spans = spans.look()?;
-        let holders: Vec<Holder> = retention.positions().map(|(name, seq)| needs.holder(name, seq, &spans)).collect();
+        let mut positions: BTreeMap<&str, u64> = retention.positions().collect();
+        for name in needs.readers.iter().filter(|_| needs.is_of_configuration) {
+            // Before its first start it has read nothing.
+            positions.entry(name).or_insert(0);
+        }
+        let holders: Vec<Holder> = positions.iter().map(|(name, seq)| needs.holder(name, *seq, &spans)).collect();
         let is_counted = |holder: &&Holder| holder.is_configured;
         let passed = holders.iter().filter(is_counted).map(|holder| holder.seq).min();
         let before_ns = now_ns.saturating_sub(needs.keep_ns);
@@ -195,6 +211,20 @@ impl Mark {
     #[must_use]
     pub fn new(journal_dir: &Path, name: &'static str) -> Self {
         Self { journal_dir: journal_dir.to_owned(), name, written: None, is_told: false }
+    }
+
+    /// The reader begins behind `seq`: what is written of it may be of another database, which had more.
+    ///
+    /// # Errors
+    /// When the place cannot be read or written.
+    pub fn begin(&mut self, seq: u64) -> Result<(), RetentionError> {
+        let mut retention = Retention::open(&self.journal_dir)?;
+        if retention.positions().any(|(name, passed)| name == self.name && passed > seq) {
+            retention.unregister(self.name)?;
+            retention.register(self.name)?;
+            retention.advance(self.name, seq)?;
+        }
+        Ok(())
     }
 
     /// The reader needs nothing up to `seq` any more, whatever happens to it.

@@ -143,6 +143,15 @@ pub(crate) fn pinned<T: Send>(measure: impl FnOnce() -> Result<T, String> + Send
     Ok(measured?)
 }
 
+/// Puts the calling thread before all that share its CPU, if that is allowed: then it sends on time, and what a server is
+/// sent does not depend on what else there is. What it starts is as others are.
+#[cfg(feature = "kafka")]
+pub(crate) fn ahead() -> bool {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let done = Command::new("chrt").args(["--reset-on-fork", "--fifo", "--pid", "1", &thread]).output();
+    done.is_ok_and(|done| done.status.success())
+}
+
 /// Runs `measure` on the CPU of the servers, with what `start` has started there: threads of that are on the others.
 pub(crate) fn apart<S, T: Send>(
     start: impl FnOnce() -> Result<S, Failure> + Send,

@@ -1,16 +1,17 @@
 //! A core without sockets: every command through `decide`, the journal and `apply`, as the gateway's loop does it.
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tradecore_domain::command::{BrokerFact, Command, FactKind, Origin, PlaceOrder};
 use tradecore_domain::event::{AccountDefined, Event, InstrumentDefined, Meta};
 use tradecore_domain::market::{Market, Quote};
 use tradecore_domain::{Decision, Limits, State, apply, decide};
-use tradecore_journal::{Space, Writer};
+use tradecore_journal::{Config, Space, Writer};
 use tradecore_protocol::fields::{
-    AccountId, BrokerStatus, ClOrdId, CodMode, InstrumentId, OrdType, OrderId, Px, Qty, Role, SessionId, Side, Tif,
-    UnixNanos,
+    AccountId, BrokerStatus, ClOrdId, CodMode, Durability, Environment, InstrumentId, OrdType, OrderId, Px, Qty, Role,
+    SessionId, Side, Tif, UnixNanos,
 };
 
 use crate::Failure;
@@ -21,6 +22,13 @@ pub(crate) const ONE: i64 = 1_000_000_000;
 pub(crate) const BID: Px = Px(100 * ONE);
 /// Ids of one client epoch.
 const EPOCH_IDS: u64 = 100_000;
+const ENVIRONMENT: Environment = Environment::Virtual;
+
+/// A journal of such a core in a directory, synced as a gateway in the default class syncs it.
+pub(crate) fn journal(dir: &Path) -> Config {
+    let sync = tradecore::daemon::sync_policy(Durability::Synced);
+    Config { environment: ENVIRONMENT.raw(), sync, ..Config::new(dir) }
+}
 
 /// A core without sockets.
 pub(crate) struct Core {
@@ -64,7 +72,7 @@ impl Core {
 
     fn define(&mut self) -> Result<(), Failure> {
         let money = i128::from(ONE) * i128::from(ONE);
-        self.run(&Command::StartCore { epoch: 1, core: 1, environment: 3, durability: 1 }, false)?;
+        self.run(&Command::StartCore { epoch: 1, core: 1, environment: ENVIRONMENT.raw(), durability: 1 }, false)?;
         let instrument = InstrumentDefined {
             meta: Meta::default(),
             order_notional_max: money * 1_000_000,

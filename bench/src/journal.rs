@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tradecore_journal::record::{HEADER_BYTES, stored_bytes};
 use tradecore_journal::{Closer, Config, PAYLOAD_BYTES_MAX, SyncPolicy, Watermarks, Writer};
+use tradecore_protocol::fields::Durability;
 
 use crate::Failure;
 use crate::append::{Bench, Costs, EVENT_BYTES};
@@ -24,7 +25,7 @@ const RATE_MAX: u64 = 500_000;
 /// Groups a second that a reader follows: it shares its CPU with the side threads, which should have little to do.
 const TAIL_RATE: u64 = 20_000;
 /// The syncs of a gateway in class `journaled`: the reader is not to wait for them more than it does there.
-pub(crate) const CLASS_JOURNALED: SyncPolicy = SyncPolicy { interval_min_ns: 10_000_000, idle_poll_ns: 10_000_000 };
+pub(crate) const CLASS_JOURNALED: SyncPolicy = tradecore::daemon::sync_policy(Durability::Journaled);
 
 /// Where segments are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -1,7 +1,8 @@
 //! How far those who follow the journal are behind it at a rate: until a row can be read, and until the cluster has
-//! acknowledged. All of them at once, as beside a gateway.
+//! acknowledged. The shipper alone, then all of them at once, as beside a gateway.
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,10 +18,10 @@ use crate::live::{Live, Watch, lags};
 use crate::outcome::Outcome;
 use crate::servers::Postgres;
 use crate::thousandths::Thousandths;
-use crate::timing::{RoundTrips, print_run};
+use crate::timing::print_run;
 
 /// From one look at the tables to the next: what it adds to a lag is the measurement's.
-const LOOK: Duration = Duration::from_millis(1);
+const LOOK: Duration = Duration::from_millis(5);
 /// Before that nothing counts: connections are made, files grow, a broker that has just been started compiles for long.
 const WARM_UP: Duration = Duration::from_secs(30);
 /// How long the tables may take to be there.
@@ -112,15 +113,66 @@ pub(crate) fn into_kafka(cluster: tradecore::shipping::kafka::Cluster) -> Result
             eprintln!("the shipper has ended: {error}");
         }
     })?;
-    let watch = Watch::start(Duration::from_micros(200), move || Ok(move || Ok(confirmed.seq())))?;
+    let watch = Watch::start(Duration::from_millis(1), move || Ok(move || Ok(confirmed.seq())))?;
     Ok((follower, watch))
 }
 
-/// Measures.
+/// One who follows the journal: name, what it may wait for by its configuration, the thread, who looks how far it is.
+type Following = (&'static str, Duration, Follower, Watch);
+
+/// Measures: the shipper alone, then all at once.
 pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
     outcome.configure("rate", options.rate);
     outcome.configure("seconds", options.seconds);
+    let server = Postgres::get(Place::Anywhere);
+    if let Err(why) = &server {
+        println!("without PostgreSQL: {why}");
+    }
+    let meter = Meter::start()?;
+    #[cfg(not(feature = "kafka"))]
+    outcome.missing.push(("ship_lag_p99_ms", crate::figures::NOT_IN_THIS_BUILD.to_owned()));
+    #[cfg(feature = "kafka")]
+    let broker = crate::servers::Kafka::get(Place::Anywhere)?;
+    #[cfg(feature = "kafka")]
+    {
+        println!("lag behind a journal of {} events/s, shipped only", options.rate);
+        follow_all(options, &mut outcome, |_, dir| Ok(vec![shipped("ship_lag", dir, &broker)?]))?;
+    }
+    println!("lag behind a journal of {} events/s, all who follow it at once", options.rate);
+    follow_all(options, &mut outcome, |source, _dir| {
+        let (follower, watch) = into_sqlite(source)?;
+        let mut all = vec![("read_lag_sqlite", Duration::ZERO, follower, watch)];
+        if let Ok(server) = &server {
+            let (follower, watch) = into_postgres(source, server)?;
+            all.push(("read_lag_postgres", Duration::ZERO, follower, watch));
+        }
+        #[cfg(feature = "kafka")]
+        all.push(shipped("ship_lag_beside", _dir, &broker)?);
+        Ok(all)
+    })?;
+    // Of all that can be read, the slowest.
+    let read = outcome.values.iter().filter(|value| value.id.starts_with("read_lag_")).map(|value| value.value).max();
+    if let Some(read) = read {
+        outcome.add_value("read_lag_p99_ms", read);
+    }
+    outcome.hiccups = meter.stop()?;
+    Ok(outcome)
+}
+
+#[cfg(feature = "kafka")]
+fn shipped(name: &'static str, dir: &Path, broker: &crate::servers::Kafka) -> Result<Following, Failure> {
+    let prefix = format!("bench{}-{name}.", std::process::id());
+    let (follower, watch) = into_kafka(crate::shipping::cluster(dir, broker, &prefix, true)?)?;
+    Ok((name, crate::shipping::LINGER, follower, watch))
+}
+
+/// A journal at a rate, and how far behind it these are.
+fn follow_all(
+    options: &Options,
+    outcome: &mut Outcome,
+    start: impl FnOnce(&Source, &Path) -> Result<Vec<Following>, Failure>,
+) -> Result<(), Failure> {
     let dir = crate::scratch::dir()?;
     let journal_dir = dir.path().join("data/journal");
     std::fs::create_dir_all(&journal_dir)?;
@@ -128,30 +180,7 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let source =
         Source { journal_dir: journal_dir.clone(), path, stream: "1-virtual".to_owned(), keep_days: 0, server: None };
     let mut live = Live::start(&journal_dir)?;
-    let mut followers = Vec::new();
-    let (follower, watch) = into_sqlite(&source)?;
-    followers.push(("read_lag_sqlite", Duration::ZERO, follower, watch));
-    let server = Postgres::get(Place::Anywhere);
-    match &server {
-        Ok(server) => {
-            let (follower, watch) = into_postgres(&source, server)?;
-            followers.push(("read_lag_postgres", Duration::ZERO, follower, watch));
-        }
-        Err(why) => println!("without PostgreSQL: {why}"),
-    }
-    #[cfg(not(feature = "kafka"))]
-    outcome.missing.push(("ship_lag_p99_ms", crate::figures::NOT_IN_THIS_BUILD.to_owned()));
-    #[cfg(feature = "kafka")]
-    let _broker = {
-        let broker = crate::servers::Kafka::get(Place::Anywhere)?;
-        let prefix = format!("bench{}-lag.", std::process::id());
-        let cluster = crate::shipping::cluster(dir.path(), &broker, &prefix, true)?;
-        let (follower, watch) = into_kafka(cluster)?;
-        followers.push(("ship_lag", crate::shipping::LINGER, follower, watch));
-        broker
-    };
-    println!("lag behind a journal of {} events/s, all who follow it at once", options.rate);
-    let meter = Meter::start()?;
+    let followers = start(&source, dir.path())?;
     // All of them are there before anything counts.
     let first = live.seq();
     followers.iter().try_for_each(|(.., watch)| watch.wait_for(first))?;
@@ -159,28 +188,14 @@ pub(crate) fn measure(options: &Options) -> Result<Outcome, Failure> {
     let end = counted_from + Duration::from_secs(options.seconds);
     let made = live.run(options.rate, |_| Instant::now() >= end)?;
     let last = live.seq();
-    let mut read = None::<Thousandths>;
     for (name, allowed, follower, watch) in followers {
         watch.wait_for(last)?;
         let times = lags(&made, &watch.end()?, counted_from, allowed)?;
         follower.end()?;
         print_run(name, &times);
-        let p99 = p99_ms(&times);
-        if name == "ship_lag" {
-            outcome.add_value("ship_lag_p99_ms", p99);
-        } else {
-            outcome.add_value(format!("{name}_p99_ms"), p99);
-            read = read.max(Some(p99));
-        }
+        outcome.add_value(format!("{name}_p99_ms"), Thousandths(times.value_at_quantile(0.99) / 1_000));
         outcome.add_series("behind the journal", name, times);
     }
     live.end();
-    // Of all that can be read, the slowest.
-    outcome.values.extend(read.map(|value| crate::outcome::Value { id: "read_lag_p99_ms".to_owned(), value }));
-    outcome.hiccups = meter.stop()?;
-    Ok(outcome)
-}
-
-fn p99_ms(times: &RoundTrips) -> Thousandths {
-    Thousandths(times.value_at_quantile(0.99) / 1_000)
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tradecore_domain::command::FactKind;
-use tradecore_journal::{Closer, Config};
+use tradecore_journal::Closer;
 use tradecore_protocol::fields::{OrderId, Qty, Side, Tif};
 
 use crate::Failure;
@@ -19,7 +19,7 @@ use crate::timing::{RoundTrips, Schedule, between, round_trips};
 /// Orders open at once.
 const WINDOW: usize = 500;
 /// From one look for what is due to the next.
-const TURN: Duration = Duration::from_micros(100);
+const TURN: Duration = Duration::from_millis(1);
 /// Without anything new for so long, nothing comes any more.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
@@ -38,7 +38,7 @@ pub(crate) struct Live {
 impl Live {
     /// A journal that has nothing but a core's beginning.
     pub(crate) fn start(journal_dir: &Path) -> Result<Self, Failure> {
-        let (journal, _, _, closer) = tradecore_journal::open(&Config::new(journal_dir))?.into_parts();
+        let (journal, _, _, closer) = tradecore_journal::open(&crate::in_process::journal(journal_dir))?.into_parts();
         Ok(Self { core: Core::start(Some(journal))?, closer, open: VecDeque::new(), orders: 0 })
     }
 

@@ -92,7 +92,10 @@ pub(crate) fn measure(options: &Options) -> Result<(Outcome, bool), Failure> {
     let gateway = Gateway::start_with(setup, &borrowed(&overrides))?;
     println!("outage of Kafka and PostgreSQL at {} events/s; {waiting_mib} MiB may wait", options.rate);
     let resting = rest(&gateway.address)?;
-    let run = host::pinned(|| run(options, &gateway, &sides).map_err(|error| error.to_string()))?;
+    let run = host::pinned(|| {
+        host::ahead();
+        run(options, &gateway, &sides).map_err(|error| error.to_string())
+    })?;
     let mut is_kept = judge(&run, &mut outcome);
     is_kept &= told("cancels pass while new orders are refused", cancel(&gateway.address, resting).is_ok());
 
@@ -141,17 +144,17 @@ fn run(options: &Options, gateway: &Gateway, sides: &Sides) -> Result<Seen, Fail
     wait_until_trading(&mut active)?;
     let rate = (options.rate / EVENTS_OF_ORDER).max(1);
     let stretch = rate * STRETCH_S;
-    pace(&mut active, rate, stretch * 3, Idle::Yield)?;
+    pace(&mut active, rate, stretch * 3, Idle::Sleep)?;
     let reader = Reader::open(&gateway.journal_dir())?;
     let before = reader.snapshot();
-    pace(&mut active, rate, rate * (options.seconds / 4).max(5), Idle::Yield)?;
+    pace(&mut active, rate, rate * (options.seconds / 4).max(5), Idle::Sleep)?;
     let before = reader.snapshot().since(&before);
     stop(sides)?;
     let (since, down) = (Instant::now(), reader.snapshot());
     let (mut anonymous_bytes, mut is_closed) = (Vec::new(), false);
     let longest = Duration::from_secs(options.seconds * LENGTH_MAX);
     while !is_closed && since.elapsed() < longest {
-        if let Err(error) = pace(&mut active, rate, stretch, Idle::Yield) {
+        if let Err(error) = pace(&mut active, rate, stretch, Idle::Sleep) {
             is_closed = active.refusal() == Some(Reason::JournalFull.raw());
             if !is_closed {
                 return Err(error);

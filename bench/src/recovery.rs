@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use tradecore_domain::command::FactKind;
 use tradecore_domain::{Limits, State};
-use tradecore_journal::Config;
 use tradecore_protocol::fields::{Qty, Side, Tif};
 
 use crate::Failure;
@@ -107,7 +106,7 @@ fn read(files: &[(PathBuf, u64)]) -> Result<u64, Failure> {
 /// Writes a journal of whole lives of orders: accepted, acknowledged, filled in two parts. How many events,
 /// and the hash of the state that they make.
 pub(crate) fn write(dir: &Path, orders: u64) -> Result<(u64, u64), Failure> {
-    let opened = tradecore_journal::open(&Config::new(dir))?;
+    let opened = tradecore_journal::open(&crate::in_process::journal(dir))?;
     let (journal, _, _, closer) = opened.into_parts();
     let mut core = Core::start(Some(journal))?;
     let mut open = VecDeque::new();

@@ -35,6 +35,11 @@ impl Schedule {
             planned
         })
     }
+
+    /// The time of the next one.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.start.checked_add(self.interval.saturating_mul(self.next))
+    }
 }
 
 /// Nanoseconds from `planned` to `arrived`.

@@ -52,6 +52,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use background::{Background, OnPrepare, OnSyncFailure, SyncPolicy};
 pub use checksum::crc32c;
@@ -238,25 +239,54 @@ pub fn has_hot_segments(dir: &Path) -> bool {
     Marker::read(&Disk, dir).is_ok_and(|marker| marker.is_some_and(|marker| marker.boot_id == boot_id()))
 }
 
+/// Who only asks whether somebody writes has the lock for a moment (`writer_pid`): that keeps no writer out.
+const LOCK_TRIES: u32 = 10;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
+
 fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join("LOCK");
     let io_error = |source| OpenError::io(&path, source);
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut pid = String::new();
-            // Who holds it is for people; the lock itself is what counts.
-            drop(file.read_to_string(&mut pid));
-            return Err(OpenError::Locked { dir: dir.to_owned(), pid: pid.lines().next().unwrap_or("?").to_owned() });
+    let mut tries = LOCK_TRIES;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if tries == 0 => {
+                return Err(OpenError::Locked { dir: dir.to_owned(), pid: holder_pid(&mut file) });
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::park_timeout(LOCK_WAIT),
+            Err(error) => return Err(io_error(error.into())),
         }
-        Err(error) => return Err(io_error(error.into())),
+        tries = tries.saturating_sub(1);
     }
     // In place, so that a full disk does not refuse it. It is for people: nothing depends on it.
     let holder = format!("{}\n{}\n", std::process::id(), boot_id());
     drop(file.write_all_at(holder.as_bytes(), 0).and_then(|()| file.set_len(holder.len() as u64)));
     Ok(Lock { _file: file })
+}
+
+/// Process of who writes the journal now, if anybody does.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn writer_pid(dir: &Path) -> io::Result<Option<String>> {
+    let mut file = match File::open(dir.join("LOCK")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Some(holder_pid(&mut file))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the holder of a lock has written into it: for people, the lock itself is what counts.
+fn holder_pid(file: &mut File) -> String {
+    let mut pid = String::new();
+    drop(file.read_to_string(&mut pid));
+    pid.lines().next().unwrap_or("?").to_owned()
 }
 
 fn boot_id() -> String {

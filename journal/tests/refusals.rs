@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tradecore_journal::{Config, Damage, Flaw, OpenError, ReadError, Space, Writer, open, stat, verify};
+use tradecore_journal::{Config, Damage, Flaw, OpenError, ReadError, Space, Writer, open, stat, verify, writer_pid};
 
 fn config(root: &tempfile::TempDir) -> Config {
     Config {
@@ -174,4 +174,28 @@ fn why_no_segment_can_be_kept_ahead_is_told_once_with_its_directory_and_so_is_it
     let told = TOLD.lock().expect("whole").clone();
     let [Some(reason), None] = told.as_slice() else { panic!("{told:?}") };
     assert!(reason.starts_with(&format!("{}: ", obstacle.with_extension("hot").display())), "{reason}");
+}
+
+#[test]
+fn who_asks_all_the_time_who_writes_keeps_no_writer_out() {
+    let root = tempfile::tempdir().expect("a directory");
+    let dir = three_segments(&root);
+    let is_done = AtomicBool::new(false);
+    let refused = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Acquire) {
+                writer_pid(&dir).expect("told");
+            }
+        });
+        let starts = (0..40).map(|_| {
+            open(&config(&root)).map(|opened| {
+                let (writer, _, _, closer) = opened.into_parts();
+                closer.seal(writer);
+            })
+        });
+        let refused: Vec<_> = starts.filter_map(Result::err).collect();
+        is_done.store(true, Ordering::Release);
+        refused
+    });
+    assert!(refused.is_empty(), "{refused:?}");
 }

@@ -29,6 +29,9 @@ pub(super) enum Answer {
     NotYet,
 }
 
+/// What an order without an answer may be.
+const LIVE: &str = "an order may be live";
+
 /// A client with one thing to do.
 pub(super) struct Desk {
     pub(super) client: Client,
@@ -77,7 +80,7 @@ impl Desk {
         let ask = format!("order status --cl-ord-id {}", order.0);
         let deadline = bound.and_then(|bound| Instant::now().checked_add(bound));
         loop {
-            match self.next(request, deadline, &ask)? {
+            match self.next(request, deadline, LIVE, &ask)? {
                 Event::Exec(exec) if exec.cl_ord_id.get() == order.0 => {
                     self.printer.message(&exec)?;
                     self.last_status = OrdStatus::from_raw(exec.ord_status);
@@ -109,7 +112,7 @@ impl Desk {
         let deadline = Instant::now().checked_add(self.timeout);
         let (mut is_set, mut is_canceled, mut pending) = (false, !cancels, BTreeSet::new());
         while !is_set || !is_canceled || !pending.is_empty() {
-            match self.next(request, deadline, ask)? {
+            match self.next(request, deadline, LIVE, ask)? {
                 Event::Exec(exec) => {
                     self.printer.message(&exec)?;
                     match OrdStatus::from_raw(exec.ord_status) {
@@ -141,24 +144,24 @@ impl Desk {
             block
         })?;
         loop {
-            match self.next(request, deadline, "query events")? {
+            match self.next(request, deadline, "it may be written down", "query events")? {
                 Event::Note(report) if report.cl_ord_id.get() == request.0 => return Ok(report),
                 _ => {}
             }
         }
     }
 
-    /// What happens next while a request has no answer; its refusal is a failure.
-    fn next(&mut self, request: ClOrdId, deadline: Option<Instant>, ask: &str) -> Result<Event, Failure> {
+    /// What happens next while a request has no answer, which may mean what is feared; its refusal is a failure.
+    fn next(&mut self, request: ClOrdId, deadline: Option<Instant>, fear: &str, ask: &str) -> Result<Event, Failure> {
         loop {
             let Some(event) = self.client.poll(left(deadline))? else {
                 if self.stop.load(Ordering::Acquire) {
-                    return Err(self.unanswered(Exit::Interrupted, "interrupted", request, ask));
+                    return Err(self.unanswered(Exit::Interrupted, "interrupted", request, fear, ask));
                 }
                 if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     let trouble = self.client.trouble().unwrap_or("no answer");
                     let trouble = format!("{trouble}; waited {:?} (--timeout)", self.timeout);
-                    return Err(self.unanswered(Exit::Unavailable, &trouble, request, ask));
+                    return Err(self.unanswered(Exit::Unavailable, &trouble, request, fear, ask));
                 }
                 continue;
             };
@@ -231,10 +234,10 @@ impl Desk {
     }
 
     /// A request without an answer: what it may have done, and how to find out.
-    fn unanswered(&self, exit: Exit, why: &str, request: ClOrdId, ask: &str) -> Failure {
+    fn unanswered(&self, exit: Exit, why: &str, request: ClOrdId, fear: &str, ask: &str) -> Failure {
         let known = match self.last_status {
             Some(status) => format!("the order was {status:?} when it was told last, and goes on"),
-            None => format!("what became of request {} is not known, an order may be live", request.0),
+            None => format!("what became of request {} is not known, {fear}", request.0),
         };
         Failure::new(exit, format!("{why}: {known}; look with `tradecore {ask} {}`", self.words))
     }

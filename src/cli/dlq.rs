@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
 use tradecore::shipping::domains::{Channel, Domain};
-use tradecore::shipping::kafka::{Cluster, DeadLetter, Letters, Outcome};
+use tradecore::shipping::kafka::{Cluster, DeadLetter, Letters, Outcome, Trouble};
 
 use super::desk::Desk;
 use super::failure::Failure;
@@ -125,54 +125,63 @@ impl Dlq {
 }
 
 impl Act {
-    /// Writes into the journal what is about to be done, a note for each letter, before anything of it is; who does it.
-    fn written_down(&self, act: &str, letters: &Letters<'_>) -> Result<String, Failure> {
-        let by = who(self.by.as_deref());
-        let Some(session) = self.session else { return Ok(by) };
-        let mut notes = Vec::new();
-        for LetterId { channel, offset } in &self.letters {
-            // Nothing is noted about what is not there.
-            letters.show(*channel, *offset).map_err(failed)?;
-            let words = format!("dlq {act} {}/{offset} by {by}", channel.name());
-            notes.push(
-                text::<96>(&words).map_err(|allowed| Failure::new(Exit::Usage, format!("{words:?}: {allowed}")))?,
-            );
-        }
-        let mut desk = Desk::open(&self.place.connection(session))?;
-        for note in notes {
-            let report = desk.note(note).map_err(|failure| for_admins(failure, desk.role))?;
-            super::warn(&format!("event {}: {}", report.journal_seq.get(), note.as_str()));
-        }
-        Ok(by)
-    }
-
-    fn retry(self) -> Result<(), Failure> {
+    /// Acts on one letter after the other: what is about to be done is in the journal before it is done, with who does it.
+    /// `Ok(Err(_))`: the letter's topic refuses it.
+    fn each(
+        self,
+        name: &str,
+        act: impl Fn(&Letters<'_>, LetterId, &str) -> Result<Result<String, String>, Trouble>,
+    ) -> Result<(), Failure> {
         let cluster = self.place.cluster()?;
         let letters = Letters::new(&cluster).map_err(failed)?;
-        let by = self.written_down("retry", &letters)?;
+        let by = who(self.by.as_deref());
+        let mut notes = Vec::new();
+        for LetterId { channel, offset } in &self.letters {
+            // Nothing is noted about what is not there, or was decided already.
+            letters.open_letter(*channel, *offset).map_err(failed)?;
+            let words = format!("dlq {name} {}/{offset} by {by}", channel.name());
+            let refused = |allowed| Failure::new(Exit::Usage, format!("{words:?}: {allowed}"));
+            notes.push(self.session.map(|_| text::<96>(&words).map_err(refused)).transpose()?);
+        }
+        let connection = self.session.map(|session| self.place.connection(session));
+        let mut desk = connection.map(|connection| Desk::open(&connection)).transpose()?;
         let mut refused = Vec::new();
-        for LetterId { channel, offset } in self.letters {
-            let (name, topic) = (channel.name(), channel.topic());
-            match letters.retry(channel, offset, &by).map_err(failed)? {
-                Outcome::Taken => print(&format!("{name}/{offset}: {topic} has it"))?,
-                Outcome::Refused(reason) => {
-                    refused.push(format!("{name}/{offset}: {topic} refuses it again: {reason}"));
-                    true
+        for (letter, note) in self.letters.into_iter().zip(notes) {
+            let mut done = || -> Result<Result<String, String>, Failure> {
+                if let (Some(desk), Some(note)) = (&mut desk, note) {
+                    let report = desk.note(note).map_err(|failure| for_admins(failure, desk.role))?;
+                    super::warn(&format!("event {}: {}", report.journal_seq.get(), note.as_str()));
                 }
+                act(&letters, letter, &by).map_err(failed)
             };
+            match done() {
+                Ok(Ok(text)) => drop(print(&text)?),
+                Ok(Err(text)) => refused.push(text),
+                // What came before it is told all the same.
+                Err(failure) => {
+                    let text = refused.into_iter().chain([failure.text]).collect::<Vec<_>>().join("; ");
+                    return Err(Failure { text, ..failure });
+                }
+            }
         }
         if refused.is_empty() { Ok(()) } else { Err(Failure::new(Exit::Rejected, refused.join("; "))) }
     }
 
+    fn retry(self) -> Result<(), Failure> {
+        self.each("retry", |letters, LetterId { channel, offset }, by| {
+            let (name, topic) = (channel.name(), channel.topic());
+            Ok(match letters.retry(channel, offset, by)? {
+                Outcome::Taken => Ok(format!("{name}/{offset}: {topic} has it")),
+                Outcome::Refused(reason) => Err(format!("{name}/{offset}: {topic} refuses it again: {reason}")),
+            })
+        })
+    }
+
     fn discard(self) -> Result<(), Failure> {
-        let cluster = self.place.cluster()?;
-        let letters = Letters::new(&cluster).map_err(failed)?;
-        let by = self.written_down("discard", &letters)?;
-        for LetterId { channel, offset } in self.letters {
-            letters.discard(channel, offset, &by).map_err(failed)?;
-            print(&format!("{}/{offset}: put aside", channel.name()))?;
-        }
-        Ok(())
+        self.each("discard", |letters, LetterId { channel, offset }, by| {
+            letters.discard(channel, offset, by)?;
+            Ok(Ok(format!("{}/{offset}: put aside", channel.name())))
+        })
     }
 }
 

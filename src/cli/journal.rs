@@ -133,7 +133,7 @@ fn verify(place: &Place) -> Result<(), Failure> {
         let end = match (&report.finding, report.is_sealed) {
             (Some(finding), _) => finding_text(&report, finding),
             (None, true) => "sealed by a clean stop".to_owned(),
-            (None, false) => "not sealed: a writer is at work, or was killed".to_owned(),
+            (None, false) => "not sealed: a writer is at work, or was killed, or it was restored".to_owned(),
         };
         let VerifyReport { records, groups, segments, last_seq, .. } = report;
         print(&format!(

@@ -14,7 +14,9 @@ use tradecore::projections::monitor::{Report, report_of};
 use tradecore::projections::partial::{From, remake, tables_of};
 use tradecore::projections::removal::rules_and_days;
 use tradecore::projections::store::{Store, WriterLock};
-use tradecore::projections::{Compared, ProjectionError, Source, open, rebuild, schema, verify};
+use tradecore::projections::{
+    Compared, ProjectionError, Source, check_place, open, rebuild, rebuild_of, schema, verify,
+};
 use tradecore::retention::{Needs, PROJECTION, PROJECTION_PG};
 use tradecore::shipping::domains::Domain;
 use tradecore_journal::{Reader, Until};
@@ -98,6 +100,7 @@ impl Projection {
             Self::Rebuild { options, domain, from, since } => {
                 let is_all = domain.is_empty() && from.is_none() && since.is_none();
                 let tables = tables_of(if domain.is_empty() { Domain::ALL } else { domain });
+                check_from(&source, *from, *since)?;
                 let from = match (from, since) {
                     (Some(seq), _) => From::Seq(*seq),
                     (None, Some(ns)) => From::Time(*ns),
@@ -107,6 +110,19 @@ impl Projection {
             }
         }
     }
+}
+
+/// That rows are not asked for from an event or a time on that is behind the journal's end.
+fn check_from(source: &Source, from: Option<u64>, since: Option<u64>) -> Result<(), Failure> {
+    let synced_seq = tradecore_journal::synced_seq(&source.journal_dir).map_err(unreadable)?;
+    let (_, last_seq, last_ts_ns) = behind(source, synced_seq.saturating_sub(1))?;
+    let wanted = match (from, since) {
+        (Some(seq), _) if seq > last_seq => format!("--from {seq}"),
+        (_, Some(ns)) if ns > last_ts_ns => format!("--since {}", utc(ns)),
+        _ => return Ok(()),
+    };
+    let last = format!("event {last_seq}, {}, is the last one that is durable in the journal", utc(last_ts_ns));
+    Err(Failure::new(Exit::Usage, format!("{wanted}: {last}")))
 }
 
 /// What the journal holds behind an event and is durable: events, the last of them, its time.
@@ -127,10 +143,12 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
         Err(error @ ProjectionError::Postgres { .. }) => return without_server(source, is_json, error),
         opened => opened?,
     };
+    // Told behind what they know.
+    let place = check_place(source, &at);
     let parked = parked(&mut store)?;
     let (name_of, bytes) = (source.name().display().to_string(), store.bytes()?);
     let (rules, keep_days) = rules_and_days(at.fold_version);
-    let report = report_of(&source.path);
+    let report = report_of(source);
     let (lag_events, last_seq, last_ts_ns) = behind(source, at.seq)?;
     let lag_ms = if at.seq == 0 { 0 } else { last_ts_ns.saturating_sub(at.ts_ns) / 1_000_000 };
     let name = |one: &Parked| one.aggregate.map_or_else(|| "?".to_owned(), |aggregate| aggregate.to_string());
@@ -144,6 +162,7 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
                 "checked_seq": report.checked_seq.to_string(), "checked_ns": report.checked_ns.to_string(),
                 "rows": report.rows.to_string(), "found": report.found.to_string(), "is_stale": report.is_stale,
                 "since_ns": report.since_ns.to_string(),
+                "round_seq": report.round_seq.map(|seq| seq.to_string()), "rounds": report.rounds.to_string(),
                 "error": report.error.map(|(what, ns)| json!({"what": what, "since_ns": ns.to_string()})),
                 "last": report.last.map(|(what, ns)| json!({"what": what, "ts_ns": ns.to_string()})),
             })),
@@ -152,7 +171,8 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
             "ts_ns": at.ts_ns.to_string(), "journal_synced_seq": last_seq.to_string(),
             "lag_events": lag_events.to_string(), "lag_ms": lag_ms.to_string(), "parked": parked.collect::<Vec<_>>(),
         });
-        return print(&text.to_string()).map(drop);
+        print(&text.to_string())?;
+        return Ok(place?);
     }
     let mut lines = vec![
         format!(
@@ -196,7 +216,8 @@ fn status(source: &Source, is_json: bool) -> Result<(), Failure> {
         }
         lines.push("a release that can take them makes the tables anew".to_owned());
     }
-    print(&lines.join("\n")).map(drop)
+    print(&lines.join("\n"))?;
+    Ok(place?)
 }
 
 /// What this host knows by itself: the tables may know more than their writer has passed. Of workers elsewhere it knows
@@ -233,15 +254,24 @@ fn without_server(source: &Source, is_json: bool, error: ProjectionError) -> Res
 
 /// How the monitor stands, in words.
 fn integrity(report: &Report) -> String {
-    let Report { checked_seq, checked_ns, since_ns, error, rows, found, is_stale, last } = report;
+    let Report { checked_seq, checked_ns, since_ns, error, rows, found, is_stale, last, round_seq, rounds, .. } =
+        report;
     let state = match (is_stale, last) {
-        (true, Some((what, ns))) => format!("NOT what the journal says, and being made anew: {what}, {}", utc(*ns)),
+        (true, Some((what, ns))) => format!("NOT what the journal says, and not made anew yet: {what}, {}", utc(*ns)),
         (false, Some((what, ns))) => {
             format!("as the journal says; made anew {found} times, last for {what}, {}", utc(*ns))
         }
+        (_, None) if *checked_ns == 0 => "whether they are as the journal says is not known yet".to_owned(),
         (_, None) => "as the journal says".to_owned(),
     };
-    let compared = format!("compared up to event {checked_seq}, {}, {rows} rows: {state}", utc(*checked_ns));
+    let round = round_seq.map_or_else(
+        || "no round, for the beginning of the journal is gone".to_owned(),
+        |seq| format!("{rounds} rounds of every row, the next at event {seq}"),
+    );
+    let compared = match checked_ns {
+        0 => format!("not compared since the gateway's start: {state}"),
+        ns => format!("compared up to event {checked_seq}, {}, {rows} rows, {round}: {state}", utc(*ns)),
+    };
     match error {
         Some((what, ns)) => format!("{compared}; NOT compared since {}: {what}", utc(*ns)),
         None => format!("{compared}; begun with the first event {}", utc(*since_ns)),
@@ -363,8 +393,10 @@ fn check(source: &Source, is_json: bool) -> Result<(), Failure> {
         };
     }
     let text = format!(
-        "{} as of event {seq}: not what a fold of the journal gives; run `tradecore projection rebuild`",
-        differing.join(", ")
+        "{} as of event {seq}: not what a fold of the journal gives; a gateway that runs and writes them makes them anew by \
+         itself, else run `{}`",
+        differing.join(", "),
+        rebuild_of(&source.name())
     );
     Err(Failure::new(Exit::ProjectionDiffers, text))
 }
@@ -380,15 +412,27 @@ fn make_anew(source: &Source, only: Option<(&Vec<&'static str>, From)>, is_json:
     };
     progress.end();
     let (seq, rate) = (rebuilt.seq, progress.rate(rebuilt.seq));
+    let left: Vec<&str> = rebuilt.left.iter().map(|table| table.table).collect();
+    let text = format!(
+        "{}: rows before those differ still from a fold of the journal; run `{}` without --from and --since",
+        left.join(", "),
+        rebuild_of(&source.name())
+    );
+    let end = if left.is_empty() { Ok(()) } else { Err(Failure::new(Exit::ProjectionDiffers, text)) };
     if is_json {
         let differing = rebuilt.differing.as_deref().map(compared_json);
-        let text = json!({"seq": seq.to_string(), "events_per_s": rate.to_string(), "differing": differing});
-        return print(&text.to_string()).map(drop);
+        let left = compared_json(&rebuilt.left);
+        let text = json!({
+            "seq": seq.to_string(), "events_per_s": rate.to_string(), "differing": differing, "left": left,
+        });
+        print(&text.to_string())?;
+        return end;
     }
     let compared = match rebuilt.differing.as_deref() {
         None => "there were no rows to compare with".to_owned(),
         Some([]) => "every row was as it is now".to_owned(),
         Some(differing) => format!("these tables differed:\n{}", compared_text(differing)),
     };
-    print(&format!("made anew up to event {seq}, {rate} events/s; {compared}")).map(drop)
+    print(&format!("made anew up to event {seq}, {rate} events/s; {compared}"))?;
+    end
 }

@@ -75,11 +75,7 @@ impl Place {
 /// Opens the tables as they are now, when they are those of this core.
 pub(super) fn open(source: &Source) -> Result<(Store, PositionOfProjectionRow), ProjectionError> {
     let mut store = Store::open_to_read(source)?;
-    let position = store.position()?;
-    if position.stream != source.stream {
-        let (path, found, ours) = (source.name(), position.stream, source.stream.clone());
-        return Err(ProjectionError::OtherStream { path, found, ours });
-    }
+    let position = store.position_of(source)?;
     Ok((store, position))
 }
 
@@ -163,8 +159,17 @@ impl Fresh {
                     Some(_) => ("was asked for", ""),
                     None => ("is durable", "; with --at-least-seq 0 they answer as they are"),
                 };
+                // Of a journal on this host, one knows whether anybody goes on with it.
+                let dir = &source.journal_dir;
+                let is_alone = matches!(tradecore_journal::has_journal(dir), Ok(true))
+                    && matches!(tradecore_journal::writer_pid(dir), Ok(None));
+                let next = if is_alone {
+                    "; no gateway runs on this journal: `tradecore projection catch-up` takes in what there is"
+                } else {
+                    ""
+                };
                 let text = format!(
-                    "the tables know events up to {seq}, and {wanted} {what}; waited {} ms{else_}",
+                    "the tables know events up to {seq}, and {wanted} {what}; waited {} ms{next}{else_}",
                     self.wait_ms
                 );
                 return Err(Failure::new(Exit::ProjectionBehind, text));

@@ -1,7 +1,8 @@
 //! `tradecore ship`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tradecore::exit::Exit;
@@ -14,6 +15,12 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::print;
 use super::report::utc;
+
+/// What to do where the cluster does not answer.
+const NOT_REACHED: &str = "; see whether the cluster is up, and ship.kafka.brokers right";
+
+/// Longest wait of who looks for the cluster.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(super) struct Place {
@@ -32,7 +39,10 @@ pub(super) enum Ship {
     ///
     /// `state` is there while the shipper of this host does not ship, and since when and why: `refused` when somebody must
     /// change what is said first, `away` while the cluster cannot be reached, `unread` while the journal cannot be read,
-    /// `ended` until the next start.
+    /// `ended` until the next start. Then the exit code is not 0: 69 while it is away, 74 while it is unread, 65 when it
+    /// was refused or has ended, or the cluster has another journal, 92 when another host has taken over.
+    ///
+    /// `shipper` is who has claimed the stream last, and may be no more; `gateway` tells whether one runs on this journal.
     ///
     /// `unshipped_*` is what shippers keep of the journal, in whole segments, and how much they may before new orders are
     /// refused; `seconds_left` the time until then at the rate since the oldest event that waits.
@@ -79,7 +89,8 @@ pub(super) enum Ship {
     /// Ships the journal from this process: for a gateway that is down, until SIGTERM.
     ///
     /// It fences whoever else ships the same journal. A gateway that runs goes on trading, and ships again after its next
-    /// start; but one that trades under a lease (`ship.kafka.lease_ms`) has lost that, and stops: stop it yourself first.
+    /// start; but one that trades under a lease (`ship.kafka.lease_ms`) would lose that, and stop: beside one on this host
+    /// it is refused, with exit code 81.
     #[command(after_help = "Example: tradecore ship run --config gateway.toml --drain")]
     Run {
         #[command(flatten)]
@@ -87,6 +98,9 @@ pub(super) enum Ship {
         /// Ends when all is shipped.
         #[arg(long)]
         drain: bool,
+        /// Also beside a gateway that trades under a lease, and ends its trading.
+        #[arg(long)]
+        take_over: bool,
         /// Ends with this process, its parent.
         #[arg(long, hide = true, value_name = "PID")]
         die_with_parent: Option<i32>,
@@ -98,7 +112,7 @@ impl Ship {
         match self {
             Self::Status { place, json } => {
                 let needs = Needs::of(&super::config::load(&place.config)?);
-                status(&place.cluster()?, &super::journal::stat::look(&needs)?, json)
+                status(&place.cluster()?.answering_within(PATIENCE), &super::journal::stat::look(&needs)?, json)
             }
             Self::Verify { place, json } => verify(&place.cluster()?, json),
             Self::Replay { place, from, to, domain, topic } => {
@@ -110,9 +124,13 @@ impl Ship {
                 let Replayed { events, to_seq } = kafka::replay(&place.cluster()?, &what, &stop).map_err(failed)?;
                 print(&format!("sent {events} events again, {from} to {to_seq}")).map(drop)
             }
-            Self::Run { place, drain, die_with_parent } => {
+            Self::Run { place, drain, take_over, die_with_parent } => {
                 super::die_with_parent(die_with_parent)?;
-                ship(place.cluster()?, drain)
+                let cluster = place.cluster()?;
+                if !take_over {
+                    check_nobody_trades(&cluster)?;
+                }
+                ship(cluster, drain)
             }
         }
     }
@@ -147,7 +165,29 @@ pub(super) fn failed(trouble: Trouble) -> Failure {
         Trouble::Stopped => Exit::Interrupted,
         _ => Exit::Internal,
     };
-    Failure::new(exit, trouble.to_string())
+    let next = if exit == Exit::Unavailable { NOT_REACHED } else { "" };
+    Failure::new(exit, format!("{trouble}{next}"))
+}
+
+/// To fence a gateway's shipper ends its trading, where that is under a lease.
+fn check_nobody_trades(cluster: &Cluster) -> Result<(), Failure> {
+    let dir = cluster.journal_dir();
+    let unknown = |error: std::io::Error| Failure::new(Exit::Io, format!("{}: {error}", dir.display()));
+    match tradecore_journal::writer_pid(dir).map_err(unknown)? {
+        None => Ok(()),
+        Some(pid) if !cluster.has_lease() => {
+            tracing::warn!(pid, "a gateway runs on this journal: its own shipper ends now, until its next start");
+            Ok(())
+        }
+        Some(pid) => {
+            let text = format!(
+                "a gateway runs on this journal (pid {pid}), trades under a lease (ship.kafka.lease_ms) and ships by itself: \
+                 `tradecore ship status` tells why, if it does not. To ship here would end its trading: stop it first, or say \
+                 --take-over"
+            );
+            Err(Failure::new(Exit::JournalLocked, text))
+        }
+    }
 }
 
 fn ship(cluster: Cluster, is_drain: bool) -> Result<(), Failure> {
@@ -167,9 +207,10 @@ fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
         progress => progress.map_err(failed)?,
     };
     let shipped_seq = progress.as_ref().map_or(0, |progress| progress.seq);
-    let refused = match progress.as_ref().map_or(Ok(()), |progress| kafka::check_last(cluster, progress)) {
+    let refused = match progress.as_ref().map_or(Ok(()), |progress| kafka::check_place(cluster, progress)) {
         Ok(()) => None,
-        Err(Trouble::Diverged(problem)) => Some(format!("another journal: {problem}")),
+        Err(Trouble::Diverged(problem)) => Some(Failure::new(Exit::Rejected, format!("another journal: {problem}"))),
+        Err(trouble @ (Trouble::Superseded(_) | Trouble::Refused(_))) => Some(failed(trouble)),
         Err(trouble) => return Err(failed(trouble)),
     };
     let dir = cluster.journal_dir();
@@ -194,15 +235,34 @@ fn status(cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
         ("brokers", cluster.brokers().into()),
         ("shipped_seq", shipped_seq.to_string().into()),
         ("synced_seq", synced_seq.to_string().into()),
-        ("refused", refused.clone().map_or(Value::Null, Value::from)),
+        ("refused", refused.as_ref().map_or(Value::Null, |refused| refused.text.clone().into())),
         ("lag_events", lag(events)),
         ("lag_bytes", lag(bytes)),
         ("lag_seconds", lag(seconds)),
         ("oldest_unshipped", oldest_ns.filter(|_| refused.is_none()).map_or(Value::Null, |ns| utc(ns).into())),
         ("term", term.to_string().into()),
         ("shipper", owner.into()),
+        ("gateway", gateway_on(dir)?.into()),
     ];
-    show(rows, cluster, look, json)
+    let standing = show(rows, cluster, look, json)?;
+    refused.or_else(|| standing.map(stands_still)).map_or(Ok(()), Err)
+}
+
+/// The shipper that is named may be that of a process which is no more.
+fn gateway_on(journal_dir: &Path) -> Result<String, Failure> {
+    let pid = tradecore_journal::writer_pid(journal_dir);
+    let pid = pid.map_err(|error| Failure::new(Exit::Io, format!("{}: {error}", journal_dir.display())))?;
+    Ok(pid.map_or_else(|| "none runs on this journal".to_owned(), |pid| format!("runs, process {pid}")))
+}
+
+/// Who only looks at the exit code must see that nothing is shipped.
+fn stands_still(Standing { state, since, text }: Standing) -> Failure {
+    let exit = match state.as_str() {
+        "away" => Exit::Unavailable,
+        "unread" => Exit::Io,
+        _ => Exit::Rejected,
+    };
+    Failure::new(exit, format!("nothing is shipped since {since}, {state}: {text}"))
 }
 
 /// What this host knows by itself: the cluster may have more than its shipper has passed.
@@ -218,17 +278,12 @@ fn without_cluster(cluster: &Cluster, look: &Look, json: bool, trouble: Trouble)
         ("lag_events", synced_seq.saturating_sub(passed_seq).to_string().into()),
     ];
     show(rows, cluster, look, json)?;
-    let next = match trouble {
-        Trouble::Doubt(_) => {
-            "; this is what the host knows; see whether the cluster is up, and ship.kafka.brokers right"
-        }
-        _ => "; this is what the host knows",
-    };
     let failure = failed(trouble);
-    Err(Failure { text: format!("{}: {}{next}", cluster.brokers(), failure.text), ..failure })
+    Err(Failure { text: format!("{}: {}; this is what the host knows", cluster.brokers(), failure.text), ..failure })
 }
 
-fn show(mut rows: Vec<(&str, Value)>, cluster: &Cluster, look: &Look, json: bool) -> Result<(), Failure> {
+/// Prints them, and what the shipper of this host has said; that, if it does not ship.
+fn show(mut rows: Vec<(&str, Value)>, cluster: &Cluster, look: &Look, json: bool) -> Result<Option<Standing>, Failure> {
     let standing = Standing::of(cluster.journal_dir());
     let of = |part: fn(&Standing) -> &String| standing.as_ref().map_or(Value::Null, |told| part(told).clone().into());
     rows.extend([
@@ -240,13 +295,16 @@ fn show(mut rows: Vec<(&str, Value)>, cluster: &Cluster, look: &Look, json: bool
         ("unshipped_percent", look.percent().to_string().into()),
         ("seconds_left", look.seconds_left.map_or(Value::Null, |left| left.to_string().into())),
     ]);
-    if json {
-        return print(&Value::from_iter(rows).to_string()).map(drop);
-    }
-    let rows = rows.iter().filter(|(_, value)| !value.is_null());
-    let lines: Vec<String> =
-        rows.map(|(name, value)| format!("{name:<17} {}", value.as_str().unwrap_or_default())).collect();
-    print(&lines.join("\n")).map(drop)
+    let text = if json {
+        Value::from_iter(rows).to_string()
+    } else {
+        let rows = rows.iter().filter(|(_, value)| !value.is_null());
+        let lines: Vec<String> =
+            rows.map(|(name, value)| format!("{name:<17} {}", value.as_str().unwrap_or_default())).collect();
+        lines.join("\n")
+    };
+    print(&text)?;
+    Ok(standing)
 }
 
 fn verify(cluster: &Cluster, json: bool) -> Result<(), Failure> {
@@ -284,6 +342,7 @@ fn flaw_text(flaw: &Flaw) -> String {
         Flaw::Missing { from, to } => format!("events {from} to {to} are missing"),
         Flaw::Extra { seq, place } => format!("event {seq} is there again, or out of order: {place}"),
         Flaw::Differs { seq, place, what } => format!("event {seq}: {what} differs: {place}"),
+        Flaw::Foreign { text } => text.clone(),
     }
 }
 
@@ -292,12 +351,14 @@ fn proof_json(proof: &Proof) -> Value {
         .flaws
         .iter()
         .map(|flaw| {
-            let (name, from, to) = match flaw {
-                Flaw::Missing { from, to } => ("missing", from, to),
-                Flaw::Extra { seq, .. } => ("extra", seq, seq),
-                Flaw::Differs { seq, .. } => ("differs", seq, seq),
+            let (name, seqs) = match flaw {
+                Flaw::Missing { from, to } => ("missing", Some((from, to))),
+                Flaw::Extra { seq, .. } => ("extra", Some((seq, seq))),
+                Flaw::Differs { seq, .. } => ("differs", Some((seq, seq))),
+                Flaw::Foreign { .. } => ("foreign", None),
             };
-            json!({"flaw": name, "from": from.to_string(), "to": to.to_string(), "text": flaw_text(flaw)})
+            let (from, to) = seqs.map(|(from, to)| (from.to_string(), to.to_string())).unzip();
+            json!({"flaw": name, "from": from, "to": to, "text": flaw_text(flaw)})
         })
         .collect();
     json!({

@@ -208,7 +208,8 @@ fn reserve_bytes(limits: &Limits) -> u64 {
 /// In class `journaled` nobody waits for a sync: it comes often enough to bound what power loss takes, and leaves
 /// the CPU to the loop in between. In the others the loop wakes the thread, which looks by itself only so
 /// that nothing rests on that.
-fn sync_policy(durability: Durability) -> SyncPolicy {
+#[must_use]
+pub const fn sync_policy(durability: Durability) -> SyncPolicy {
     match durability {
         Durability::Journaled => SyncPolicy { interval_min_ns: 10_000_000, idle_poll_ns: 10_000_000 },
         Durability::Synced | Durability::Replicated => SyncPolicy { interval_min_ns: 0, idle_poll_ns: 1_000_000 },

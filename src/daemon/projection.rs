@@ -1,6 +1,7 @@
 //! The side threads that keep the read model and look after it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::shipping::stop_of;
@@ -9,33 +10,49 @@ use crate::config::Config;
 use crate::projections::monitor::{Heal, watch};
 use crate::projections::{self, Source};
 
-/// Starts two for each database that is configured: one that writes, one that compares. They end by themselves, or when
-/// all are stopped, and never the process.
-pub(super) fn start(config: &Config, side: &mut Side) -> Result<(), DaemonError> {
+/// Starts two for each database that is configured: one that writes, unless another host does, and one that compares. They
+/// end by themselves, or when all are stopped, and never the process. What is given back ends those of a server alone: its
+/// tables are those of whichever host trades.
+pub(super) fn start(config: &Config, side: &mut Side) -> Result<Option<Arc<AtomicBool>>, DaemonError> {
     let check_interval = Duration::from_secs(config.projection.check_s);
     if config.projection.sqlite.is_some() {
-        keep(projections::source_of(config), ["projection", "integrity"], check_interval, side)?;
+        let stop = stop_of(side);
+        keep(projections::source_of(config), ["projection", "integrity"], check_interval, &stop, side)?;
     }
-    if config.projection.has_postgres_thread()
-        && let Some(source) = projections::server_source_of(config)?
-    {
-        keep(source, ["projection-pg", "integrity-pg"], check_interval, side)?;
+    let Some(source) = projections::server_source_of(config)? else { return Ok(None) };
+    let stop = stop_of(side);
+    if config.projection.has_postgres_thread() {
+        keep(source, ["projection-pg", "integrity-pg"], check_interval, &stop, side)?;
+    } else {
+        compare(source, Arc::new(Heal::elsewhere()), "integrity-pg", check_interval, &stop, side)?;
     }
-    Ok(())
+    Ok(Some(stop))
 }
 
 fn keep(
     source: Source,
     [writer, monitor]: [&'static str; 2],
     check_interval: Duration,
+    stop: &Arc<AtomicBool>,
     side: &mut Side,
 ) -> Result<(), DaemonError> {
     let heal = Arc::new(Heal::default());
-    let (asked, watched, asks) = (stop_of(side), source.clone(), Arc::clone(&heal));
-    side.spawn(writer, move || projections::follow_healed(&source, &heal, &asked))?;
-    if !check_interval.is_zero() {
-        let asked = stop_of(side);
-        side.spawn(monitor, move || watch(&watched, check_interval, &asks, &asked))?;
+    let (asked, written, asks) = (Arc::clone(stop), source.clone(), Arc::clone(&heal));
+    side.spawn(writer, move || projections::follow_healed(&written, &heal, &asked))?;
+    compare(source, asks, monitor, check_interval, stop, side)
+}
+
+fn compare(
+    source: Source,
+    heal: Arc<Heal>,
+    name: &'static str,
+    interval: Duration,
+    stop: &Arc<AtomicBool>,
+    side: &mut Side,
+) -> Result<(), DaemonError> {
+    if !interval.is_zero() {
+        let asked = Arc::clone(stop);
+        side.spawn(name, move || watch(&source, interval, &heal, &asked))?;
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ use crate::retention::{self, Gate, Needs};
 use crate::shipping::alerts;
 use crate::shipping::domains::Stream;
 use crate::shipping::files::Files;
+#[cfg(feature = "kafka")]
+use crate::shipping::kafka::{self, Cluster, Shipper, Trouble};
 
 /// What the cluster has confirmed, to begin with: nothing.
 pub(super) fn replication(config: &Config, clock: &Clock) -> Arc<Replication> {
@@ -23,13 +25,15 @@ pub(super) fn replication(config: &Config, clock: &Clock) -> Arc<Replication> {
 }
 
 /// Starts them. Whatever becomes of them, trading goes on: what is not shipped waits in the journal. But with a trading
-/// lease, of two that ship the same stream the older one stops.
+/// lease, of two that ship the same stream the older one stops; without one it only lets go of what both write, by
+/// `server_stop`.
 pub(super) fn start(
     config: &Config,
     side: &mut Side,
     replication: &Arc<Replication>,
     watermarks: &Arc<Watermarks>,
     stop: &Stop,
+    server_stop: Option<Arc<AtomicBool>>,
 ) -> Result<(), DaemonError> {
     keep(config, side, watermarks)?;
     if let Some(files) = config.ship.as_ref().and_then(|ship| ship.files.as_ref()) {
@@ -45,16 +49,22 @@ pub(super) fn start(
     }
     // A build without Kafka has refused such a configuration (`Config::check_host`).
     #[cfg(feature = "kafka")]
-    if let Some(cluster) = crate::shipping::kafka::Cluster::of(config)? {
+    if let (Some(cluster), Some(looked_at)) = (Cluster::of(config)?, Cluster::of(config)?) {
         let (asked, stop, replication) = (stop_of(side), stop.clone(), Arc::clone(replication));
         side.spawn("ship-kafka", move || {
-            let shipper = crate::shipping::kafka::Shipper::new(cluster).confirming(Arc::clone(&replication));
+            let shipper = Shipper::new(cluster).confirming(Arc::clone(&replication));
             match shipper.run(&asked, false) {
                 Err(error) if replication.taken_over().is_some() => {
                     tracing::error!(%error, "another host has taken over; new orders are refused, and the gateway stops");
                     stop.ask();
                 }
                 Err(error) => {
+                    if let (Trouble::Superseded(_), Some(server_stop)) = (&error, server_stop)
+                        && has_another_host(&looked_at)
+                    {
+                        server_stop.store(true, Ordering::Release);
+                        tracing::warn!("the tables on the PostgreSQL server are left to the other host");
+                    }
                     let text = format!("shipping to Kafka has stopped, until the next start: {error}");
                     alerts::raise(alerts::Kind::ShippingRefused, 0, text);
                 }
@@ -63,8 +73,15 @@ pub(super) fn start(
         })?;
     }
     #[cfg(not(feature = "kafka"))]
-    let _ = (replication, stop);
+    let _ = (replication, stop, server_stop);
     Ok(())
+}
+
+/// Whether who has taken over ships another journal: `ship run` on this host ships this one.
+#[cfg(feature = "kafka")]
+fn has_another_host(cluster: &Cluster) -> bool {
+    let Ok(Some(progress)) = kafka::progress(cluster) else { return false };
+    matches!(kafka::check_place(cluster, &progress), Err(Trouble::Superseded(_) | Trouble::Diverged(_)))
 }
 
 /// Before any reader starts, the journal knows of it; then what they keep is looked after, where there are any.

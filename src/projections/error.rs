@@ -1,9 +1,10 @@
 //! Why a projection cannot go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tradecore_journal::ReadError;
 
+use super::projector::Mismatch;
 use super::server::Trouble;
 use crate::exit::Exit;
 
@@ -13,8 +14,8 @@ use crate::exit::Exit;
 pub enum ProjectionError {
     /// There is none.
     #[error(
-        "{}: no read model is there: set projection.sqlite or [projection.postgres] and start the gateway, or run \
-         `tradecore projection catch-up`",
+        "{}: no read model is there: set projection.sqlite or [projection.postgres] and start the gateway (with feed = \
+         \"kafka\", `tradecore project`), or run `tradecore projection catch-up`",
         path.display()
     )]
     Missing {
@@ -45,6 +46,18 @@ pub enum ProjectionError {
         /// What the database says.
         found: u64,
     },
+    /// Tables on a server know what the journal of this host does not.
+    #[error(
+        "{}: {why}. Another host may have gone on with this core, so they are left as they are: if its place is taken, stop \
+         this gateway for good; if this is the host that is to go on, and its journal the right one, run \
+         `tradecore projection rebuild --database postgres`", path.display()
+    )]
+    Elsewhere {
+        /// What they are called.
+        path: PathBuf,
+        /// What they know.
+        why: Mismatch,
+    },
     /// Its files are no longer those that were opened.
     #[error(
         "{}: removed, or replaced by another file, while it was written: the read model is made anew from the journal, \
@@ -74,8 +87,8 @@ pub enum ProjectionError {
     },
     /// A newer release has made it.
     #[error(
-        "{}: its schema is number {found}, and this release knows up to {known}: start a newer one, or run \
-         `tradecore projection rebuild` with this one", path.display()
+        "{}: its schema is number {found}, and this release knows up to {known}: start a newer one, or run `{}` with this one",
+        path.display(), rebuild_of(path)
     )]
     Newer {
         /// The file.
@@ -86,7 +99,7 @@ pub enum ProjectionError {
         known: u32,
     },
     /// An older schema or older rules have made it.
-    #[error("{}: {why}; run `tradecore projection rebuild`", path.display())]
+    #[error("{}: {why}; run `{}`", path.display(), rebuild_of(path))]
     Outdated {
         /// The file.
         path: PathBuf,
@@ -122,7 +135,7 @@ pub enum ProjectionError {
         text: String,
     },
     /// A row is not as this release writes it.
-    #[error("{}: {source}; run `tradecore projection rebuild`", path.display())]
+    #[error("{}: {source}; run `{}`", path.display(), rebuild_of(path))]
     BadRow {
         /// The file.
         path: PathBuf,
@@ -161,6 +174,16 @@ pub enum ProjectionError {
     Stopped,
 }
 
+/// The command that makes these tables anew: each of the two databases has its own.
+#[must_use]
+pub fn rebuild_of(path: &Path) -> &'static str {
+    if path.to_string_lossy().starts_with("postgres://") {
+        "tradecore projection rebuild --database postgres"
+    } else {
+        "tradecore projection rebuild"
+    }
+}
+
 /// What SQLite's refusal is called, and the next step.
 fn state_of(source: &rusqlite::Error) -> (&'static str, &'static str) {
     use rusqlite::ErrorCode as C;
@@ -195,7 +218,8 @@ impl ProjectionError {
                 )
             ),
             Self::Postgres { trouble, .. } => trouble.may_pass(),
-            Self::Io { .. } | Self::Locked { .. } => true,
+            // Of what is another host's, a person may say otherwise.
+            Self::Io { .. } | Self::Locked { .. } | Self::Elsewhere { .. } => true,
             _ => false,
         }
     }
@@ -206,7 +230,7 @@ impl From<&ProjectionError> for Exit {
         use ProjectionError as E;
         match error {
             E::Missing { .. } => Self::Unavailable,
-            E::Locked { .. } | E::Moved { .. } => Self::ProjectionLocked,
+            E::Locked { .. } | E::Moved { .. } | E::Elsewhere { .. } => Self::ProjectionLocked,
             E::Foreign { .. } | E::NoDatabase { .. } | E::OtherStream { .. } => Self::Config,
             E::Replaced { .. }
             | E::Newer { .. }

@@ -10,9 +10,9 @@ use super::error::ProjectionError;
 use super::identity::{Identity, put_aside};
 use super::monitor::Heal;
 use super::partial::{From, remake};
-use super::projector::{Projector, Source};
+use super::projector::{Projector, Source, check_place};
 use super::rebuild::rebuild;
-use super::store::{Care, WriterLock};
+use super::store::{Care, Store, WriterLock};
 use crate::retention::{Mark, PROJECTION_PG};
 use crate::shipping::alerts::{self, Kind};
 
@@ -54,6 +54,7 @@ pub fn follow(source: &Source, stop: &AtomicBool) {
 /// As `follow`, and makes tables anew when a monitor asks for it.
 pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
     let mut backoff = Backoff::new();
+    let mut told = String::new();
     while !stop.load(Ordering::Acquire) {
         let mut is_working = false;
         match run(source, heal, stop, &mut is_working) {
@@ -71,10 +72,14 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
             }
             Err(error) if error.may_pass() => {
                 if is_working {
-                    backoff = Backoff::new();
+                    (backoff, told) = (Backoff::new(), String::new());
                 }
-                let wait = backoff.wait();
-                tracing::warn!(%error, retry_ms = wait.as_millis() as u64, "the read model lags; trading goes on");
+                let (wait, text) = (backoff.wait(), error.to_string());
+                // Once a cause: a server that is away for an hour is no hour of lines.
+                if text != told {
+                    tracing::warn!(%error, "the read model lags, which is tried again; trading goes on");
+                }
+                told = text;
                 pause(stop, wait);
             }
             Err(error) => {
@@ -108,12 +113,14 @@ fn mend(source: &Source, heal: &Heal, stop: &AtomicBool) {
         let _lock = WriterLock::take(&source.path)?;
         remake(source, &tables, From::Start, &mut |_, _| !stop.load(Ordering::Acquire))
     };
-    match remake() {
+    let remade = remake();
+    let is_healed = remade.is_ok();
+    match remade {
         Ok(remade) => tracing::info!(?tables, seq = remade.seq, "tables of the read model were made anew"),
         Err(ProjectionError::Stopped) => {}
         Err(error) => tracing::warn!(?tables, %error, "tables of the read model cannot be made anew"),
     }
-    heal.done();
+    heal.done(is_healed);
 }
 
 fn run(source: &Source, heal: &Heal, stop: &AtomicBool, is_working: &mut bool) -> Result<(), ProjectionError> {
@@ -123,6 +130,11 @@ fn run(source: &Source, heal: &Heal, stop: &AtomicBool, is_working: &mut bool) -
     let mut identity = source.server.is_none().then(|| Identity::of(&source.path));
     // What a server has committed survives power loss; of a file, the gate looks for itself.
     let mut mark = source.server.is_some().then(|| Mark::new(&source.journal_dir, PROJECTION_PG));
+    if let Some(mark) = &mut mark
+        && let Err(error) = mark.begin(projector.position().seq)
+    {
+        tracing::warn!(%error, "the place of these tables cannot be written: segments must not be removed now");
+    }
     while !stop.load(Ordering::Acquire) {
         if heal.is_asked() {
             return Ok(());
@@ -151,7 +163,13 @@ pub fn open(source: &Source, progress: super::rebuild::OnProgress<'_>) -> Result
     let why = match Projector::open(source, Care::Live) {
         Ok(Ok(projector)) => return Ok(projector),
         Ok(Err(mismatch)) => mismatch.to_string(),
-        Err(ProjectionError::Outdated { why, .. }) => why,
+        Err(ProjectionError::Outdated { why, .. }) => {
+            // Whoever's they are: other rules do not make them this host's.
+            if let Ok(position) = Store::open_to_read(source).and_then(|mut store| store.position_of(source)) {
+                check_place(source, &position)?;
+            }
+            why
+        }
         Err(error) => return Err(error),
     };
     tracing::warn!(path = %source.path.display(), %why, "the rows of the read model are made anew from the journal");

@@ -57,10 +57,10 @@ pub mod worker;
 use crate::config::{Config, ConfigError};
 
 pub use durable::durable_seq;
-pub use error::ProjectionError;
+pub use error::{ProjectionError, rebuild_of};
 pub use follow::{follow, follow_healed, open};
 pub use link::Tls;
-pub use projector::{BATCH_EVENTS_MAX, Mismatch, Projector, Source, stream_of};
+pub use projector::{BATCH_EVENTS_MAX, Mismatch, Projector, Source, check_place, stream_of};
 pub use rebuild::{Compared, OnProgress, Rebuilt, compare, rebuild, verify};
 pub use server::{Reach, Server};
 

@@ -1,15 +1,17 @@
 //! The integrity monitor: a side thread that folds the journal a second time, some of it a look, and lays samples of
-//! rows beside what that gives. What differs, or is missing, is an alarm; its rows are marked, and the writer is asked to
-//! make that table anew.
+//! rows beside what that gives. A third fold begins anew whenever it has come to the end: it compares every row that a
+//! span of events has made or changed, and that there are no others. What differs, is missing or too many is an alarm;
+//! its rows are marked, and the writer is asked to make that table anew.
 //!
 //! Work and memory of a look are bounded. It reads what the tables say they know, never beyond; a row that has changed
 //! since the event that the fold has come to is left for another look.
 
 mod heal;
 mod report;
+mod round;
 mod sample;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,13 +21,13 @@ use tradecore_journal::{Reader, Record, Until};
 
 use super::cell::Cell;
 use super::declare::{Row, Table};
-use super::error::ProjectionError;
+use super::error::{ProjectionError, rebuild_of};
 use super::fold::{Entry, fold, order_needed};
-use super::projector::Source;
+use super::projector::{Source, check_place};
 use super::removal::horizon_ns;
-use super::rows::{Keyed, New, Rows};
-use super::store::Store;
-use super::tables::{EventRow, OrderRow};
+use super::rows::{Keyed, Rows};
+use super::store::{Store, check_rules};
+use super::tables::OrderRow;
 use crate::clock::utc_ns;
 use crate::shipping::alerts::{self, Kind};
 
@@ -34,16 +36,14 @@ pub use report::{Report, report_of};
 
 /// Events that a look of the gateway folds, at most.
 const EVENTS_PER_LOOK: u64 = 262_144;
-/// Of how many events one is looked for in the tables that only grow.
-const ONE_OF: u64 = 64;
+/// Events that the fold which begins anew takes a look, at most: what makes a row of the past be looked at again.
+const ROUND_EVENTS_PER_LOOK: u64 = 16_384;
 /// Rows of a table that changes that a look compares, at most; the next goes on behind them.
 const ROWS_PER_TABLE: usize = 512;
 /// Rows that are asked for at once.
 const ROWS_AT_ONCE: usize = 256;
-/// Events of the past that a look reads again.
-const WINDOW: u64 = 128;
-/// Events after which what is closed is forgotten.
-const SETTLE_EVENTS: u64 = 2_048;
+/// Events of a span: behind each, rows are compared, and what is closed is forgotten.
+const SPAN_EVENTS: u64 = 2_048;
 /// Longest wait after something was found.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
 /// Open orders that the fold holds in memory, at most.
@@ -67,11 +67,30 @@ impl core::fmt::Display for Finding {
     }
 }
 
+/// A look that came to no end.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: ProjectionError,
+    /// What it had found by then.
+    pub look: Box<Look>,
+}
+
+impl From<ProjectionError> for Failed {
+    fn from(error: ProjectionError) -> Self {
+        Self { error, look: Box::default() }
+    }
+}
+
 /// What a look found.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
     /// The fold has come to this event.
     pub seq: u64,
+    /// The fold that begins anew has come to this event; `None` where the beginning of the journal is gone.
+    pub round_seq: Option<u64>,
+    /// Times that it has come to the end.
+    pub rounds: u64,
     /// Rows that were compared.
     pub rows: u64,
     /// The first few rows that differ.
@@ -86,19 +105,102 @@ struct Comparison<'a> {
     store: &'a mut Store,
     /// Rows of older events may have left.
     kept_ns: u64,
-    /// Rows that events have added, and that wait to be looked for, by table.
-    added: BTreeMap<&'static str, (Table, Vec<Vec<Cell>>)>,
-    look: Look,
+    /// The last event that the tables know.
+    known_seq: u64,
+    look: &'a mut Look,
 }
 
-/// The second fold, and how far it has come.
+/// A fold of the journal, in memory, and how far it has come.
+#[derive(Debug)]
+struct Folded {
+    rows: Rows,
+    reader: Reader,
+    seq: u64,
+    /// Time of that event.
+    ts_ns: u64,
+}
+
+/// Hears of a span: the rows behind it, the event before it, the last one of it, orders whose rows were read.
+type OnSpan<'a> = &'a mut dyn FnMut(&Rows, (u64, u64), &BTreeSet<u64>, &mut Store) -> Result<(), ProjectionError>;
+
+impl Folded {
+    fn begin(source: &Source) -> Result<Self, ProjectionError> {
+        let reader = Reader::open(&source.journal_dir, 1, Until::Synced)?;
+        let rows = Rows { leave_some_day: source.keep_days > 0, ..Rows::default() };
+        Ok(Self { rows, reader, seq: 0, ts_ns: 0 })
+    }
+
+    /// Goes on to an event, at most; a group is taken whole.
+    fn go_on(
+        &mut self,
+        source: &Source,
+        end_seq: u64,
+        store: &mut Store,
+        on_span: OnSpan<'_>,
+    ) -> Result<(), ProjectionError> {
+        while self.seq < end_seq {
+            let (before_seq, span_end_seq) = (self.seq, end_seq.min(self.seq.saturating_add(SPAN_EVENTS)));
+            let read = self.fold_to(source, span_end_seq, store)?;
+            on_span(&self.rows, (before_seq, self.seq), &read, store)?;
+            self.rows.forget_closed();
+            if self.seq < span_end_seq {
+                break;
+            }
+        }
+        let held = self.rows.orders.iter().count();
+        if held > ORDERS_MAX {
+            return Err(ProjectionError::TooManyOrders { path: source.path.clone(), max: ORDERS_MAX });
+        }
+        Ok(())
+    }
+
+    /// Folds a span; the orders whose rows were read for that.
+    fn fold_to(&mut self, source: &Source, end_seq: u64, store: &mut Store) -> Result<BTreeSet<u64>, ProjectionError> {
+        let mut read = BTreeSet::new();
+        while self.seq < end_seq {
+            let begun_seq = self.seq;
+            let Some(group) = self.reader.next_group()? else { break };
+            for record in group.records().filter(|record| record.seq > begun_seq) {
+                if record.seq != self.seq.saturating_add(1) {
+                    // The journal has no holes: it is not the one that was begun with.
+                    let (dir, seq) = (source.journal_dir.clone(), record.seq);
+                    return Err(tradecore_journal::ReadError::Gone { dir, seq }.into());
+                }
+                let event = Event::from_archive(record.kind, record.version, record.payload);
+                if let Some(order_id) = event.as_ref().ok().and_then(order_needed)
+                    && self.rows.orders.get(order_id).is_none()
+                {
+                    // Closed since long: its row says so, and counts for nothing.
+                    let only = format!("WHERE order_id = {} AND is_open = 0", order_id as i64);
+                    let orders = &mut self.rows.orders;
+                    store.load(&only, |row: OrderRow| orders.load(order_id, row))?;
+                    read.insert(order_id);
+                }
+                fold(&mut self.rows, &entry_of(&record), event.as_ref().map_err(ToString::to_string));
+                (self.seq, self.ts_ns) = (record.seq, record.ts_ns);
+            }
+        }
+        Ok(read)
+    }
+
+    /// After a failure: what was read of a group and not folded is read again, and no row of the span is asked for.
+    fn take_back(&mut self, source: &Source) -> Result<(), ProjectionError> {
+        self.rows.forget_closed();
+        self.reader = Reader::open(&source.journal_dir, self.seq.saturating_add(1), Until::Synced)?;
+        Ok(())
+    }
+}
+
+/// The second fold, and the one that begins anew.
 #[derive(Debug)]
 pub struct Monitor {
     source: Source,
-    rows: Rows,
-    reader: Reader,
+    head: Folded,
+    round: Option<Folded>,
+    rounds: u64,
+    /// Last rows of the pages that were asked for last.
+    pages_after: [i64; round::FIRST_PAGES.len()],
     events_per_look: u64,
-    seq: u64,
     /// Chooses what is looked at.
     turn: u64,
 }
@@ -109,35 +211,48 @@ impl Monitor {
     /// # Errors
     /// When that is not there.
     pub fn open(source: &Source, events_per_look: u64) -> Result<Self, ProjectionError> {
-        let reader = Reader::open(&source.journal_dir, 1, Until::Synced)?;
-        let source = source.clone();
-        let rows = Rows { leave_some_day: source.keep_days > 0, ..Rows::default() };
-        Ok(Self { source, rows, reader, events_per_look, seq: 0, turn: 0 })
+        let (head, round) = (Folded::begin(source)?, Some(Folded::begin(source)?));
+        Ok(Self {
+            source: source.clone(),
+            head,
+            round,
+            rounds: 0,
+            pages_after: round::FIRST_PAGES,
+            events_per_look,
+            turn: 0,
+        })
     }
 
     /// One look. After one that failed, the next goes on where it had come to.
     ///
     /// # Errors
-    /// When the tables or the journal cannot be read.
-    pub fn look(&mut self) -> Result<Look, ProjectionError> {
-        let looked = self.try_look();
+    /// When the tables or the journal cannot be read; with what was found before.
+    pub fn look(&mut self) -> Result<Look, Failed> {
+        let mut look = Look::default();
+        let mut looked = self.try_look(&mut look);
         if looked.is_err() {
-            // What was read of a group and not folded is read again.
-            self.rows.new.clear();
-            self.reader = Reader::open(&self.source.journal_dir, self.seq.saturating_add(1), Until::Synced)?;
+            looked = self.head.take_back(&self.source).and(looked);
+            if let Some(round) = &mut self.round
+                && round.take_back(&self.source).is_err()
+            {
+                self.round = None;
+            }
         }
-        looked
+        (look.seq, look.rounds) = (self.head.seq, self.rounds);
+        look.round_seq = self.round.as_ref().map(|round| round.seq);
+        match looked {
+            Ok(()) => Ok(look),
+            Err(error) => Err(Failed { error, look: Box::new(look) }),
+        }
     }
 
-    fn try_look(&mut self) -> Result<Look, ProjectionError> {
+    fn try_look(&mut self, look: &mut Look) -> Result<(), ProjectionError> {
         // What is compared is of one moment.
         let mut store = Store::open_to_read(&self.source)?;
-        let known = store.position()?;
-        if known.stream != self.source.stream {
-            let (path, found, ours) = (self.source.name(), known.stream, self.source.stream.clone());
-            return Err(ProjectionError::OtherStream { path, found, ours });
-        }
-        let known_seq = known.seq;
+        let known = store.position_of(&self.source)?;
+        check_place(&self.source, &known)?;
+        // Their writer makes such rows anew: what differs in them is no damage.
+        check_rules(&self.source, &known)?;
         let mut random = [0; 8];
         // Without randomness it is the next place.
         let _ = getrandom::fill(&mut random);
@@ -145,65 +260,18 @@ impl Monitor {
         let mut comparison = Comparison {
             store: &mut store,
             kept_ns: horizon_ns(self.source.keep_days, known.ts_ns),
-            added: BTreeMap::new(),
-            look: Look::default(),
+            known_seq: known.seq,
+            look,
         };
-        self.fold(&mut comparison, known_seq)?;
-        self.compare_state(&mut comparison, known_seq)?;
-        self.compare_past(&mut comparison)?;
-        Ok(Look { seq: self.seq, ..comparison.look })
-    }
-
-    /// Folds on, and looks for one of so many events in the tables that only grow.
-    fn fold(&mut self, comparison: &mut Comparison<'_>, known_seq: u64) -> Result<(), ProjectionError> {
-        let end_seq = known_seq.min(self.seq.saturating_add(self.events_per_look));
-        let phase = self.turn.checked_rem(ONE_OF).unwrap_or(0);
-        let mut settle_seq = self.seq.saturating_add(SETTLE_EVENTS);
-        while self.seq < end_seq {
-            let begun_seq = self.seq;
-            let Some(group) = self.reader.next_group()? else { break };
-            for record in group.records().filter(|record| record.seq > begun_seq) {
-                if record.seq != self.seq.saturating_add(1) {
-                    // The journal has no holes: it is not the one that was begun with.
-                    return Err(tradecore_journal::ReadError::Gone {
-                        dir: self.source.journal_dir.clone(),
-                        seq: record.seq,
-                    }
-                    .into());
-                }
-                let event = Event::from_archive(record.kind, record.version, record.payload);
-                if let Some(order_id) = event.as_ref().ok().and_then(order_needed)
-                    && self.rows.orders.get(order_id).is_none()
-                {
-                    // Closed since long: its row says so, and counts for nothing.
-                    let only = format!("WHERE order_id = {} AND is_open = 0", order_id as i64);
-                    let orders = &mut self.rows.orders;
-                    comparison.store.load(&only, |row: OrderRow| orders.load(order_id, row))?;
-                }
-                fold(&mut self.rows, &entry_of(&record), event.as_ref().map_err(ToString::to_string));
-                self.seq = record.seq;
-                if record.seq.checked_rem(ONE_OF) == Some(phase) && record.ts_ns >= comparison.kept_ns {
-                    comparison.new_rows(&self.rows.new)?;
-                }
-                self.rows.new.clear();
-            }
-            if self.seq >= settle_seq {
-                self.rows.forget_closed();
-                settle_seq = self.seq.saturating_add(SETTLE_EVENTS);
-            }
-        }
-        comparison.flush()?;
-        self.rows.forget_closed();
-        let held = self.rows.orders.iter().count();
-        if held > ORDERS_MAX {
-            return Err(ProjectionError::TooManyOrders { path: self.source.path.clone(), max: ORDERS_MAX });
-        }
-        Ok(())
+        let end_seq = known.seq.min(self.head.seq.saturating_add(self.events_per_look));
+        self.head.go_on(&self.source, end_seq, comparison.store, &mut |_, _, _, _| Ok(()))?;
+        self.compare_state(&mut comparison, known.seq)?;
+        self.go_round(&mut comparison)
     }
 
     /// Some rows of each table that changes.
     fn compare_state(&self, comparison: &mut Comparison<'_>, known_seq: u64) -> Result<(), ProjectionError> {
-        let (turn, rows) = (self.turn, &self.rows);
+        let (turn, rows) = (self.turn, &self.head.rows);
         let expected = [
             some_of(&rows.cores, turn),
             some_of(&rows.connections, turn),
@@ -220,98 +288,13 @@ impl Monitor {
             some_of(&rows.sagas, turn),
         ];
         for (table, rows) in expected {
-            comparison.rows(&table, &rows, self.seq..known_seq)?;
-        }
-        if self.seq == known_seq {
-            let counts = [
-                (<super::tables::AccountRow as Row>::TABLE, self.rows.accounts.iter().count()),
-                (<super::tables::BalanceRow as Row>::TABLE, self.rows.balances.iter().count()),
-                (<super::tables::PositionRow as Row>::TABLE, self.rows.positions.iter().count()),
-                (<super::tables::SessionRow as Row>::TABLE, self.rows.sessions.iter().count()),
-                (<super::tables::InstrumentRow as Row>::TABLE, self.rows.instruments.iter().count()),
-                (<super::tables::KillSwitchRow as Row>::TABLE, self.rows.kill_switches.iter().count()),
-                (<super::tables::RiskLimitRow as Row>::TABLE, self.rows.risk_limits.iter().count()),
-                (<super::tables::SagaRow as Row>::TABLE, self.rows.sagas.iter().count()),
-            ];
-            for (table, count) in counts {
-                // Of limits those that hold, of sagas those under way.
-                let end = ["until_seq", "ended_seq"].into_iter().find(|name| table.column(name).is_some());
-                let only = end.map_or_else(String::new, |column| format!("WHERE {column} = 0"));
-                if sample::count(comparison.store, &table, &only)? != count as u64 {
-                    comparison.found(&table, Vec::new(), "there are more or fewer rows");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A few events of the past, from anywhere: each is in the log, and none is missing between them.
-    fn compare_past(&self, comparison: &mut Comparison<'_>) -> Result<(), ProjectionError> {
-        let first_seq = sample::first_seq(comparison.store)?;
-        let span = self.seq.saturating_sub(first_seq).saturating_sub(WINDOW);
-        if first_seq == 0 || first_seq > self.seq {
-            return Ok(());
-        }
-        let from_seq = first_seq
-            .saturating_add(self.turn.wrapping_mul(0x9e37_79b9_7f4a_7c15).checked_rem(span.max(1)).unwrap_or(0));
-        let mut reader = match Reader::open(&self.source.journal_dir, from_seq, Until::Synced) {
-            Err(tradecore_journal::ReadError::Gone { .. }) => return Ok(()),
-            reader => reader?,
-        };
-        let end_seq = self.seq.min(from_seq.saturating_add(WINDOW));
-        let mut count: u64 = 0;
-        let mut expected = Vec::new();
-        'window: while let Some(group) = reader.next_group()? {
-            for record in group.records().filter(|record| record.seq >= from_seq) {
-                if record.seq >= end_seq {
-                    break 'window;
-                }
-                count = count.saturating_add(1);
-                expected.push((record.seq, record.ts_ns, record.payload.to_vec()));
-            }
-        }
-        let within = format!("WHERE seq >= {} AND seq < {}", from_seq as i64, end_seq as i64);
-        let mut there = BTreeMap::new();
-        comparison.store.load(&within, |row: EventRow| drop(there.insert(row.seq, row)))?;
-        if there.len() as u64 != count {
-            comparison.found(&EventRow::TABLE, vec![("seq", from_seq as i64)], "from here on events are missing");
-        }
-        for (seq, ts_ns, payload) in expected {
-            comparison.look.rows = comparison.look.rows.saturating_add(1);
-            match there.get(&seq) {
-                Some(row) if row.payload == payload && row.ts_ns == ts_ns => {}
-                Some(_) => comparison.found(&EventRow::TABLE, vec![("seq", seq as i64)], "it differs"),
-                None => comparison.found(&EventRow::TABLE, vec![("seq", seq as i64)], "it is missing"),
-            }
+            comparison.rows(&table, &rows, self.head.seq..known_seq)?;
         }
         Ok(())
     }
 }
 
 impl Comparison<'_> {
-    /// What an event has added.
-    fn new_rows(&mut self, new: &New) -> Result<(), ProjectionError> {
-        let all = [
-            cells_of_all(&new.events),
-            cells_of_all(&new.order_history),
-            cells_of_all(&new.fills),
-            cells_of_all(&new.positions_history),
-            cells_of_all(&new.risk_events),
-            cells_of_all(&new.saga_steps),
-        ];
-        for (table, rows) in all {
-            let (_, waiting) = self.added.entry(table.name).or_insert_with(|| (table, Vec::new()));
-            waiting.extend(rows);
-        }
-        if self.added.values().any(|(_, waiting)| waiting.len() >= ROWS_PER_TABLE) { self.flush() } else { Ok(()) }
-    }
-
-    /// Looks for what events have added.
-    fn flush(&mut self) -> Result<(), ProjectionError> {
-        let added = std::mem::take(&mut self.added);
-        added.into_values().try_for_each(|(table, rows)| self.rows(&table, &rows, 0..0))
-    }
-
     /// Compares rows, many at a time.
     fn rows(
         &mut self,
@@ -340,12 +323,24 @@ impl Comparison<'_> {
         match found {
             Some(found) if found == expected || is_ahead(&found) => {}
             Some(_) => self.found(table, sample::keys(table, expected), "it differs"),
-            // Closed by an event that the fold does not know yet, and old enough to have left.
-            None if self.kept_ns > 0
-                && !ahead.is_empty()
-                && matches!(table.name, "orders" | "mass_cancels" | "sagas") => {}
+            None if self.may_have_left(table, expected, !ahead.is_empty()) => {}
             None => self.found(table, sample::keys(table, expected), "it is missing"),
         }
+    }
+
+    /// Whether a row that should be there may have left: it is old, or perhaps closed by an event that the fold does
+    /// not know yet, and old by now.
+    fn may_have_left(&self, table: &Table, expected: &[Cell], is_behind: bool) -> bool {
+        let int = |name| sample::int(table, expected, name);
+        let is_open = match table.name {
+            "orders" => int("is_open") == Some(1),
+            "mass_cancels" => int("is_completed") == Some(0),
+            "sagas" => int("ended_seq") == Some(0),
+            "order_history" | "fills" | "positions_history" | "risk_events" | "saga_steps" | "events" => false,
+            _ => return false,
+        };
+        let of_ns = int("updated_ns").or_else(|| int("ts_ns")).unwrap_or_default();
+        self.kept_ns > 0 && if is_open { is_behind } else { (of_ns as u64) < self.kept_ns }
     }
 
     fn found(&mut self, table: &Table, key: Vec<(&'static str, i64)>, what: &'static str) {
@@ -358,10 +353,6 @@ impl Comparison<'_> {
 fn entry_of<'a>(record: &Record<'a>) -> Entry<'a> {
     let Record { seq, ts_ns, kind, version, payload, .. } = *record;
     Entry { seq, ts_ns, kind, version, payload }
-}
-
-fn cells_of_all<R: Row>(rows: &[R]) -> (Table, Vec<Vec<Cell>>) {
-    (R::TABLE, rows.iter().map(cells).collect())
 }
 
 fn cells<R: Row>(row: &R) -> Vec<Cell> {
@@ -378,10 +369,14 @@ fn some_of<K: Ord + Copy, R: Row>(rows: &Keyed<K, R>, turn: u64) -> (Table, Vec<
     (R::TABLE, rows.iter().skip(from).take(ROWS_PER_TABLE).map(|(_, row)| cells(row)).collect())
 }
 
-/// Looks every so often, until `stop` is set; what it finds it has healed.
+/// Looks every so often, until `stop` is set; what it finds it has healed, where somebody here can.
 pub fn watch(source: &Source, interval: Duration, heal: &Arc<Heal>, stop: &AtomicBool) {
     let mut monitor: Option<Monitor> = None;
-    let mut report = Report::default();
+    let mut report = Report::begin(source);
+    if report.is_stale {
+        // Nobody has made that anew, as far as is known.
+        heal.done(false);
+    }
     let mut told = String::new();
     let mut wait = interval;
     while !stop.load(Ordering::Acquire) {
@@ -391,26 +386,30 @@ pub fn watch(source: &Source, interval: Duration, heal: &Arc<Heal>, stop: &Atomi
         }
         let looked = match &mut monitor {
             Some(monitor) => monitor.look(),
-            None => Monitor::open(source, EVENTS_PER_LOOK).and_then(|opened| {
-                report.since_ns = utc_ns();
+            None => Monitor::open(source, EVENTS_PER_LOOK).map_err(Failed::from).and_then(|opened| {
+                report.begin_anew();
                 monitor.insert(opened).look()
             }),
         };
-        match looked {
+        let (look, error) = match looked {
             Ok(look) => {
                 told.clear();
                 report.error = None;
-                // What is found again and again is not healed by making it anew again and again.
-                wait = if look.findings.is_empty() {
-                    interval
-                } else {
-                    wait.saturating_mul(2).min(WAIT_MAX).max(interval)
-                };
-                judge(source, &look, &mut report, heal);
+                (Some(look), None)
             }
-            // There is none yet, or it is being made anew.
-            Err(ProjectionError::Missing { .. } | ProjectionError::Outdated { .. }) => {}
-            Err(error) => {
+            // That nothing was found until then says nothing.
+            Err(Failed { error, look }) => (Some(*look).filter(|look| !look.findings.is_empty()), Some(error)),
+        };
+        if let Some(look) = look {
+            // What is found again and again is not healed by making it anew again and again.
+            wait = if look.findings.is_empty() { interval } else { wait.saturating_mul(2).min(WAIT_MAX).max(interval) };
+            judge(source, &look, &mut report, heal);
+        }
+        match error {
+            None => {}
+            // There is none yet, or it is being made anew; but nobody here does.
+            Some(ProjectionError::Missing { .. } | ProjectionError::Outdated { .. }) if heal.has_writer() => {}
+            Some(error) => {
                 let text = error.to_string();
                 if text != told {
                     tracing::warn!(%error, "the read model cannot be compared with the journal; that is tried again");
@@ -429,23 +428,26 @@ pub fn watch(source: &Source, interval: Duration, heal: &Arc<Heal>, stop: &Atomi
 
 fn judge(source: &Source, look: &Look, report: &mut Report, heal: &Heal) {
     (report.checked_seq, report.checked_ns) = (look.seq, utc_ns());
+    (report.round_seq, report.rounds) = (look.round_seq, look.rounds);
     report.rows = report.rows.saturating_add(look.rows);
     if let Some(first) = look.findings.first() {
         let tables: BTreeSet<&'static str> = look.findings.iter().map(|finding| finding.table).collect();
         let names: Vec<&str> = tables.iter().copied().collect();
-        let (of, anew) = match &source.server {
-            None => ("", names.join(", ")),
+        let anew = match &source.server {
+            None => format!("made anew: {}", names.join(", ")),
             // There they are made anew all at once.
-            Some(_) => (" on the server", "all tables".to_owned()),
+            Some(_) if heal.has_writer() => "made anew: all tables".to_owned(),
+            Some(_) => format!("`{}` makes it anew", rebuild_of(&source.name())),
         };
-        let text = format!("the read model{of} is not what the journal says: {first}; made anew: {anew}");
+        let text = format!("{}: not what the journal says: {first}; {anew}", source.name().display());
         alerts::raise(Kind::DataIntegrity, look.seq, text);
         report.found(first);
         sample::mark_stale(source, &look.findings);
         heal.ask(tables);
-    } else if report.is_stale {
+    } else if report.is_stale && (!heal.has_failed() || look.rounds >= report.clear_rounds) {
+        // They were made anew; or, by whomever, are right all the same: a whole round has found nothing.
         report.is_stale = false;
-        alerts::clear(Kind::DataIntegrity, "the read model is what the journal says again");
+        alerts::clear(Kind::DataIntegrity, &format!("{}: what the journal says again", source.name().display()));
     }
     write(report, source);
 }

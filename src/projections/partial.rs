@@ -8,7 +8,7 @@ use super::declare::Table;
 use super::error::ProjectionError;
 use super::projector::Source;
 use super::rebuild::{Compared, OnProgress, Rebuilt, Shadow, compare, fold_to, fresh, old, rebuild};
-use super::store::beside;
+use super::store::{Store, beside};
 use super::tables::TABLES;
 use crate::shipping::domains::Domain;
 
@@ -47,7 +47,12 @@ pub enum From {
 /// The rows of a table that an event at or behind `seq` has made or changed, as SQL.
 fn rows_from(table: &Table, seq: u64) -> String {
     let column = ["updated_seq", "seq"].into_iter().find(|name| table.column(name).is_some());
-    column.map_or_else(|| "1".to_owned(), |column| format!("{column} >= {}", seq as i64))
+    column.map_or_else(|| "1".to_owned(), |column| format!("{column} >= {}", bound(seq)))
+}
+
+/// As a column keeps it: one that no row can reach is not any other.
+fn bound(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Makes tables anew in place, while those who read see the old rows or the new. The caller holds the `WriterLock`. All
@@ -83,7 +88,13 @@ pub fn remake(
         // Somebody has written meanwhile, without the lock.
         return Err(ProjectionError::Moved { path: source.path.clone(), expected: seq, found });
     }
-    Ok(Rebuilt { seq, differing: Some(differing) })
+    let mut left = Vec::new();
+    if from != From::Start {
+        let folded = Source { path: shadow.path().to_owned(), ..source.clone() };
+        left = compare(&mut Store::open_to_read(source)?, &mut Store::open_to_read(&folded)?)?;
+        left.retain(|table| wanted.contains(table.table) && table.there != table.folded);
+    }
+    Ok(Rebuilt { seq, differing: Some(differing), left })
 }
 
 /// Rows of the shadow in the place of those that are there, when these are as of `seq`; as of which event they are.
@@ -109,17 +120,22 @@ fn take_over(
             From::Seq(seq) => Some(seq),
             From::Time(ns) => {
                 let first = "SELECT min(seq) FROM shadow.events WHERE ts_ns >= ?1";
-                let first: Option<i64> = transaction.query_row(first, [ns as i64], |row| row.get(0))?;
+                let first: Option<i64> = transaction.query_row(first, [bound(ns)], |row| row.get(0))?;
+                // No such event: no row is asked for.
                 Some(first.map_or(u64::MAX, |seq| seq as u64))
             }
         };
         for table in TABLES.iter().filter(|table| wanted.contains(table.name)) {
             let (name, columns) = (table.name, table.cell_names().join(", "));
             let only = from_seq.map_or_else(|| "1".to_owned(), |seq| rows_from(table, seq));
+            let insert = format!("INTO main.{name} ({columns}) SELECT {columns} FROM shadow.{name}");
             transaction.execute_batch(&format!(
-                "DELETE FROM main.{name} WHERE {only}; \
-                 INSERT OR REPLACE INTO main.{name} ({columns}) SELECT {columns} FROM shadow.{name} WHERE {only};"
+                "DELETE FROM main.{name} WHERE {only}; INSERT OR REPLACE {insert} WHERE {only};"
             ))?;
+            if from_seq.is_some() {
+                // A row that said wrongly to be of these is gone with them, and is one of those before.
+                transaction.execute_batch(&format!("INSERT OR IGNORE {insert}"))?;
+            }
         }
         transaction.commit()?;
         Ok(seq)

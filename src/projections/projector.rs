@@ -108,8 +108,9 @@ impl Folding {
 
     /// Whether a record is the last one that the tables know.
     #[must_use]
+    #[cfg(feature = "kafka")]
     pub(super) fn is_known(&self, record: &Record<'_>) -> bool {
-        record.seq == self.position.seq && crc_of(record) == self.position.record_crc
+        is_at(&self.position, record)
     }
 
     /// That nothing is parked which this release can take, as the log in the tables has it.
@@ -192,7 +193,8 @@ impl Projector {
     /// What the database or the journal is instead. `Ok(Err(_))` when the rows have to be made anew.
     pub fn open(source: &Source, care: Care) -> Result<Result<Self, Mismatch>, ProjectionError> {
         let folding = Folding::open(source, care)?;
-        if let Some(mismatch) = mismatch(&source.journal_dir, &folding)? {
+        check_place(source, folding.position())?;
+        if let Some(mismatch) = mismatch(&source.journal_dir, folding.position())? {
             return Ok(Err(mismatch));
         }
         for (aggregate, seq) in &folding.rows.parked {
@@ -254,9 +256,24 @@ fn crc_of(record: &Record<'_>) -> u64 {
     digest.finalize()
 }
 
+/// Whether a record is the last one that tables at this position know.
+fn is_at(position: &PositionOfProjectionRow, record: &Record<'_>) -> bool {
+    record.seq == position.seq && crc_of(record) == position.record_crc
+}
+
+/// That tables on a server, which several hosts reach, know nothing that this journal does not: else they may be those of
+/// another host that has taken over, and no host makes them anew from its journal unasked. A person may, by a rebuild.
+///
+/// # Errors
+/// `Elsewhere` when they do; when the journal cannot be read.
+pub fn check_place(source: &Source, position: &PositionOfProjectionRow) -> Result<(), ProjectionError> {
+    let found = if source.server.is_some() { mismatch(&source.journal_dir, position)? } else { None };
+    found.map_or(Ok(()), |why| Err(ProjectionError::Elsewhere { path: source.name(), why }))
+}
+
 /// Why the rows of a position are not those of the journal; `None` when they are.
-fn mismatch(dir: &Path, folding: &Folding) -> Result<Option<Mismatch>, ProjectionError> {
-    let position_seq = folding.position.seq;
+fn mismatch(dir: &Path, position: &PositionOfProjectionRow) -> Result<Option<Mismatch>, ProjectionError> {
+    let position_seq = position.seq;
     if position_seq == 0 {
         return Ok(None);
     }
@@ -271,7 +288,7 @@ fn mismatch(dir: &Path, folding: &Folding) -> Result<Option<Mismatch>, Projectio
     let Some(group) = reader.next_group()? else {
         return Ok(Some(Mismatch::Cut { position_seq, journal_seq }));
     };
-    let is_it = group.records().any(|record| folding.is_known(&record));
+    let is_it = group.records().any(|record| is_at(position, &record));
     Ok((!is_it).then_some(Mismatch::Other { position_seq }))
 }
 

@@ -32,6 +32,8 @@ pub struct Rebuilt {
     pub seq: u64,
     /// Tables whose rows differed from the fold, as far as they had come; `None` when they could not be compared.
     pub differing: Option<Vec<Compared>>,
+    /// Tables of which only the newest rows were made anew, and that differ still, in rows before these.
+    pub left: Vec<Compared>,
 }
 
 /// Hears how far the work has come: the last event that was folded, and the last that will be. False ends it.
@@ -159,7 +161,7 @@ pub fn rebuild(source: &Source, progress: OnProgress<'_>) -> Result<Rebuilt, Pro
         }
         Some(server) => postgres::replace(server, &start_of(source), projector.store())?,
     }
-    Ok(Rebuilt { seq, differing })
+    Ok(Rebuilt { seq, differing, left: Vec::new() })
 }
 
 /// The tables that there are and how far they have come; `None` when they cannot be read.

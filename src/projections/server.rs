@@ -192,7 +192,10 @@ impl Trouble {
             Self::Busy => ("busy", "look for locks and limits in pg_stat_activity and pg_locks of the server"),
             Self::Restarting => ("restarting", "wait, or look at the log of the server"),
             Self::Depended => ("depended-on", "drop the views that others have made of these tables, and try again"),
-            Self::Refused => ("refused", "look at the log of the server, then run `tradecore projection rebuild`"),
+            Self::Refused => (
+                "refused",
+                "look at the log of the server, then run `tradecore projection rebuild --database postgres`",
+            ),
         }
     }
 

@@ -121,19 +121,8 @@ impl Store {
             Some(server) => Box::new(Postgres::open(server, &start)?),
         };
         let mut store = Self { database, path: source.name() };
-        let position = store.position()?;
-        if position.stream != source.stream {
-            let (found, ours) = (position.stream, source.stream.clone());
-            return Err(ProjectionError::OtherStream { path: store.path, found, ours });
-        }
-        if position.fold_version != start.fold_version {
-            let [found, ours] = [position.fold_version, start.fold_version].map(|rules| {
-                let (fold, days) = rules_and_days(rules);
-                format!("{fold} and days {days}")
-            });
-            let why = format!("rules {found} made its rows, and this gateway has rules {ours}");
-            return Err(ProjectionError::Outdated { path: store.path, why });
-        }
+        let position = store.position_of(source)?;
+        check_rules(source, &position)?;
         Ok((store, position))
     }
 
@@ -178,6 +167,19 @@ impl Store {
         let mut found = PositionOfProjectionRow::default();
         self.load("", |row| found = row)?;
         Ok(found)
+    }
+
+    /// The same, when they are those of this core.
+    ///
+    /// # Errors
+    /// `OtherStream`; when it cannot be read.
+    pub fn position_of(&mut self, source: &Source) -> Result<PositionOfProjectionRow, ProjectionError> {
+        let position = self.position()?;
+        if position.stream != source.stream {
+            let (found, ours) = (position.stream, source.stream.clone());
+            return Err(ProjectionError::OtherStream { path: self.path.clone(), found, ours });
+        }
+        Ok(position)
     }
 
     /// What the fold needs to go on: all rows but those of orders and of what only grows.
@@ -307,6 +309,25 @@ impl Store {
     pub fn close_durably(self) -> Result<(), ProjectionError> {
         self.database.close_durably()
     }
+}
+
+/// That the rules of this release, with the days of its configuration, made the rows of a position.
+pub(super) fn check_rules(source: &Source, position: &PositionOfProjectionRow) -> Result<(), ProjectionError> {
+    let ours = rules(source.keep_days);
+    if position.fold_version == ours {
+        return Ok(());
+    }
+    let [found, ours] = [position.fold_version, ours].map(|rules| {
+        let (fold, days) = rules_and_days(rules);
+        format!("{fold} and days {days}")
+    });
+    // Others may write it.
+    let who = match source.server {
+        Some(_) => ", which all need that write or compare it: one release, and one projection.keep_days",
+        None => "",
+    };
+    let why = format!("rules {found} made its rows, and this gateway has rules {ours}{who}");
+    Err(ProjectionError::Outdated { path: source.name(), why })
 }
 
 /// The position of tables that hold nothing yet.

@@ -32,6 +32,7 @@ fn needs(dir: &Path, readers: &[&'static str]) -> Needs {
     Needs {
         journal_dir: dir.to_owned(),
         readers: readers.to_vec(),
+        is_of_configuration: true,
         projection: None,
         keep_ns: 0,
         unshipped_max_bytes: 1 << 40,
@@ -47,6 +48,8 @@ fn a_segment_may_go_when_it_is_shipped_and_projected_and_old_enough_and_who_is_n
     let dir = tempfile::tempdir().expect("a directory");
     let opened = journal(dir.path(), 2_000);
     let needs = needs(dir.path(), &[FILES, PROJECTION]);
+    let before = look(&needs, u64::MAX);
+    assert!(before.removable == 0 && before.unshipped_bytes > 0, "those who were never started need all: {before:?}");
     prepare(&needs).expect("registered");
     let mut retention = Retention::open(dir.path()).expect("opens");
     let segments = Spans::new(dir.path()).look().expect("readable").len() as u64;
@@ -146,5 +149,23 @@ fn a_gate_that_is_closed_opens_when_there_is_room_worth_the_name() {
     ] {
         level = level.next(percent);
         assert_eq!(level, expected, "{percent} %");
+    }
+}
+
+#[test]
+fn a_reader_that_begins_anew_in_another_database_needs_again_what_it_had_passed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _opened = journal(dir.path(), 100);
+    let place = || {
+        let retention = Retention::open(dir.path()).expect("opens");
+        retention.positions().find(|(name, _)| *name == PROJECTION_PG).map(|(_, seq)| seq)
+    };
+    let mut mark = Mark::new(dir.path(), PROJECTION_PG);
+    mark.begin(0).expect("written");
+    mark.pass(80);
+    assert_eq!(place(), Some(80));
+    for (begins_behind, is_written) in [(90, 80), (30, 30), (0, 0)] {
+        Mark::new(dir.path(), PROJECTION_PG).begin(begins_behind).expect("written");
+        assert_eq!(place(), Some(is_written));
     }
 }

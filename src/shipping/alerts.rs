@@ -102,7 +102,7 @@ kinds! {
         next "compare the order with the broker's own record; tradecore trace shows what was said",
     /// Nothing is shipped: the topics are set up or used such that it cannot be, or the journal cannot be read.
     ShippingRefused "shipping-refused" Critical "the shipper"
-        next "change what the text says; events wait in the journal until then",
+        next "tradecore ship status on this host tells why and what to change; events wait in the journal until then",
     /// The cluster could not be reached.
     ClusterAway "cluster-away" Critical "the shipper, when the cluster is back"
         next "see why the cluster was away; tradecore ship status shows what is still to be shipped",
@@ -117,7 +117,7 @@ kinds! {
         next "tradecore ship status tells who does not come on; from 95 % on there are cancels only",
     /// Tables of the read model differ from the journal.
     DataIntegrity "data-integrity" Critical "who compares tables with the journal, and who writes them"
-        next "tradecore projection verify; tradecore projection rebuild makes them anew",
+        next "the gateway makes them anew, unless the text names who must; tradecore projection status tells when that is done",
 }
 
 /// Something that somebody must know.

@@ -79,6 +79,7 @@ fn a_sign_of_life_tells_how_far_shipping_is_though_nothing_happens() {
     for (name, value) in [("synced_seq", "50"), ("shipped_seq", "0"), ("lag_events", "50")] {
         assert_eq!(life[0][name], value, "{}", life[0]);
     }
+    assert_ne!(life[0]["lag_ms"], "0", "they wait since they were journaled: {}", life[0]);
     let last = life.last().expect("one");
     for (name, value) in
         [("stream", "virtual-1"), ("synced_seq", "50"), ("lag_events", "0"), ("term", "1"), ("lag_ms", "0")]
@@ -113,7 +114,7 @@ fn what_the_cluster_lost_is_noticed_by_the_audit_told_and_sent_again() {
 
 #[test]
 fn that_the_cluster_was_away_is_told_once_it_is_back() {
-    let host = Host::new("timeout_ms = 1000\nbackoff_min_ms = 10");
+    let host = Host::alone("timeout_ms = 1000\nbackoff_min_ms = 10");
     let mut journal = host.journal();
     journal.append(100);
     let mut shipper = host.shipper();

@@ -27,7 +27,15 @@ pub struct Algo {
 
 impl Desk {
     pub fn new(settings: &str) -> Self {
-        let host = Host::new(settings);
+        Self::of(Host::new(settings))
+    }
+
+    /// One whose host has the broker alone.
+    pub fn alone(settings: &str) -> Self {
+        Self::of(Host::alone(settings))
+    }
+
+    fn of(host: Host) -> Self {
         let key = host.dir.path().join("algo1");
         std::fs::write(&key, SECRET).expect("written");
         std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");

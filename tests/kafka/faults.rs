@@ -181,7 +181,7 @@ fn the_end_of_a_transaction_that_comes_after_a_successor_took_over_counts_for_no
 #[test]
 fn a_broker_whose_disk_takes_nothing_more_is_waited_for_and_nothing_is_lost_or_there_twice() {
     // Uncompressed, so that files grow.
-    let host = Host::new("linger_ms = 1\ntimeout_ms = 5000\nsettings = [\"compression.type=none\"]");
+    let host = Host::alone("linger_ms = 1\ntimeout_ms = 5000\nsettings = [\"compression.type=none\"]");
     let mut journal = host.journal();
     let mut shipper = settled_shipper(&host, &mut journal);
     let told = shipper.said.len();
@@ -195,8 +195,9 @@ fn a_broker_whose_disk_takes_nothing_more_is_waited_for_and_nothing_is_lost_or_t
     }
     journal.append(bytes / 100);
     shipper.wait_for("Kafka is away");
-    let shown = host::said(&host.run(&["ship", "status", "--json"]));
-    assert_eq!(shown["state"], "away", "{shown}");
+    let output = host.run(&["ship", "status", "--json"]);
+    let shown = host::said(&output);
+    assert_eq!((&shown["state"], output.status.code()), (&"away".into(), Some(69)), "{shown}");
     // There is room again.
     assert!(host.broker.kill() && host.broker.restart());
     shipper.wait_for("Kafka is back");

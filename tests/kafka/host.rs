@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message, OwnedMessage};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
+use tradecore::exit::Exit;
 use tradecore_domain::event::{EVENT_BYTES_MAX, EVENTS};
 use tradecore_journal::{Closer, Reader, Space, Until, Writer};
 
@@ -43,20 +44,34 @@ const DOMAINS: [&str; 10] = [
 /// What events of sagas are called, and the saga.
 const SAGAS: [(&str, &str); 2] = [("MassCancel", "mass-cancel"), ("DoubtSearch", "doubt-search")];
 
-/// The broker of these tests: one at a time has it, since some of them kill it.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker");
+
+/// The broker of these tests: they have it together, each with topics of its own, but for those that kill it.
 pub struct Broker {
     pub address: String,
-    _alone: MutexGuard<'static, ()>,
+    turn: Turn,
+}
+
+/// Only held.
+#[expect(dead_code, reason = "a lock that is let go when the test ends")]
+enum Turn {
+    Together(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
 }
 
 impl Broker {
-    pub fn get() -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
+    pub fn get(is_alone: bool) -> Self {
+        static TURNS: RwLock<()> = RwLock::new(());
         let address = std::env::var("TRADECORE_TEST_KAFKA").expect(
             "TRADECORE_TEST_KAFKA=host:port; start a broker with `tests/kafka/broker start 19392 DIR` and say \
              TRADECORE_TEST_KAFKA_DIR=DIR, so that it can be killed",
         );
-        Self { address, _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner) }
+        let turn = if is_alone {
+            Turn::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Turn::Together(TURNS.read().unwrap_or_else(PoisonError::into_inner))
+        };
+        Self { address, turn }
     }
 
     pub fn admin(&self) -> AdminClient<DefaultClientContext> {
@@ -74,9 +89,24 @@ impl Broker {
     pub fn set(&self, topic: &str, settings: &[(&str, &str)]) {
         let admin = self.admin();
         let resource = ResourceSpecifier::Topic(topic);
-        let change = settings.iter().fold(AlterConfig::new(resource), |change, (name, value)| change.set(name, value));
+        let change = settings
+            .iter()
+            .fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |change, (name, value)| change.set(name, value));
         let changed = wait_for(admin.alter_configs(&[change], &AdminOptions::new())).expect("an answer");
         assert!(changed.iter().all(Result::is_ok), "{changed:?}");
+        // The controller has it; the broker a little later.
+        let since = Instant::now();
+        loop {
+            let told = wait_for(admin.describe_configs([&resource], &AdminOptions::new())).expect("an answer");
+            let told = told.into_iter().next().expect("one").expect("settings");
+            let is_set = |(name, value): &(&str, &str)| {
+                told.get(name).and_then(|entry| entry.value.as_deref()).is_some_and(|is| is == *value)
+            };
+            if settings.iter().all(is_set) {
+                return;
+            }
+            assert!(since.elapsed() < DEADLINE, "the broker does not take {settings:?} for {topic}");
+        }
     }
 
     /// Kills it and starts it again; false for one that is not ours to kill.
@@ -84,7 +114,7 @@ impl Broker {
         self.kill() && self.restart()
     }
 
-    /// As a crash does; false for one that is not ours to kill.
+    /// As a crash does; false for one that is not ours to kill. For hosts that have it alone.
     pub fn kill(&self) -> bool {
         Self::script(|dir| vec!["kill".to_owned(), dir])
     }
@@ -109,8 +139,7 @@ impl Broker {
     fn script(words: impl FnOnce(String) -> Vec<String>) -> bool {
         let Ok(dir) = std::env::var("TRADECORE_TEST_KAFKA_DIR") else { return false };
         let words = words(dir);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker");
-        let done = Command::new(script).args(&words).output().expect("run");
+        let done = Command::new(SCRIPT).args(&words).output().expect("run");
         assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
         true
     }
@@ -133,6 +162,20 @@ impl Broker {
         // The end of a partition is told when a fetch comes back.
         client.set("fetch.wait.max.ms", "10");
         client
+    }
+}
+
+/// A test that has failed may have killed it, or filled its disk: those that follow would wait for it, one by one.
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let (true, Turn::Alone(_)) = (std::thread::panicking(), &self.turn)
+            && let (Ok(dir), Some((_, port))) =
+                (std::env::var("TRADECORE_TEST_KAFKA_DIR"), self.address.rsplit_once(':'))
+        {
+            for words in [&["kill", &dir][..], &["start", port, &dir]] {
+                println!("{words:?}: {:?}", Command::new(SCRIPT).args(words).output());
+            }
+        }
     }
 }
 
@@ -164,8 +207,17 @@ pub struct Host {
 
 impl Host {
     pub fn new(settings: &str) -> Self {
+        Self::with(Broker::get(false), settings)
+    }
+
+    /// One that has the broker alone: it may kill it.
+    pub fn alone(settings: &str) -> Self {
+        Self::with(Broker::get(true), settings)
+    }
+
+    fn with(broker: Broker, settings: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let (dir, broker) = (tempfile::tempdir().expect("a directory"), Broker::get());
+        let dir = tempfile::tempdir().expect("a directory");
         let prefix = format!("test{}-{}.", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let sample = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/tradecore.toml"));
         let sample = sample.expect("the sample").replace("/var/lib/tradecore/virtual", "data");
@@ -229,6 +281,19 @@ impl Host {
         }
     }
 
+    /// Another has claimed the stream: this host is refused until what it noted of its own claim is removed.
+    pub fn go_on_though_superseded(&self) {
+        let output = self.run(&["ship", "run", "--drain"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let noted = self.journal_dir().join("shipping-term");
+        let is_named = said.contains(&format!("remove {}", noted.display()));
+        assert!(output.status.code() == Some(Exit::Superseded as i32) && is_named, "{said}");
+        let refused = self.status("refused");
+        assert!(refused.contains("has taken over"), "{refused}");
+        std::fs::remove_file(noted).expect("there");
+        self.succeed(&["ship", "run", "--drain"]);
+    }
+
     /// Runs a command that must succeed; what it prints.
     pub fn succeed(&self, words: &[&str]) -> String {
         let output = self.run(words);
@@ -263,11 +328,14 @@ impl Host {
     }
 
     pub fn status(&self, key: &str) -> String {
-        self.find_status(key).unwrap_or_else(|| panic!("{key} in {}", self.succeed(&["ship", "status"])))
+        self.find_status(key).unwrap_or_else(|| panic!("{key} in {:?}", self.run(&["ship", "status"])))
     }
 
+    /// What the cluster says, whether the shipper stands still or not.
     pub fn find_status(&self, key: &str) -> Option<String> {
-        let status: Value = serde_json::from_str(&self.succeed(&["ship", "status", "--json"])).expect("an object");
+        let output = self.run(&["ship", "status", "--json"]);
+        let status = said(&output);
+        assert!(status["shipped_seq"].is_string(), "{output:?}");
         status[key].as_str().map(str::to_owned)
     }
 
@@ -330,7 +398,7 @@ impl Host {
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
-                // It comes back: another test has killed the broker.
+                // It comes back: the test has killed the broker.
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown))) => {}
                 Some(Err(error)) => panic!("{topics:?}: {error}"),
                 Some(Ok(message)) => each(message.topic().strip_prefix(&self.prefix).expect("of this host"), &message),

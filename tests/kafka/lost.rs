@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rustix::process::Signal;
+use tradecore::exit::Exit;
 use tradecore_client::protocol::fields::{Durability, OrdStatus, Tif};
 use tradecore_client::protocol::reason::Reason;
 use tradecore_domain::{Limits, State};
@@ -16,6 +17,7 @@ use tradecore_journal::{Reader, Until};
 
 use super::desk::{Algo, Desk};
 use super::host::{DEADLINE, Host, LOG, PARTITIONS, Process, said};
+use super::pass;
 
 fn run_at(config: &Path, words: &[&str]) -> Output {
     Host::command_at(config, LOG, words).output().expect("run")
@@ -78,6 +80,12 @@ fn a_lost_host_is_rebuilt_from_the_topics_byte_for_byte_and_its_gateway_goes_on(
     assert!(records(&journal) == before, "each record is as it was");
     assert_eq!(state_hash(&journal), state_hash(&lost));
     check(&run_at(&other, &restore), 64, "not empty");
+    // The lost one comes back while the cluster has nothing yet that its journal lacks, and knows it by another address.
+    let address = format!("brokers = \"{}", desk.host.broker.address);
+    let text = std::fs::read_to_string(desk.host.config()).expect("read");
+    let more = format!("{address},127.0.0.1:9");
+    std::fs::write(desk.host.config(), text.replace(&address, &more)).expect("written");
+    check(&desk.host.run(&["ship", "run", "--drain"]), Exit::Superseded as i32, "its place is taken");
 
     let gateway = Desk::gateway(&other);
     let mut algo = Algo::at(&desk.host.dir.path().join("other"));
@@ -157,8 +165,8 @@ fn a_paused_host_whose_lease_has_run_out_sends_none_of_the_orders_that_wait_for_
     check_take_over(true);
 }
 
-/// A host is paused with orders in its sockets, another takes over. `wakes_first`: before the other trades; else after, and
-/// the other has a venue of its own, since the first's would keep that out by itself.
+/// A host is paused with orders in its sockets, another takes over. `wakes_first`: before the other trades, which needs no
+/// lease itself; else after, and the other has a venue of its own, since the first's would keep that out by itself.
 fn check_take_over(wakes_first: bool) {
     // Longer than a commit takes on a busy machine: else nobody gets one.
     let lease = Duration::from_millis(3_000);
@@ -174,6 +182,8 @@ fn check_take_over(wakes_first: bool) {
     let mut algo = Algo::at(&data);
     let (_, refused) = algo.trade(Tif::Ioc);
     assert_waited(started, &refused);
+    let words = "a gateway runs on this journal";
+    check(&desk.host.run(&["ship", "run", "--drain"]), Exit::JournalLocked.code().into(), words);
     // Orders without a pause, more than it has read when it is paused: they wait in its socket.
     let (stop, is_asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let sending = {
@@ -199,14 +209,19 @@ fn check_take_over(wakes_first: bool) {
 
     // Another host takes over, waits, and trades; then the first wakes up.
     let other = desk.other_host();
+    if wakes_first {
+        let text = std::fs::read_to_string(&other).expect("read");
+        std::fs::write(&other, text.replace("lease_ms = 3000", "lease_ms = 0")).expect("written");
+    }
+    let started = Instant::now();
     check(&run_at(&other, &["journal", "restore", "--from-kafka", "--take-over"]), 0, "");
+    assert!(started.elapsed() >= lease * 5 / 4, "whoever starts from it may meet the first");
     let end = |first: Process| {
         let (code, said) = first.end();
         assert_eq!(code, Some(93), "{said}");
         assert!(said.contains("TakenOver"), "{said}");
     };
     let first = if wakes_first {
-        super::pass(lease);
         let before = desk.epochs_at_venue().len();
         first.signal(Signal::CONT);
         end(first);
@@ -242,8 +257,13 @@ fn check_take_over(wakes_first: bool) {
     assert_eq!(code, Some(93), "{said}");
     let (_, refused) = successor.trade(Tif::Ioc);
     assert_eq!(refused, [], "the successor was not disturbed");
-    second.signal(Signal::TERM);
-    assert_eq!(second.end().0, Some(0));
+    if wakes_first {
+        second.signal(Signal::TERM);
+        assert_eq!(second.end().0, Some(0));
+    } else {
+        check(&run_at(&other, &["ship", "run", "--drain", "--take-over"]), 0, "");
+        end(second);
+    }
 
     let mut epochs = desk.epochs_at_venue();
     if venue.is_some() {
@@ -259,7 +279,7 @@ fn check_take_over(wakes_first: bool) {
 
 #[test]
 fn without_the_cluster_a_leased_core_refuses_new_orders_and_cancels_pass() {
-    let desk = Desk::new("timeout_ms = 5000\nlease_ms = 1000");
+    let desk = Desk::alone("timeout_ms = 5000\nlease_ms = 1000");
     let data = desk.host.dir.path().join("data");
     let gateway = Desk::gateway(&desk.host.config());
     let mut algo = Algo::at(&data);
@@ -287,10 +307,12 @@ fn without_the_cluster_a_leased_core_refuses_new_orders_and_cancels_pass() {
 
 #[test]
 fn in_class_replicated_reports_wait_for_the_cluster_and_cancels_do_not() {
-    let desk = Desk::new("timeout_ms = 5000");
+    let desk = Desk::alone("timeout_ms = 5000");
     let text = std::fs::read_to_string(desk.host.config()).expect("read");
-    std::fs::write(desk.host.config(), text.replace("#durability = \"synced\"", "durability = \"replicated\""))
-        .expect("written");
+    // The venue may be reading it.
+    let partial = desk.host.dir.path().join("partial");
+    std::fs::write(&partial, text.replace("#durability = \"synced\"", "durability = \"replicated\"")).expect("written");
+    std::fs::rename(partial, desk.host.config()).expect("renamed");
     let data = desk.host.dir.path().join("data");
     let gateway = Desk::gateway(&desk.host.config());
     let mut algo = Algo::at(&data);
@@ -329,4 +351,22 @@ fn in_class_replicated_reports_wait_for_the_cluster_and_cancels_do_not() {
     algo.wait_for_canceled(resting);
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.end().0, Some(0));
+}
+
+#[test]
+fn a_lease_is_renewed_in_its_time_however_long_events_may_gather() {
+    let lease = Duration::from_secs(10);
+    let desk = Desk::new(&format!("timeout_ms = 15000\nlinger_ms = 60000\nlease_ms = {}", lease.as_millis()));
+    let gateway = Desk::gateway(&desk.host.config());
+    let mut algo = Algo::at(&desk.host.dir.path().join("data"));
+    algo.trade(Tif::Ioc);
+    let since = Instant::now();
+    while since.elapsed() < lease + lease / 4 {
+        let (_, refused) = algo.trade(Tif::Ioc);
+        assert!(refused.is_empty(), "after {:?}: {refused:?}", since.elapsed());
+        pass(Duration::from_millis(500));
+    }
+    gateway.signal(Signal::TERM);
+    let (code, said) = gateway.end();
+    assert_eq!(code, Some(0), "{said}");
 }

@@ -20,7 +20,7 @@ const BURST_EVERY: Duration = Duration::from_millis(5);
 
 #[test]
 fn a_cluster_that_is_away_for_long_costs_new_orders_at_last_and_neither_memory_nor_an_event() {
-    let desk = Desk::new("timeout_ms = 5000\nhealth_s = 0");
+    let desk = Desk::alone("timeout_ms = 5000\nhealth_s = 0");
     let host = &desk.host;
     let mut text = std::fs::read_to_string(host.config()).expect("read");
     // Small segments, for what waits is counted in whole ones.

@@ -100,7 +100,8 @@ fn each_event_is_there_once_after_kills_of_the_shipper_at_each_of_its_points() {
             let shipper = host.start(&["ship", "run"]);
             let since = Instant::now();
             journal.append(30);
-            while !door.is_hit_within(Duration::from_millis(50)) {
+            // More events only now and then: what is appended for nothing is shipped at the end, in small transactions.
+            while !door.is_hit_within(Duration::from_millis(250)) {
                 assert!(since.elapsed() < DEADLINE, "never reached: {name}");
                 journal.append(2);
             }

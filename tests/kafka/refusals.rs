@@ -50,8 +50,10 @@ fn another_journal_under_the_same_name_is_refused() {
         assert_eq!(output.status.code(), Some(65), "{said}");
         assert!(said.contains(problem), "{problem:?} in {said}");
         assert_eq!(host.status("synced_seq"), events.to_string(), "what this journal has");
-        let shown = host.succeed(&["ship", "status"]);
-        let refused = shown.lines().find(|line| line.starts_with("refused ")).expect(&shown);
+        let output = host.run(&["ship", "status"]);
+        let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.code() == Some(65) && said.contains(problem), "{said}");
+        let refused = shown.lines().find(|line| line.starts_with("refused ")).unwrap_or_else(|| panic!("{shown}"));
         assert!(refused.contains(" another journal: ") && refused.contains(problem), "{shown}");
         assert!(!shown.contains("\nlag_"), "{shown}");
     }

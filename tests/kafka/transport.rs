@@ -169,6 +169,7 @@ fn what_is_done_about_a_dead_letter_is_in_the_journal_before_it_is_done_or_it_is
     refused(&["--session", "8", "--by", &"x".repeat(97)], 64, "at most 96");
     desk.host.succeed(&["dlq", "discard", &before[0], "--session", "8", "--by", "anna"]);
     assert!(letters().starts_with(&before[1..2]), "one is put aside: {before:?}, {:?}", letters());
+    refused(&["--session", "8", "--by", "carl"], 65, "was discarded by anna");
     gateway.signal(rustix::process::Signal::TERM);
     gateway.end();
     let before = letters();
@@ -254,6 +255,10 @@ fn a_replay_sends_json_again_where_it_may_and_nothing_else() {
         assert_eq!(output.status.code(), Some(65), "{said}");
         assert!(said.contains("the gateway needs as it is"), "{said}");
     }
+    let output = host.run(&["ship", "replay", "--from", "301"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("nothing is shipped from event 301 on"), "{said}");
     let said = host.succeed(&["ship", "replay", "--from", "81", "--to", "90"]);
     assert!(said.contains("sent 10 events again, 81 to 90"), "{said}");
     let all: usize = ["order", "system", "user-account", "broker-account", "broker-connection"]

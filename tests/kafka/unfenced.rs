@@ -18,7 +18,7 @@ fn end(shipper: Process) -> String {
 
 #[test]
 fn without_transactions_each_event_is_seen_once_after_kills_of_the_shipper_and_of_the_broker() {
-    let host = Host::new("transactions = false\nbatch_events_max = 200\nlinger_ms = 1\ntimeout_ms = 15000");
+    let host = Host::alone("transactions = false\nbatch_events_max = 200\nlinger_ms = 1\ntimeout_ms = 15000");
     let seed = number("TRADECORE_TEST_SEED", u64::from(std::process::id()) | 1 << 40);
     println!("TRADECORE_TEST_SEED={seed}");
     let mut random = Random(seed);

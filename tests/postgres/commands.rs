@@ -85,6 +85,7 @@ fn questions_and_traces_are_answered_by_a_server_as_by_a_file() {
     }
     let (code, error) = refused(dir, "query orders --at-least-seq 99999999 --wait-ms 20");
     assert!(code == 97 && error.contains("99999999 was asked for"), "{code}: {error}");
+    assert!(error.contains("no gateway runs on this journal: `tradecore projection catch-up`"), "{error}");
 
     let lines = said(dir, "query orders --json --limit 100000");
     let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();

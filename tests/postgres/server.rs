@@ -112,14 +112,40 @@ impl Postgres {
         &self.password
     }
 
-    /// Kills its first process and starts it again; false for one that is not ours to kill.
+    /// Kills it and starts it again; false for one that is not ours to kill.
     pub(crate) fn kill_and_restart(&self) -> bool {
+        self.kill_after(Duration::ZERO, || ())
+    }
+
+    /// The same, after a while; `between` is called when it is dead. All of its processes are killed at once: those that are
+    /// not the first would end what they do.
+    pub(crate) fn kill_after(&self, wait: Duration, between: impl FnOnce()) -> bool {
         let Ok(dir) = std::env::var("TRADECORE_TEST_POSTGRES_DIR") else { return false };
+        let data = std::fs::canonicalize(&dir).expect("its directory").join("data");
+        pass(wait);
+        let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+        processes
+            .filter(|process| std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == data))
+            .for_each(|process| {
+                let pid = process.file_name().to_str().and_then(|pid| pid.parse().ok());
+                let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a process");
+                // It may have ended by itself.
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or(());
+            });
+        between();
         for words in [vec!["kill", &dir], vec!["start", &self.port.to_string(), &dir]] {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/postgres/server");
             let status = Command::new(script).args(&words).stdout(std::process::Stdio::null()).status().expect("run");
             assert!(status.success(), "{words:?}");
         }
         true
+    }
+}
+
+/// Lets time pass in which nothing happens.
+pub(crate) fn pass(time: Duration) {
+    let since = Instant::now();
+    while since.elapsed() < time {
+        std::thread::park_timeout(time.saturating_sub(since.elapsed()));
     }
 }

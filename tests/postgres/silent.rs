@@ -43,7 +43,7 @@ fn a_server_that_falls_silent_counts_as_lost_and_the_tables_follow_once_it_speak
     let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
     assert!(projector.step(50).expect("a batch") > 0);
     // Nobody has asked for anything meanwhile: that is no silence.
-    super::pass(ANSWER_MAX * 2);
+    super::server::pass(ANSWER_MAX * 2);
     assert!(projector.step(100).expect("another batch") > 0);
     proxy.be_silent(true);
     // It may hold a lock of the server, and is dropped where it has ended.

@@ -24,6 +24,7 @@ mod secrets;
 #[path = "../postgres/server.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of PostgreSQL alone")]
 mod server;
+mod superseded;
 #[path = "../projections/support.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of SQLite alone")]
 mod support;

@@ -74,6 +74,8 @@ fn a_trace_tells_offset_and_time_of_each_event_as_they_stand_in_the_topic_and_wh
     let told = told.iter().find(|record| header(record, "ce_seq").as_deref() == Some(shipped.to_string().as_str()));
     let told = told.expect("it is told of");
     assert_eq!((&saga["more"]["topic"], &saga["more"]["partition"]), (&told.topic().into(), &told.partition().into()));
+    let is_waiting = |saga: &Value| saga["text"].as_str().expect("text").ends_with(", once it is shipped");
+    assert!(!is_waiting(saga), "{saga}");
 
     // Of an order that goes on behind what is shipped.
     let open = groups[at + 1..at + 41].iter().flatten().find_map(|event| match event {
@@ -88,6 +90,7 @@ fn a_trace_tells_offset_and_time_of_each_event_as_they_stand_in_the_topic_and_wh
     assert!(not_yet > 0, "{later:?}");
 
     edit(&host, &format!("\"{}\"", host.broker.address), "\"127.0.0.1:9\"");
+    assert!(hops(&host, order_id, "saga").iter().all(is_waiting), "nobody knows whether it is");
     let away = hops(&host, order_id, "topic");
     let is_told = |hop: &Value| hop["more"]["why_not"].as_str().is_some_and(|why| why.starts_with("not looked up: "));
     assert!(away.len() == found.len() && away.iter().all(is_told), "{away:?}");

@@ -1,18 +1,25 @@
 //! Some tables made anew, all rows or those from an event on.
 
 use rusqlite::Connection;
+use tradecore::projections::Source;
 use tradecore::projections::partial::{From, domain_of, remake, tables_of};
 use tradecore::projections::tables::TABLES;
 use tradecore::shipping::domains::Domain;
 
 use crate::support::{catch_up, dump, source_of, write_history};
 
-#[test]
-fn a_domain_is_made_anew_and_nothing_else_is_touched() {
+/// Tables of a history, and the directory that they and its journal are in.
+fn tables() -> (tempfile::TempDir, Source) {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal_dir, _) = write_history(dir.path(), 3);
     let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
     catch_up(&source);
+    (dir, source)
+}
+
+#[test]
+fn a_domain_is_made_anew_and_nothing_else_is_touched() {
+    let (_dir, source) = tables();
     let right = dump(&source.path);
     let connection = Connection::open(&source.path).expect("opens");
     connection
@@ -44,10 +51,7 @@ fn a_domain_is_made_anew_and_nothing_else_is_touched() {
 
 #[test]
 fn rows_are_made_anew_from_an_event_or_a_time_on_and_older_ones_stay_as_they_are() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (journal_dir, _) = write_history(dir.path(), 3);
-    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
-    catch_up(&source);
+    let (_dir, source) = tables();
     let connection = Connection::open(&source.path).expect("opens");
     let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect(sql);
     let ts_ns = one("SELECT ts_ns FROM events WHERE seq = 600") as u64;
@@ -58,5 +62,28 @@ fn rows_are_made_anew_from_an_event_or_a_time_on_and_older_ones_stay_as_they_are
         assert_eq!(one("SELECT max(seq) FROM events WHERE correlation_id = 99"), from_seq - 1, "{from:?}");
         assert_eq!(one("SELECT min(seq) FROM events WHERE correlation_id <> 99"), from_seq, "{from:?}");
     }
-    remake(&source, &["events"], From::Time(u64::MAX >> 1), &mut |_, _| true).expect("nothing to make");
+    connection.execute_batch("UPDATE events SET correlation_id = 99").expect("changed");
+    let damaged = dump(&source.path);
+    let none = [From::Time(u64::MAX >> 1), From::Time(u64::MAX), From::Seq(u64::MAX), From::Seq(1 << 63)];
+    for from in none {
+        remake(&source, &["events"], from, &mut |_, _| true).expect("nothing to make");
+        assert!(dump(&source.path) == damaged, "{from:?}: there is no such event");
+    }
+}
+
+#[test]
+fn a_row_that_said_wrongly_to_be_among_the_newest_is_made_anew_with_them() {
+    let (_dir, source) = tables();
+    let right = dump(&source.path);
+    let connection = Connection::open(&source.path).expect("opens");
+    let last = "(SELECT seq FROM projection_positions)";
+    for (table, key) in [("orders", "order_id"), ("instruments", "instrument_id")] {
+        let oldest =
+            format!("{key} = (SELECT {key} FROM {table} WHERE updated_seq < 500 ORDER BY updated_seq LIMIT 1)");
+        let sql = format!("UPDATE {table} SET updated_seq = {last} + 7 WHERE {oldest}");
+        assert_eq!(connection.execute(&sql, []), Ok(1), "{sql}");
+    }
+    let remade = remake(&source, &tables_of(Domain::ALL), From::Seq(500), &mut |_, _| true).expect("made");
+    assert_eq!(remade.left, []);
+    assert!(dump(&source.path) == right);
 }

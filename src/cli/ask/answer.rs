@@ -84,7 +84,7 @@ pub(super) fn csv(table: &Table, answer: &Answer) -> Result<(), Failure> {
         };
         is_read = print(&csv_line(values(table, cells).into_iter().map(raw)))?;
     }
-    warn(&end(answer));
+    warn(&end(table, answer));
     Ok(())
 }
 
@@ -114,7 +114,7 @@ pub(super) fn table(Query { table, columns, .. }: &Query, answer: &Answer, symbo
         };
         rows.push(columns.iter().map(cell).collect());
     }
-    format!("{}\n{}", aligned(&rows), end(answer))
+    format!("{}\n{}", aligned(&rows), end(table, answer))
 }
 
 fn unread_json(unread: &Unread) -> Value {
@@ -122,7 +122,14 @@ fn unread_json(unread: &Unread) -> Value {
     serde_json::json!({"event": kind, "events": events.to_string(), "first_seq": first_seq.to_string()})
 }
 
-fn end(answer: &Answer) -> String {
-    let cut = if answer.is_cut { "; there are older ones: raise --limit" } else { "" };
+fn end(table: &Table, answer: &Answer) -> String {
+    let cut = match table.key {
+        _ if !answer.is_cut => "",
+        // Those with the greatest keys are shown, which here are not the newest.
+        ["account_id" | "instrument_id" | "session_id" | "core_id" | "since_seq", ..] => {
+            "; there are more: raise --limit"
+        }
+        _ => "; there are older ones: raise --limit",
+    };
     format!("{} rows {}{cut}{}", answer.rows.len(), as_of(&answer.position), unread_words(answer))
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tradecore::exit::Exit;
 use tradecore::projections::Source;
 use tradecore::projections::ask::Answer;
 use tradecore::projections::cache::Cache;
 use tradecore::projections::rights::Rights;
 
 use super::super::failure::Failure;
-use super::super::{print, stop_at_signals};
+use super::super::{print, stop_at_signals, warn};
 use super::{Put, answer};
 
 /// As long as a Ctrl-C may wait.
@@ -24,22 +25,42 @@ pub(super) fn watch(put: &Put, every: Duration, rights: &Rights, source: &Source
     let clear = if std::io::stdout().is_terminal() { CLEAR } else { "" };
     let mut cache = Cache::default();
     let mut told: Option<Arc<Answer>> = None;
+    let mut trouble = String::new();
     loop {
         let asked = Instant::now();
-        let (mut store, symbols) = put.open(source)?;
-        let answer = cache.ask(&put.question(&symbols)?, rights, put.query.freshness, &mut store, asked)?;
-        drop(store);
-        if told.as_ref().is_none_or(|told| is_other(told, &answer)) {
-            let is_read = if put.options.json {
-                print(&answer::json_line(&put.query.table, &answer))?
-            } else {
-                print(&format!("{clear}{}", answer::table(&put.query, &answer, &symbols)))?
-            };
-            if !is_read {
-                return Ok(());
+        let mut ask = || -> Result<_, Failure> {
+            let (mut store, symbols) = put.open(source)?;
+            let answer = cache.ask(&put.question(&symbols)?, rights, put.query.freshness, &mut store, asked)?;
+            Ok((answer, symbols))
+        };
+        match ask() {
+            Ok((answer, symbols)) => {
+                trouble.clear();
+                if told.as_ref().is_none_or(|told| is_other(told, &answer)) {
+                    let is_read = if put.options.json {
+                        print(&answer::json_line(&put.query.table, &answer))?
+                    } else {
+                        print(&format!("{clear}{}", answer::table(&put.query, &answer, &symbols)))?
+                    };
+                    if !is_read {
+                        return Ok(());
+                    }
+                }
+                told = Some(answer);
+            }
+            // The same would be said for ever.
+            Err(failure) if matches!(failure.exit, Exit::Usage | Exit::Config | Exit::Credential | Exit::Rejected) => {
+                return Err(failure);
+            }
+            Err(failure) => {
+                // Once, as long as it is the same.
+                let text = failure.to_string();
+                if text != trouble {
+                    warn(&format!("{text}; it is asked again"));
+                    trouble = text;
+                }
             }
         }
-        told = Some(answer);
         while asked.elapsed() < every {
             if stop.load(Ordering::Acquire) {
                 return Ok(());

@@ -46,6 +46,7 @@ impl Restore {
         let cluster = cluster
             .ok_or_else(|| Failure::new(Exit::Config, format!("{}: no section [ship.kafka]", self.config.display())))?;
         let dir = self.into.clone().unwrap_or_else(|| tradecore::daemon::journal_dir(&config));
+        tracing::info!(brokers = cluster.brokers(), stream = %cluster.stream(), "asking what is shipped");
         let mut progress = Progress::new("restoring")?;
         let restored = restore(&cluster, &dir, self.take_over, &mut |seq, end_seq| progress.tell(seq, end_seq));
         progress.end();

@@ -108,7 +108,9 @@ impl<'a> Topics<'a> {
             (format!("{}{}", kafka.topic_prefix, Channel::Sagas.topic()), partition)
         });
         let of = Aggregate::of(event).to_string();
-        let place = told.as_ref().map(|(topic, partition)| format!("; told in {topic}, partition {partition}"));
+        let is_shipped = self.shipped_seq.as_ref().is_ok_and(|shipped_seq| seq <= *shipped_seq);
+        let when = if is_shipped { "" } else { ", once it is shipped" };
+        let place = told.as_ref().map(|(topic, partition)| format!("; told in {topic}, partition {partition}{when}"));
         Hop {
             ts_ns,
             kind: "saga",

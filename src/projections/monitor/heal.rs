@@ -9,11 +9,26 @@ use std::sync::{Mutex, PoisonError};
 pub struct Heal {
     tables: Mutex<BTreeSet<&'static str>>,
     is_asked: AtomicBool,
+    has_failed: AtomicBool,
+    has_no_writer: bool,
 }
 
 impl Heal {
+    /// Of tables that another host writes: nobody here makes them anew.
+    #[must_use]
+    pub fn elsewhere() -> Self {
+        Self { has_no_writer: true, ..Self::default() }
+    }
+
+    pub(super) const fn has_writer(&self) -> bool {
+        !self.has_no_writer
+    }
+
     /// Asks for it.
     pub fn ask(&self, tables: BTreeSet<&'static str>) {
+        if self.has_no_writer {
+            return;
+        }
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).extend(tables);
         self.is_asked.store(true, Ordering::Release);
     }
@@ -30,8 +45,15 @@ impl Heal {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
+    /// True when what was asked for last was not done, or nobody here could.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has_no_writer || self.has_failed.load(Ordering::Acquire)
+    }
+
     /// It was done, or cannot be.
-    pub fn done(&self) {
+    pub fn done(&self, is_healed: bool) {
+        self.has_failed.store(!is_healed, Ordering::Release);
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.is_asked.store(false, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! Single rows, to be compared.
+//! Rows and keys, to be compared.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,19 +23,22 @@ pub(super) fn int(table: &Table, cells: &[Cell], column: &str) -> Option<i64> {
     }
 }
 
+/// Key columns and their values.
+pub(super) type Key = Vec<(&'static str, i64)>;
+
 /// Key columns and their values; they are integers in every table that is compared.
-pub(super) fn keys(table: &Table, cells: &[Cell]) -> Vec<(&'static str, i64)> {
+pub(super) fn keys(table: &Table, cells: &[Cell]) -> Key {
     table.key.iter().filter_map(|column| Some((*column, int(table, cells, column)?))).collect()
 }
 
 /// Rows by their keys.
-type ByKey = BTreeMap<Vec<(&'static str, i64)>, Vec<Cell>>;
+type ByKey = BTreeMap<Key, Vec<Cell>>;
 
 /// The rows with the keys of others, in one question.
 pub(super) fn rows(store: &mut Store, table: &Table, others: &[Vec<Cell>]) -> Result<ByKey, ProjectionError> {
     let of =
         |row: &Vec<Cell>| keys(table, row).iter().map(|(_, value)| value.to_string()).collect::<Vec<_>>().join(", ");
-    let (names, list) = (table.cell_names().join(", "), others.iter().map(of));
+    let list = others.iter().map(of);
     let wanted = match table.key {
         [key] => format!("{key} IN ({})", list.collect::<Vec<_>>().join(", ")),
         several => {
@@ -43,25 +46,41 @@ pub(super) fn rows(store: &mut Store, table: &Table, others: &[Vec<Cell>]) -> Re
             format!("({}) IN (VALUES {})", several.join(", "), list.join(", "))
         }
     };
-    let found = store.ask(&format!("SELECT {names} FROM {} WHERE {wanted}", table.name))?;
+    rows_where(store, table, &wanted, others.len())
+}
+
+/// Rows of a table, so many at most.
+pub(super) fn rows_where(
+    store: &mut Store,
+    table: &Table,
+    wanted: &str,
+    most: usize,
+) -> Result<ByKey, ProjectionError> {
+    let names = table.cell_names().join(", ");
+    let found = store.ask(&format!("SELECT {names} FROM {} WHERE {wanted} LIMIT {most}", table.name))?;
     Ok(found.into_iter().map(|row| (keys(table, &row), row)).collect())
 }
 
-fn number(rows: &[Vec<Cell>]) -> u64 {
-    match rows.first().and_then(|row| row.first()) {
-        Some(Cell::Int(value)) => *value as u64,
-        _ => 0,
-    }
+/// Keys of such rows, so many at most.
+pub(super) fn keys_where(
+    store: &mut Store,
+    table: &Table,
+    wanted: &str,
+    most: usize,
+) -> Result<Vec<Key>, ProjectionError> {
+    let names = table.key.join(", ");
+    let found = store.ask(&format!("SELECT {names} FROM {} WHERE {wanted} LIMIT {most}", table.name))?;
+    let key = |row: Vec<Cell>| {
+        let value = |cell| if let Cell::Int(value) = cell { value } else { 0 };
+        table.key.iter().copied().zip(row.into_iter().map(value)).collect()
+    };
+    Ok(found.into_iter().map(key).collect())
 }
 
-/// How many rows of a table there are.
-pub(super) fn count(store: &mut Store, table: &Table, only: &str) -> Result<u64, ProjectionError> {
-    Ok(number(&store.ask(&format!("SELECT count(*) FROM {} {only}", table.name))?))
-}
-
-/// The first event in the log; 0 when there is none.
-pub(super) fn first_seq(store: &mut Store) -> Result<u64, ProjectionError> {
-    Ok(number(&store.ask("SELECT min(seq) FROM events")?))
+/// Integers, one a row.
+pub(super) fn ints(store: &mut Store, sql: &str) -> Result<Vec<i64>, ProjectionError> {
+    let int = |row: &Vec<Cell>| if let Some(Cell::Int(value)) = row.first() { Some(*value) } else { None };
+    Ok(store.ask(sql)?.iter().filter_map(int).collect())
 }
 
 /// Marks rows that differ, where their table has a mark: until it is made anew, who reads them is told.

@@ -57,6 +57,8 @@ pub(super) struct Newest {
     last: Option<Head>,
     next_seq: u64,
     synced_seq: u64,
+    /// Newer files that hold no whole line, as a crash leaves one.
+    empty: Vec<PathBuf>,
 }
 
 impl Newest {
@@ -69,12 +71,13 @@ impl Newest {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(FilesError::Locked { dir: dir.to_owned() }),
             locked => locked.map_err(|error| failed(error.into()))?,
         }
-        let mut newest: Option<(u64, PathBuf)> = None;
+        let mut files = Vec::new();
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let first_seq = path.file_name().and_then(|name| first_seq(name.to_str()?, stream));
-            newest = newest.max(first_seq.map(|first_seq| (first_seq, path)));
+            files.extend(first_seq.map(|first_seq| (first_seq, path)));
         }
+        files.sort();
         let mut this = Self {
             dir: dir.to_owned(),
             stream,
@@ -88,11 +91,24 @@ impl Newest {
             last: None,
             next_seq: 0,
             synced_seq: 0,
+            empty: Vec::new(),
         };
-        if let Some((first_seq, path)) = newest {
+        let mut empty = Vec::new();
+        while let Some((first_seq, path)) = files.pop() {
             (this.path, this.next_seq) = (path, first_seq);
             this.read().map_err(|source| this.failed(source))?;
+            if this.last.is_some() {
+                break;
+            }
+            // A name says nothing of what the files before hold: the last line that is there does.
+            empty.push((first_seq, std::mem::replace(&mut this.path, dir.to_owned())));
+            (this.file, this.next_seq) = (None, 0);
         }
+        if let Some((_, path)) = empty.pop_if(|(first_seq, _)| *first_seq == this.next_seq.max(1)) {
+            (this.path, this.day, this.bytes) = (path, None, 0);
+            this.read().map_err(|source| this.failed(source))?;
+        }
+        this.empty = empty.into_iter().map(|(_, path)| path).collect();
         Ok(this)
     }
 
@@ -117,6 +133,10 @@ impl Newest {
 
     /// Cuts what a crash left behind the last whole line, and makes the rest durable.
     pub(super) fn cut(&mut self) -> Result<(), FilesError> {
+        for path in std::mem::take(&mut self.empty) {
+            tracing::info!(path = %path.display(), "a file without a whole line was removed, and is written again");
+            std::fs::remove_file(&path).map_err(|source| FilesError::Io { path, source })?;
+        }
         if let Some(file) = &self.file {
             let cut = || {
                 let bytes = file.metadata()?.len();

@@ -50,7 +50,7 @@ fn audit(cluster: &Cluster, known: &Progress) -> Result<(), Trouble> {
     let found = Looker::new(cluster)?.look()?;
     let progress = found.progress.as_ref();
     if let Some(progress) = progress.filter(|progress| progress.term > known.term) {
-        return Err(superseded(&progress.owner));
+        return Err(superseded(&progress.owner, None));
     }
     progress.map_or(Ok(()), |progress| check_told(cluster, progress, &found.tails))?;
     let seq = progress.map_or(0, |progress| progress.seq);

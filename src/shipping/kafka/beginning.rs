@@ -1,6 +1,7 @@
 //! Where a session begins: behind what the cluster has, in the journal that it came from.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tradecore_journal::crc32c;
 use tradecore_journal::{ReadError, Reader, Until};
@@ -8,28 +9,52 @@ use tradecore_journal::{ReadError, Reader, Until};
 use super::cluster::Cluster;
 use super::progress::{Progress, Slot, Tail};
 use super::tail::is_foreign;
+use super::term;
 use super::trouble::Trouble;
 use crate::shipping::domains::Stream;
 
 /// What a shipper is, over all of its sessions.
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// Host and process.
+    /// Host and process, and what tells it from another of the same names: containers often have both in common.
     pub(super) owner: String,
     /// Its term; `None` before its first session has claimed one.
     pub(super) term: Option<u64>,
+    /// It ships a journal of this host, and does not only fence whoever does.
+    pub(super) has_journal: bool,
 }
 
 impl Identity {
-    /// Of this process.
+    /// Of this process, which ships a journal.
     pub(super) fn here() -> Self {
+        Self { has_journal: true, ..Self::without_journal() }
+    }
+
+    /// Of this process, which has none yet.
+    pub(super) fn without_journal() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { owner: format!("host {}, process {}", host.trim(), std::process::id()), term: None }
+        let mut random = [0; 4];
+        // Without randomness the time tells one start from another.
+        if getrandom::fill(&mut random).is_err() {
+            random = (crate::clock::utc_ns() as u32).to_be_bytes();
+        }
+        let random = u32::from_be_bytes(random);
+        let owner = format!("host {}, process {}, start {random:08x}", host.trim(), std::process::id());
+        Self { owner, term: None, has_journal: false }
     }
 }
 
-pub(super) fn superseded(owner: &str) -> Trouble {
-    Trouble::Superseded(format!("another shipper of this stream has taken over: {owner}"))
+/// `noted`: the file that says so of a host which comes back.
+pub(super) fn superseded(owner: &str, noted: Option<&Path>) -> Trouble {
+    let what_to_do = match noted.map(Path::display) {
+        Some(path) => format!(
+            "; stop this one, for its place is taken. If that host is given up and this one is to go on, remove {path}"
+        ),
+        None => {
+            "; if it was started by mistake, or has ended and this host is to go on, start this one again".to_owned()
+        }
+    };
+    Trouble::Superseded(format!("another shipper of this stream has taken over: {owner}{what_to_do}"))
 }
 
 /// That the journal is of the stream that it would be shipped as: under another's name nobody could tell the two apart.
@@ -50,8 +75,15 @@ pub(super) fn check_journal(cluster: &Cluster) -> Result<(), Trouble> {
 /// That what the cluster has is of this journal, and of a shipper that may be followed.
 pub(super) fn check_progress(cluster: &Cluster, progress: &Progress, identity: &Identity) -> Result<(), Trouble> {
     if identity.term.is_some_and(|term| progress.term > term) {
-        return Err(superseded(&progress.owner));
+        return Err(superseded(&progress.owner, None));
     }
+    if identity.term.is_none() && identity.has_journal {
+        term::check(cluster, progress)?;
+    }
+    check_partitions(cluster, progress)
+}
+
+fn check_partitions(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
     if progress.partitions != cluster.kafka.partitions {
         let Progress { partitions, .. } = progress;
         return Err(Trouble::Refused(format!(
@@ -93,8 +125,19 @@ pub(super) fn reader(cluster: &Cluster, progress: &Progress, last_seq: u64) -> R
 ///
 /// # Errors
 /// `Diverged` when it is not; when the journal cannot be read.
-pub fn check_last(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
+pub(super) fn check_last(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
     if progress.seq == 0 { Ok(()) } else { check(cluster, progress.seq, progress.crc) }
+}
+
+/// Whose the stream is: this host's, with this journal.
+///
+/// # Errors
+/// `Superseded` when another host has claimed it since this one did, `Diverged` when the cluster has another journal,
+/// `Refused` when events were shipped to another number of partitions.
+pub fn check_place(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
+    term::check(cluster, progress)?;
+    check_last(cluster, progress)?;
+    check_partitions(cluster, progress)
 }
 
 /// So are those that the topics hold behind what progress tells of, which may have been lost: they are not sent again.
@@ -135,4 +178,14 @@ pub(super) fn known(cluster: &Cluster, seq: u64) -> Result<Option<(u32, u32)>, T
     let Some(group) = reader.next_group()? else { return Ok(None) };
     let record = group.records().find(|record| record.seq == seq);
     Ok(record.map(|record| (record.epoch, crc32c(record.bytes, &[]))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_of_the_same_host_and_process_are_told_apart() {
+        assert_ne!(Identity::here().owner, Identity::here().owner);
+    }
 }

@@ -1,7 +1,7 @@
 //! How the cluster is spoken to: clients, their settings, names of topics.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
@@ -37,6 +37,7 @@ pub struct Cluster {
     secrets: Secrets,
     pub(super) stream: Stream,
     pub(super) journal_dir: PathBuf,
+    id: OnceLock<String>,
 }
 
 /// Values that no log may show.
@@ -61,13 +62,37 @@ impl Cluster {
             secrets: Secrets(config.kafka_secrets()?),
             stream: Stream { environment, core: config.core.id },
             journal_dir: crate::daemon::journal_dir(config),
+            id: OnceLock::new(),
         }))
+    }
+
+    /// The same for who looks at it and does not wait for longer.
+    #[must_use]
+    pub fn answering_within(mut self, patience: Duration) -> Self {
+        let most = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.kafka.timeout_ms = self.kafka.timeout_ms.min(most);
+        self
     }
 
     /// Its brokers, as they are configured.
     #[must_use]
     pub fn brokers(&self) -> &str {
         &self.kafka.brokers
+    }
+
+    /// What it calls itself, whichever of its brokers is asked.
+    pub(super) fn id(&self) -> Result<&str, Trouble> {
+        if let Some(id) = self.id.get() {
+            return Ok(id);
+        }
+        let consumer = self.consumer(true)?;
+        // Who only waits for the name connects to nobody. Of all topics: to ask for one by name can make it.
+        let asked = consumer.fetch_metadata(None, self.timeout());
+        asked.map_err(|error| Trouble::of("asking the cluster what it is called", &error))?;
+        let told = consumer.client().fetch_cluster_id(self.timeout());
+        let unknown = || Trouble::Doubt(format!("{}: the cluster does not tell what it is called", self.brokers()));
+        let told = told.ok_or_else(unknown)?;
+        Ok(self.id.get_or_init(|| told))
     }
 
     /// The stream: environment and core.
@@ -80,6 +105,12 @@ impl Cluster {
     #[must_use]
     pub fn journal_dir(&self) -> &Path {
         &self.journal_dir
+    }
+
+    /// New orders wait for its word.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.kafka.lease_ms > 0
     }
 
     pub(super) fn topic(&self, domain: Domain) -> String {
@@ -328,6 +359,8 @@ impl Context {
         // The first words of a connection were not understood.
         if said.contains("APIVERSION_QUERY") {
             said.push_str("; check security.protocol");
+        } else if said.contains("SSL connection closed by peer") {
+            said.push_str("; check security.protocol, and whether the broker asks for a certificate");
         }
         match Trouble::of(doing, error) {
             Trouble::Doubt(text) if !said.is_empty() => Trouble::Doubt(format!("{text}; {said}")),

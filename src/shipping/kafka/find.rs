@@ -47,13 +47,13 @@ pub struct Spot {
 /// # Errors
 /// When the cluster does not answer in time; what was found until then stays.
 pub fn find(
-    mut cluster: Cluster,
+    cluster: Cluster,
     sought: &[Sought],
     patience: Duration,
     found: &mut BTreeMap<u64, Spot>,
 ) -> Result<u64, Trouble> {
     let until = Instant::now().checked_add(patience);
-    cluster.kafka.timeout_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).min(cluster.kafka.timeout_ms);
+    let cluster = cluster.answering_within(patience);
     let looker = Looker::new(&cluster)?.with_patience(Duration::from_millis(500));
     let shipped_seq = looker.progress()?.map_or(0, |progress| progress.seq);
     let mut by_place: BTreeMap<(Domain, u32), Vec<Sought>> = BTreeMap::new();

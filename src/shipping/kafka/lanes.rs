@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use tradecore_journal::crc32c;
 
 use super::cluster::{Cluster, Context};
 use super::progress::Slot;
@@ -42,6 +43,8 @@ pub(super) struct Head {
     pub(super) prev_seq: u64,
     pub(super) epoch: u32,
     pub(super) crc: u32,
+    /// CRC-32C of the record's key.
+    pub(super) key_crc: u32,
     pub(super) offset: i64,
     pub(super) bytes: Vec<u8>,
 }
@@ -159,6 +162,7 @@ impl Lane {
                     prev_seq: headers.prev_seq,
                     epoch: headers.epoch,
                     crc: headers.crc,
+                    key_crc: crc32c(message.key().unwrap_or_default(), &[]),
                     offset: message.offset(),
                     bytes: message.payload().unwrap_or_default().to_vec(),
                 });

@@ -1,8 +1,8 @@
 //! The trading lease: who has committed to the cluster, under its fence, may trade for a while.
 //!
 //! A commit that was confirmed proves that nobody had taken over when it was begun. Who takes over fences first, and
-//! trades only when every lease that was given before has run out. So at no time do two trade, as long as both clocks run
-//! at the same rate; the margin is for what is on its way to the broker.
+//! trades only when every lease that was given before has run out, also if it needs none itself. So at no time do two
+//! trade, as long as both clocks run at the same rate; the margin is for what is on its way to the broker.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,12 +43,13 @@ impl Leasing {
     }
 
     /// A term was claimed, and every lease of an earlier one is at most this long.
-    pub(super) fn claimed(&mut self, at: Instant, longest_ms: u64) {
+    pub(super) fn claimed(&mut self, now: Moment, longest_ms: u64) {
         let longest = Duration::from_millis(longest_ms);
-        let margin = longest.checked_div(MARGIN_PART).unwrap_or_default();
-        self.trade_from = at.checked_add(longest).and_then(|at| at.checked_add(margin));
-        if !self.lease.is_zero() {
-            tracing::info!(wait = ?longest.saturating_add(margin), "new orders wait until no other host can trade");
+        let wait = longest.saturating_add(longest.checked_div(MARGIN_PART).unwrap_or_default());
+        self.trade_from = now.at.checked_add(wait);
+        if let Some(replication) = self.replication.as_ref().filter(|_| !wait.is_zero()) {
+            replication.hold(now, wait);
+            tracing::info!(?wait, "new orders wait until no other host can trade");
         }
     }
 
@@ -75,7 +76,7 @@ impl Leasing {
         self.committed_at = Some(begun.at);
         let Some(replication) = &self.replication else { return };
         replication.set_seq(seq);
-        if !self.lease.is_zero() && !self.is_waiting(begun.at) {
+        if !self.lease.is_zero() {
             replication.renew(begun, self.lease);
         }
     }

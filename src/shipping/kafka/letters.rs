@@ -231,7 +231,11 @@ impl<'a> Letters<'a> {
         self.write_down(&desk, &letter, Act::Discarded, by)
     }
 
-    fn open_letter(&self, channel: Channel, offset: i64) -> Result<DeadLetter, Trouble> {
+    /// One letter about which nothing was done yet.
+    ///
+    /// # Errors
+    /// `Refused` when there is none, or something was done.
+    pub fn open_letter(&self, channel: Channel, offset: i64) -> Result<DeadLetter, Trouble> {
         let letter = self.show(channel, offset)?;
         match &letter.decided {
             None => Ok(letter),

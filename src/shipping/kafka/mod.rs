@@ -19,6 +19,7 @@
 //! | `watch.rs` | what stands in place of the fence where there are no transactions |
 //! | `signs.rs` | signs of life, and alerts of the process |
 //! | `shipper.rs` | one session after the other; waits in between |
+//! | `term.rs` | which term this host has claimed, written down for when it comes back |
 //! | `standing.rs` | why it does not ship, written down for who asks on this host |
 //! | `trouble.rs` | what can go wrong, and what follows |
 //! | `lease.rs` | who may trade: the lease that a commit renews |
@@ -51,12 +52,13 @@ mod shipper;
 mod signs;
 mod standing;
 mod tail;
+mod term;
 mod topics;
 mod transport;
 mod trouble;
 mod watch;
 
-pub use beginning::check_last;
+pub use beginning::check_place;
 pub use cluster::Cluster;
 pub use feed::{Feed, FeedError, Known};
 pub use find::{Sought, Spot, find};

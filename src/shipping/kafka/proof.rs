@@ -12,7 +12,7 @@ use tradecore_journal::{Reader, Record, Until};
 
 use super::beginning::check_journal;
 use super::cluster::{Cluster, Context};
-use super::lanes::{Lane, lanes};
+use super::lanes::{Head, Lane, lanes};
 use super::progress::Slot;
 use super::tail::Looker;
 use super::trouble::Trouble;
@@ -46,6 +46,11 @@ pub enum Flaw {
         place: String,
         /// What does not fit.
         what: &'static str,
+    },
+    /// A record that no gateway has written.
+    Foreign {
+        /// Topic, partition and offset, and what to do.
+        text: String,
     },
 }
 
@@ -110,9 +115,9 @@ pub fn prove(cluster: &Cluster, stop: &AtomicBool) -> Result<Proof, Trouble> {
             if proof.first_seq == 0 {
                 proof.first_seq = record.seq;
             }
-            let slot = slot_of(cluster, &record)?;
+            let (slot, key) = place_of(cluster, &record)?;
             match lanes.get_mut(&slot) {
-                Some(lane) => compare(&mut proof, lane, &record, &consumer, cluster, &stream)?,
+                Some(lane) => compare(&mut proof, lane, (&record, &key), &consumer, cluster, &stream)?,
                 None => proof.add(Flaw::Missing { from: record.seq, to: record.seq }),
             }
         }
@@ -126,7 +131,7 @@ pub fn prove(cluster: &Cluster, stop: &AtomicBool) -> Result<Proof, Trouble> {
         }
     }
     for lane in lanes.values_mut() {
-        while let Some(head) = lane.peek(&consumer, cluster, &stream)? {
+        while let Some(head) = peek(&mut proof, lane, &consumer, cluster, &stream)? {
             let (seq, offset) = (head.seq, head.offset);
             // What came since is of another comparison.
             if seq > proof.last_seq {
@@ -142,17 +147,35 @@ pub fn prove(cluster: &Cluster, stop: &AtomicBool) -> Result<Proof, Trouble> {
     Ok(proof)
 }
 
-fn slot_of(cluster: &Cluster, record: &Record<'_>) -> Result<Slot, Trouble> {
+/// Where a record must be, and under which key.
+fn place_of(cluster: &Cluster, record: &Record<'_>) -> Result<(Slot, String), Trouble> {
     let event = Event::from_archive(record.kind, record.version, record.payload)
         .map_err(|error| Trouble::Unknown { seq: record.seq, text: error.to_string() })?;
     let key = domains::key(cluster.stream(), &event);
-    Ok((Domain::of(&event), domains::partition(key.as_bytes(), cluster.kafka.partitions)))
+    Ok(((Domain::of(&event), domains::partition(key.as_bytes(), cluster.kafka.partitions)), key))
+}
+
+/// The next event of a lane. What is none is told of, and left out.
+fn peek<'a>(
+    proof: &mut Proof,
+    lane: &'a mut Lane,
+    consumer: &BaseConsumer<Context>,
+    cluster: &Cluster,
+    stream: &str,
+) -> Result<Option<&'a Head>, Trouble> {
+    loop {
+        match lane.peek(consumer, cluster, stream) {
+            Err(Trouble::Refused(text)) => proof.add(Flaw::Foreign { text }),
+            Err(trouble) => return Err(trouble),
+            Ok(_) => return Ok(lane.head.as_ref()),
+        }
+    }
 }
 
 fn compare(
     proof: &mut Proof,
     lane: &mut Lane,
-    record: &Record<'_>,
+    (record, key): (&Record<'_>, &str),
     consumer: &BaseConsumer<Context>,
     cluster: &Cluster,
     stream: &str,
@@ -160,7 +183,7 @@ fn compare(
     let crc = crc32c(record.bytes, &[]);
     loop {
         let last_seq = lane.last_seq;
-        let Some(head) = lane.peek(consumer, cluster, stream)? else {
+        let Some(head) = peek(proof, lane, consumer, cluster, stream)? else {
             proof.add(Flaw::Missing { from: record.seq, to: record.seq });
             return Ok(());
         };
@@ -173,6 +196,10 @@ fn compare(
             Some("the bytes")
         } else if head.crc != crc {
             Some("the header crc")
+        } else if head.epoch != record.epoch {
+            Some("the header epoch")
+        } else if head.key_crc != crc32c(key.as_bytes(), &[]) {
+            Some("the key")
         } else if last_seq.is_some_and(|last_seq| last_seq != head.prev_seq) {
             Some("the header prev_seq_same_partition")
         } else {

@@ -45,12 +45,16 @@ pub struct Replayed {
 /// Sends the JSON of events again: nothing beyond what is shipped, and nothing to a topic that the shipper needs.
 ///
 /// # Errors
-/// `Refused` for a topic of the shipper, one that is not there, or one that refuses a record; what was committed before
-/// stays there.
+/// `Refused` for a first event that is not shipped, a topic of the shipper, one that is not there, or one that refuses a
+/// record; what was committed before stays there.
 pub fn replay(cluster: &Cluster, what: &Replay, stop: &AtomicBool) -> Result<Replayed, Trouble> {
     check_journal(cluster)?;
     let looker = Looker::new(cluster)?;
     let shipped_seq = looker.progress()?.map_or(0, |progress| progress.seq);
+    if what.from_seq > shipped_seq {
+        let problem = format!("nothing is shipped from event {} on: the last that is, is {shipped_seq}", what.from_seq);
+        return Err(Trouble::Refused(problem));
+    }
     let to_seq = what.to_seq.unwrap_or(shipped_seq).min(shipped_seq);
     let target = Target::new(cluster, &looker, what.topic.as_deref())?;
     let mut done = Replayed { events: 0, to_seq: what.from_seq.saturating_sub(1) };

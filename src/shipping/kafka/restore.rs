@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tradecore_journal::{ReadError, Reader, RestoreError, Restorer, Until};
@@ -16,6 +17,7 @@ use super::merge::{Merge, Unfit};
 use super::progress::{Progress, Slot};
 use super::session::Session;
 use super::tail::Looker;
+use super::term::Claimed;
 use super::trouble::Trouble;
 
 /// A journal that was made anew.
@@ -80,7 +82,8 @@ pub enum RestoreTrouble {
 
 /// Makes the journal of the cluster's stream anew in `dir`, which must be empty or of an earlier restore that was
 /// interrupted. With `is_take_over` every shipper of the stream is fenced first, so that nothing can come behind what is
-/// restored. `tell` hears how far it is, of how much, twice: while it writes and while it reads back; false ends it.
+/// restored, and its trading lease is waited out, so that whoever starts from the journal may trade. `tell` hears how far
+/// it is, of how much, twice: while it writes and while it reads back; false ends it.
 ///
 /// # Errors
 /// Anything that keeps the journal from being what was shipped; what is in `dir` then is no journal, and says so.
@@ -98,8 +101,9 @@ pub fn restore(
     let identity = (cluster.stream().core, cluster.stream().environment);
     // Before anybody is fenced: a place that cannot be used ends nobody's trading.
     let mut restorer = Restorer::begin(dir, identity.0, identity.1, crate::clock::utc_ns())?;
+    let mut leasing = Leasing::new(cluster, None);
     if is_take_over {
-        let (session, looker) = Session::claim(cluster, &mut Identity::here(), &mut Leasing::new(cluster, None))?;
+        let (session, looker) = Session::claim(cluster, &mut Identity::without_journal(), &mut leasing)?;
         if let Some(claimed) = looker.progress()? {
             progress = claimed;
         }
@@ -139,7 +143,19 @@ pub fn restore(
     if read_back(dir, progress.seq, tell)? != (progress.seq, digest) {
         return Err(RestoreTrouble::Differs);
     }
+    if is_take_over && leasing.is_waiting(Instant::now()) {
+        tracing::info!("all is there; the lost host may trade until its lease has run out, which is waited for");
+    }
+    while is_take_over && leasing.is_waiting(Instant::now()) {
+        if !tell(progress.seq, progress.seq) {
+            return Err(RestoreTrouble::Stopped);
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
     restorer.confirm()?;
+    if is_take_over {
+        Claimed::of(cluster, &progress)?.write(dir)?;
+    }
     Ok(Restored { events: progress.seq, last_seq: progress.seq, epoch, digest })
 }
 

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 use tradecore_domain::event::Event;
 use tradecore_journal::crc32c;
-use tradecore_journal::{Reader, Record};
+use tradecore_journal::{Reader, Record, Until};
 
 use super::about::{About, Piece, is_refused_for_good};
 use super::beginning::{Identity, check_journal, check_last, check_progress, check_tails, known, last_seq, reader};
@@ -18,6 +18,7 @@ use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
 use super::progress::{Progress, Slot, Tail};
 use super::tail::Looker;
+use super::term::Claimed;
 use super::transport::{self, Letter, Transport, Way};
 use super::trouble::Trouble;
 use super::watch::Watch;
@@ -108,6 +109,10 @@ impl<'a> Session<'a> {
         let looker = Looker::new(cluster)?;
         let progress = looker.progress()?.unwrap_or_else(|| Progress::new(cluster.kafka.partitions));
         check_progress(cluster, &progress, identity)?;
+        if identity.has_journal {
+            // Somebody may have shipped until he was fenced: to be fenced alone ends nobody, a claim does.
+            check_last(cluster, &progress)?;
+        }
         let topics = Domain::ALL.iter().map(|domain| cluster.topic(*domain)).collect();
         let stream = cluster.stream.to_string();
         let committed = progress.clone();
@@ -135,10 +140,13 @@ impl<'a> Session<'a> {
             this.progress.owner.clone_from(&identity.owner);
             // Those of this term may be as long as those of any before it, until these have run out.
             this.progress.lease_ms = this.progress.lease_ms.max(leasing.lease_ms());
+            if identity.has_journal {
+                Claimed::of(cluster, &this.progress)?.write(&cluster.journal_dir)?;
+            }
             this.begin()?;
             this.end()?;
             identity.term = Some(this.progress.term);
-            leasing.claimed(Instant::now(), this.progress.lease_ms);
+            leasing.claimed(Moment::now(), this.progress.lease_ms);
         }
         Ok((this, looker))
     }
@@ -158,9 +166,15 @@ impl<'a> Session<'a> {
         &self.progress
     }
 
-    /// Journal time of the oldest event that is under way.
-    pub(super) const fn oldest_ns(&self) -> Option<u64> {
-        self.oldest_ns
+    /// Journal time of the oldest event that is not committed; `None` when all are, or the journal does not tell.
+    pub(super) fn oldest_ns(&self) -> Option<u64> {
+        let next_seq = self.committed_seq().saturating_add(1);
+        let waiting = || {
+            let mut reader = Reader::open(&self.cluster.journal_dir, next_seq, Until::Synced).ok()?;
+            let group = reader.next_group().ok()??;
+            group.records().find(|record| record.seq >= next_seq).map(|record| record.ts_ns)
+        };
+        self.oldest_ns.or_else(waiting)
     }
 
     pub(super) fn stream(&self) -> &str {
@@ -454,7 +468,7 @@ impl<'a> Session<'a> {
     pub(super) fn confirm(&mut self, leasing: &mut Leasing, transport: &mut Transport) -> Result<(), Trouble> {
         // Before anything of the commit: the lease must not outlast what it proves.
         let begun = Moment::now();
-        if leasing.is_asked_for() && !leasing.is_waiting(begun.at) {
+        if !leasing.is_waiting(begun.at) {
             self.progress.lease_ms = leasing.lease_ms();
         }
         self.commit(transport)?;

@@ -210,7 +210,8 @@ impl Shipper {
                         *shipped_seq = session.shipped_seq();
                         mark.pass(*shipped_seq);
                         idle = Duration::from_millis(1);
-                        is_sent
+                        // What has come meanwhile begins to gather now, not after a sleep.
+                        true
                     })
                 }
                 result => result,
@@ -235,8 +236,9 @@ impl Shipper {
                 }
                 idle = idle.saturating_mul(2).min(IDLE_WAIT_MAX);
             }
+            // However long events may gather: a stop, and a lease that is due, wait for no longer.
             let least = Duration::from_millis(1);
-            std::thread::park_timeout(pause.clamp(least, linger.max(least)));
+            std::thread::park_timeout(pause.clamp(least, linger.clamp(least, IDLE_WAIT_MAX)));
         }
     }
 }
@@ -329,7 +331,8 @@ impl Breaker {
     fn succeeded(&mut self) {
         if self.away >= FAILURES_MAX {
             tracing::info!("Kafka is back; shipping goes on");
-        } else if self.refused > 0 || self.unread >= FAILURES_MAX {
+        }
+        if self.refused > 0 || self.unread >= FAILURES_MAX {
             alerts::clear(Kind::ShippingRefused, "shipping to Kafka goes on");
         }
         (self.away, self.refused, self.unread) = (0, 0, 0);
@@ -337,6 +340,13 @@ impl Breaker {
 
     /// The wait, and how often it was this cause. What people must change first is not asked for often.
     fn failed(&mut self, cause: Cause) -> (Duration, u32) {
+        if cause == Cause::Refused {
+            // Who refuses is there: what it had closed on the way was no absence.
+            if self.away >= FAILURES_MAX {
+                tracing::info!("Kafka is back, and refuses what is shipped");
+            }
+            self.away = 0;
+        }
         let failures = match cause {
             Cause::Away => &mut self.away,
             Cause::Refused => &mut self.refused,
@@ -386,6 +396,8 @@ mod tests {
                 assert_eq!(breaker.failed(cause).1, failure, "{cause:?}");
             }
         }
+        breaker.failed(Cause::Refused);
+        assert_eq!(breaker.failed(Cause::Away).1, 1, "a cluster that refuses was not away");
         breaker.succeeded();
         assert_eq!(breaker.failed(Cause::Away).1, 1);
     }

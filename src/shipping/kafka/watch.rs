@@ -32,7 +32,7 @@ impl Watch {
             // Two that have claimed the same term at once: one of them ends, and both know which.
             let is_later = |(term, owner): &&(u64, String)| (*term, owner) > (own.term, &own.owner);
             if let Some((_, owner)) = writers.iter().find(is_later) {
-                return Err(superseded(owner));
+                return Err(superseded(owner, None));
             }
             self.looked_at = Some(Instant::now());
         }
