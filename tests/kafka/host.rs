@@ -331,12 +331,18 @@ impl Host {
         self.find_status(key).unwrap_or_else(|| panic!("{key} in {:?}", self.run(&["ship", "status"])))
     }
 
-    /// What the cluster says, whether the shipper stands still or not.
+    /// What the cluster says, whether the shipper stands still or not. One that has come back may answer late.
     pub fn find_status(&self, key: &str) -> Option<String> {
-        let output = self.run(&["ship", "status", "--json"]);
-        let status = said(&output);
-        assert!(status["shipped_seq"].is_string(), "{output:?}");
-        status[key].as_str().map(str::to_owned)
+        let since = Instant::now();
+        loop {
+            let output = self.run(&["ship", "status", "--json"]);
+            let status = said(&output);
+            if status["shipped_seq"].is_string() {
+                return status[key].as_str().map(str::to_owned);
+            }
+            let is_unanswered = output.status.code() == Some(Exit::Unavailable as i32);
+            assert!(is_unanswered && since.elapsed() < DEADLINE, "{output:?}");
+        }
     }
 
     /// `ship verify` and a reader that shares no line with it find each event once: how many.
@@ -501,6 +507,23 @@ impl Host {
             .expect("readable");
         assert!(seen.is_empty(), "events that the journal does not have: {:?}", seen.keys());
         (count, repeated)
+    }
+}
+
+/// Its topics go with it: a broker that was killed looks through each that it has before it is back.
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let admin = self.broker.admin();
+        let Ok(metadata) = admin.inner().fetch_metadata(None, DEADLINE) else { return };
+        let is_ours = |name: &&str| name.starts_with(&self.prefix);
+        let topics: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).filter(is_ours).collect();
+        if !topics.is_empty() {
+            // What is left costs time and nothing else.
+            drop(wait_for(admin.delete_topics(&topics, &AdminOptions::new())));
+        }
     }
 }
 

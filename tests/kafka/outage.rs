@@ -62,6 +62,8 @@ fn a_cluster_that_is_away_for_long_costs_new_orders_at_last_and_neither_memory_n
     assert!(end_kib <= half_kib + GROWTH_MAX_KIB, "memory grows: {half_kib} KiB, then {end_kib} KiB");
     algo.cancel(resting);
     algo.wait_for_canceled(resting);
+    // All that follows may take longer than a client may be silent.
+    drop(algo);
     // Told once it was tried twice.
     let (since, shown) = (Instant::now(), || said(&host.run(&["ship", "status", "--json"])));
     while shown()["state"] != "away" {
@@ -72,6 +74,7 @@ fn a_cluster_that_is_away_for_long_costs_new_orders_at_last_and_neither_memory_n
     gateway.wait_for("Kafka is back");
     wait_until(host, "lag_events", "0");
     // From refusals on the gate opens by itself.
+    let mut algo = Algo::at(&host.dir.path().join("data"));
     algo.trade(Tif::Ioc);
     let alarms = ["alarm at 50 %", "alarm at 80 %", "alarm at 95 %"];
     let since = Instant::now();
