@@ -86,8 +86,9 @@ impl Cluster {
             return Ok(id);
         }
         let consumer = self.consumer(true)?;
-        // Who only waits for the name connects to nobody. Of all topics: to ask for one by name can make it.
-        let asked = consumer.fetch_metadata(None, self.timeout());
+        // Who only waits for the name connects to nobody. Of one topic, which no consumer makes by asking for it: there may
+        // be thousands.
+        let asked = consumer.fetch_metadata(Some(&self.progress_topic()), self.timeout());
         asked.map_err(|error| Trouble::of("asking the cluster what it is called", &error))?;
         let told = consumer.client().fetch_cluster_id(self.timeout());
         let unknown = || Trouble::Doubt(format!("{}: the cluster does not tell what it is called", self.brokers()));
