@@ -199,9 +199,9 @@ fn list(cluster: &Cluster, channel: Option<Channel>, is_all: bool, json: bool) -
     let letters_of = Letters::new(cluster).map_err(failed)?;
     let (mut shown, mut left_out) = (0_u64, 0_u64);
     for channel in Channel::all().filter(|one| channel.is_none_or(|channel| channel == *one)) {
-        let (letters, older) = letters_of.list(channel).map_err(failed)?;
+        let (letters, older) = letters_of.list(channel, is_all).map_err(failed)?;
         left_out = left_out.saturating_add(older);
-        for letter in letters.iter().filter(|letter| is_all || letter.decided.is_none()) {
+        for letter in &letters {
             shown = shown.saturating_add(1);
             let line = if json { to_json(letter).to_string() } else { line(letter) };
             if !print(&line)? {
@@ -209,12 +209,10 @@ fn list(cluster: &Cluster, channel: Option<Channel>, is_all: bool, json: bool) -
             }
         }
     }
-    if json {
-        return Ok(());
-    }
     if left_out > 0 {
-        print(&format!("and {left_out} older ones, which tools of the cluster show"))?;
-    } else if shown == 0 {
+        let how = if is_all { "tools of the cluster show them" } else { "they are listed once newer ones are decided" };
+        tracing::warn!(left_out, "there are older dead letters: {how}");
+    } else if shown == 0 && !json {
         print("no dead letter")?;
     }
     Ok(())

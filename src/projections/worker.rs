@@ -119,6 +119,7 @@ pub fn project(works: Vec<Work>, stop: &AtomicBool) -> Result<(), WorkError> {
     let Some(first) = works.first() else { return Ok(()) };
     let streams: Vec<_> = works.iter().map(|work| work.cluster.stream()).collect();
     let mut membership = Membership::join(&first.cluster, &streams).map_err(FeedError::from)?;
+    tracing::info!(streams = works.len(), "joins the group of workers; a stream that another has is waited for");
     let mut running: Vec<Option<Running>> = works.iter().map(|_| None).collect();
     let mut failed: Vec<Option<WorkError>> = works.iter().map(|_| None).collect();
     while !stop.load(Ordering::Acquire) && failed.iter().any(Option::is_none) {

@@ -139,11 +139,18 @@ fn whole_file(
     let partial = PathBuf::from(name);
     let failed = |error: io::Error| Failure::new(Exit::Io, in_file(&partial, &error));
     let out = BufWriter::new(File::create(&partial).map_err(failed)?);
-    let (count, mut out) = write(out).inspect_err(|_| {
+    let whole = write(out).and_then(|(count, mut out)| {
+        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)?;
+        std::fs::rename(&partial, path).map_err(|error| Failure::new(Exit::Io, in_file(path, &error)))?;
+        Ok(count)
+    });
+    let count = whole.inspect_err(|_| {
         // Half of a file is of no use to anybody; what went wrong is told.
         drop(std::fs::remove_file(&partial));
     })?;
-    out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)?;
-    std::fs::rename(&partial, path).map_err(|error| Failure::new(Exit::Io, in_file(path, &error)))?;
+    // Its name, too.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Failure::new(Exit::Io, in_file(dir, &error)))?;
     print(&format!("{count} events in {}", path.display())).map(drop)
 }

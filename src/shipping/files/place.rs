@@ -142,7 +142,7 @@ impl Newest {
                 let bytes = file.metadata()?.len();
                 if bytes > self.bytes {
                     let cut_bytes = bytes.saturating_sub(self.bytes);
-                    tracing::info!(path = %self.path.display(), cut_bytes, "what is no whole line was cut, and is written again");
+                    tracing::warn!(path = %self.path.display(), cut_bytes, "what is no whole line was cut with all behind it, and is written again");
                     file.set_len(self.bytes)?;
                 }
                 file.sync_all()

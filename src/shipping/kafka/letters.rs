@@ -18,7 +18,7 @@ use super::trouble::Trouble;
 use crate::shipping::domains::Channel;
 use crate::shipping::json::Utc;
 
-/// Letters of a channel that are held at once, the newest.
+/// Letters of a channel that are held at once, the newest of those that are wanted.
 const LETTERS_MAX: usize = 10_000;
 /// Headers that a letter adds to its event's.
 const OWN: &[&str] = &["original_topic", "original_partition", "reason", "time", "retry_count"];
@@ -102,6 +102,42 @@ pub enum Outcome {
     Refused(String),
 }
 
+/// Letters as they are read, and what was done about them, which stands behind each.
+#[derive(Default)]
+struct Pile {
+    /// Also those about which something was done.
+    is_all: bool,
+    letters: BTreeMap<i64, DeadLetter>,
+    /// Those that are wanted and were more than are held.
+    left_out: u64,
+    /// Offsets of the first and the last of them.
+    left: Option<(i64, i64)>,
+}
+
+impl Pile {
+    fn add(&mut self, letter: DeadLetter) {
+        self.letters.insert(letter.offset, letter);
+        if self.letters.len() > LETTERS_MAX
+            && let Some((offset, _)) = self.letters.pop_first()
+        {
+            self.left_out = self.left_out.saturating_add(1);
+            self.left = Some((self.left.map_or(offset, |(first, _)| first), offset));
+        }
+    }
+
+    fn settle(&mut self, offset: i64, decided: Decided) {
+        if self.is_all {
+            if let Some(letter) = self.letters.get_mut(&offset) {
+                letter.decided = Some(decided);
+            }
+        } else if self.letters.remove(&offset).is_none()
+            && self.left.is_some_and(|(first, last)| (first..=last).contains(&offset))
+        {
+            self.left_out = self.left_out.saturating_sub(1);
+        }
+    }
+}
+
 /// The dead letters of a stream.
 pub struct Letters<'a> {
     cluster: &'a Cluster,
@@ -123,22 +159,22 @@ impl<'a> Letters<'a> {
         Ok(Self { cluster, looker: Looker::new(cluster)? })
     }
 
-    /// The letters of a channel in order, the newest if there are very many, with what was done about them; and how many
-    /// older ones were left out.
+    /// The letters of a channel in order, the newest if there are very many: those about which nothing was done, or all,
+    /// with what was done about them; and how many older ones were left out.
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub fn list(&self, channel: Channel) -> Result<(Vec<DeadLetter>, u64), Trouble> {
-        let (letters, left_out) = self.read(channel, None)?;
-        Ok((letters.into_values().collect(), left_out))
+    pub fn list(&self, channel: Channel, is_all: bool) -> Result<(Vec<DeadLetter>, u64), Trouble> {
+        let mut pile = Pile { is_all, ..Pile::default() };
+        self.read(channel, None, &mut pile)?;
+        Ok((pile.letters.into_values().collect(), pile.left_out))
     }
 
     /// All letters without their values, or one with it.
-    fn read(&self, channel: Channel, wanted: Option<i64>) -> Result<(BTreeMap<i64, DeadLetter>, u64), Trouble> {
+    fn read(&self, channel: Channel, wanted: Option<i64>, pile: &mut Pile) -> Result<(), Trouble> {
         let topic = self.cluster.letter_topic(channel);
-        let (mut letters, mut left_out) = (BTreeMap::new(), 0_u64);
         if !self.looker.has_topic(&topic)? {
-            return Ok((letters, left_out));
+            return Ok(());
         }
         let source = format!("/tradecore/{}", self.cluster.stream);
         self.looker.read_all(&topic, 0, &mut |message| {
@@ -148,11 +184,9 @@ impl<'a> Letters<'a> {
                 return;
             }
             if let Some(act) = of("act").and_then(|name| Act::ALL.into_iter().find(|act| act.name() == name)) {
-                let offset = of("letter").and_then(|text| text.parse::<i64>().ok());
-                if let Some(letter) = offset.and_then(|offset| letters.get_mut(&offset)) {
+                if let Some(offset) = of("letter").and_then(|text| text.parse().ok()) {
                     let text = |name| of(name).unwrap_or_default().to_owned();
-                    let letter: &mut DeadLetter = letter;
-                    letter.decided = Some(Decided { act, by: text("by"), time: text("time") });
+                    pile.settle(offset, Decided { act, by: text("by"), time: text("time") });
                 }
                 return;
             }
@@ -162,13 +196,8 @@ impl<'a> Letters<'a> {
             }
             let value = wanted.and(message.payload()).unwrap_or_default().to_vec();
             let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
-            letters.insert(offset, DeadLetter { channel, offset, headers, key, value, decided: None });
-            if letters.len() > LETTERS_MAX {
-                letters.pop_first();
-                left_out = left_out.saturating_add(1);
-            }
-        })?;
-        Ok((letters, left_out))
+            pile.add(DeadLetter { channel, offset, headers, key, value, decided: None });
+        })
     }
 
     /// One letter with its value.
@@ -176,7 +205,9 @@ impl<'a> Letters<'a> {
     /// # Errors
     /// `Refused` when there is none.
     pub fn show(&self, channel: Channel, offset: i64) -> Result<DeadLetter, Trouble> {
-        self.read(channel, Some(offset))?.0.remove(&offset).ok_or_else(|| {
+        let mut pile = Pile { is_all: true, ..Pile::default() };
+        self.read(channel, Some(offset), &mut pile)?;
+        pile.letters.remove(&offset).ok_or_else(|| {
             let id = format!("{}/{offset}", channel.name());
             Trouble::Refused(format!(
                 "no dead letter {id} of stream {}; tradecore dlq list shows them",
@@ -285,4 +316,47 @@ fn record<'r>(
 ) -> BaseRecord<'r, [u8], [u8], usize> {
     let record = BaseRecord::with_opaque_to(topic, about.word()).key(key.as_bytes());
     record.payload(value).partition(partition).headers(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shipping::domains::Domain;
+
+    fn pile(is_all: bool, letters: i64) -> Pile {
+        let mut pile = Pile { is_all, ..Pile::default() };
+        for offset in 0..letters {
+            let (headers, key, value) = Default::default();
+            let channel = Channel::Domain(Domain::Order);
+            pile.add(DeadLetter { channel, offset, headers, key, value, decided: None });
+        }
+        pile
+    }
+
+    fn decided() -> Decided {
+        Decided { act: Act::Discarded, by: "anna".to_owned(), time: "now".to_owned() }
+    }
+
+    #[test]
+    fn letters_that_are_decided_hide_none_that_are_not() {
+        let most = LETTERS_MAX as i64;
+        let mut pile = pile(false, most + 3);
+        assert_eq!((pile.letters.len(), pile.left_out), (LETTERS_MAX, 3));
+        pile.settle(1, decided());
+        assert_eq!((pile.letters.len(), pile.left_out), (LETTERS_MAX, 2), "one that was left out");
+        pile.settle(-1, decided());
+        assert_eq!(pile.left_out, 2, "one that the topic does not have any more");
+        (3..most).for_each(|offset| pile.settle(offset, decided()));
+        assert_eq!(pile.letters.keys().copied().collect::<Vec<_>>(), [most, most + 1, most + 2]);
+        assert_eq!(pile.left_out, 2);
+    }
+
+    #[test]
+    fn who_asks_for_all_letters_has_the_newest_with_what_was_done() {
+        let mut pile = pile(true, LETTERS_MAX as i64 + 1);
+        pile.settle(5, decided());
+        assert_eq!((pile.letters.len(), pile.left_out), (LETTERS_MAX, 1));
+        let done: Vec<i64> = pile.letters.values().filter(|one| one.decided.is_some()).map(|one| one.offset).collect();
+        assert_eq!(done, [5]);
+    }
 }
