@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(feature = "kafka")]
+use std::time::Duration;
 
 use tradecore_journal::Watermarks;
 use tradecore_protocol::fields::Environment;
@@ -17,6 +19,10 @@ use crate::shipping::domains::Stream;
 use crate::shipping::files::Files;
 #[cfg(feature = "kafka")]
 use crate::shipping::kafka::{self, Cluster, Shipper, Trouble};
+
+/// From one question to a cluster that does not answer to the next.
+#[cfg(feature = "kafka")]
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the cluster has confirmed, to begin with: nothing.
 pub(super) fn replication(config: &Config, clock: &Clock) -> Arc<Replication> {
@@ -60,7 +66,7 @@ pub(super) fn start(
                 }
                 Err(error) => {
                     if let (Trouble::Superseded(_), Some(server_stop)) = (&error, server_stop)
-                        && has_another_host(&looked_at)
+                        && has_another_host(&looked_at, &asked)
                     {
                         server_stop.store(true, Ordering::Release);
                         tracing::warn!("the tables on the PostgreSQL server are left to the other host");
@@ -77,11 +83,23 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Whether who has taken over ships another journal: `ship run` on this host ships this one.
+/// Whether who has taken over ships another journal: `ship run` on this host ships this one. Asks until the cluster says
+/// so, or `stop` is set.
 #[cfg(feature = "kafka")]
-fn has_another_host(cluster: &Cluster) -> bool {
-    let Ok(Some(progress)) = kafka::progress(cluster) else { return false };
-    matches!(kafka::check_place(cluster, &progress), Err(Trouble::Superseded(_) | Trouble::Diverged(_)))
+fn has_another_host(cluster: &Cluster, stop: &AtomicBool) -> bool {
+    while !stop.load(Ordering::Acquire) {
+        let checked = match kafka::progress(cluster) {
+            Ok(None) => return false,
+            Ok(Some(progress)) => kafka::check_place(cluster, &progress),
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(()) => return false,
+            Err(Trouble::Superseded(_) | Trouble::Diverged(_)) => return true,
+            Err(_) => std::thread::park_timeout(ASK_AGAIN),
+        }
+    }
+    false
 }
 
 /// Before any reader starts, the journal knows of it; then what they keep is looked after, where there are any.

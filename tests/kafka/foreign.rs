@@ -110,7 +110,7 @@ fn progress_that_this_journal_cannot_have_made_is_refused_by_what_is_wrong_with_
         assert_eq!(output.status.code(), Some(65), "{progress}: {said}");
         assert!(said.contains(problem) && said.contains("topic_prefix"), "{problem:?} in {said}");
         if problem.contains("partitions") {
-            let output = host.run(&["ship", "status"]);
+            let output = host.ask(&["ship", "status"]);
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.code() == Some(65) && said.contains(problem), "{said}");
         }

@@ -345,10 +345,27 @@ impl Host {
         }
     }
 
+    /// As `run`, where the cluster is there: a broker that has come back may answer late.
+    pub fn ask(&self, words: &[&str]) -> Output {
+        let since = Instant::now();
+        loop {
+            let output = self.run(words);
+            if output.status.code() != Some(Exit::Unavailable as i32) || since.elapsed() > DEADLINE {
+                return output;
+            }
+        }
+    }
+
+    /// What `ship verify` says.
+    fn proof(&self) -> Value {
+        let output = self.ask(&["ship", "verify", "--json"]);
+        assert!(output.status.success(), "{output:?}");
+        said(&output)
+    }
+
     /// `ship verify` and a reader that shares no line with it find each event once: how many.
     pub fn assert_exactly_once(&self) -> u64 {
-        let proof: serde_json::Value =
-            serde_json::from_str(&self.succeed(&["ship", "verify", "--json"])).expect("an object");
+        let proof = self.proof();
         let (events, repeated) = self.read_back(false);
         assert_eq!((&proof["events"], repeated), (&events.to_string().into(), 0), "{proof}");
         events
@@ -357,7 +374,7 @@ impl Host {
     /// As `assert_exactly_once`, for readers that leave out what is not behind the last that they have of its partition:
     /// how many events, and how many they leave out.
     pub fn assert_seen_once(&self) -> (u64, u64) {
-        let proof: Value = serde_json::from_str(&self.succeed(&["ship", "verify", "--json"])).expect("an object");
+        let proof = self.proof();
         let (events, repeated) = self.read_back(true);
         let of = |name: &str| proof[name].as_str().expect("text").parse::<u64>().expect("a number");
         assert_eq!((of("events"), of("repeated")), (events, repeated), "{proof}");
@@ -398,16 +415,19 @@ impl Host {
             }
         }
         consumer.assign(&list).expect("assigned");
-        let (mut open, since) = (list.count(), Instant::now());
+        let (mut open, mut since) = (list.count(), Instant::now());
         while open > 0 {
-            assert!(since.elapsed() < allowed(), "{open} partitions of {topics:?} do not end");
+            assert!(since.elapsed() < DEADLINE, "{open} partitions of {topics:?} do not end");
             match consumer.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
                 // It comes back: the test has killed the broker.
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown))) => {}
                 Some(Err(error)) => panic!("{topics:?}: {error}"),
-                Some(Ok(message)) => each(message.topic().strip_prefix(&self.prefix).expect("of this host"), &message),
+                Some(Ok(message)) => {
+                    since = Instant::now();
+                    each(message.topic().strip_prefix(&self.prefix).expect("of this host"), &message);
+                }
             }
         }
     }
@@ -601,6 +621,13 @@ impl Process {
                     panic!("{text:?} was not said, but: {}", self.said)
                 }
             }
+        }
+    }
+
+    /// As `wait_for`, of all that it has ever said.
+    pub fn wait_for_said(&mut self, text: &str) {
+        if !self.heard().contains(text) {
+            self.wait_for(text);
         }
     }
 

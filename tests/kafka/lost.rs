@@ -17,7 +17,7 @@ use tradecore_journal::{Reader, Until};
 
 use super::desk::{Algo, Desk};
 use super::host::{DEADLINE, Host, LOG, PARTITIONS, Process, said};
-use super::pass;
+use super::{pass, wait_until};
 
 fn run_at(config: &Path, words: &[&str]) -> Output {
     Host::command_at(config, LOG, words).output().expect("run")
@@ -169,7 +169,7 @@ fn a_paused_host_whose_lease_has_run_out_sends_none_of_the_orders_that_wait_for_
 /// lease itself; else after, and the other has a venue of its own, since the first's would keep that out by itself.
 fn check_take_over(wakes_first: bool) {
     // Longer than a commit takes on a busy machine: else nobody gets one.
-    let lease = Duration::from_millis(3_000);
+    let lease = Duration::from_millis(6_000);
     let desk = Desk::new(&format!("timeout_ms = 15000\nlease_ms = {}", lease.as_millis()));
     let assert_waited = |started: Instant, refused: &[Reason]| {
         // On a slow machine the wait may be over before the first order is sent.
@@ -211,7 +211,7 @@ fn check_take_over(wakes_first: bool) {
     let other = desk.other_host();
     if wakes_first {
         let text = std::fs::read_to_string(&other).expect("read");
-        std::fs::write(&other, text.replace("lease_ms = 3000", "lease_ms = 0")).expect("written");
+        std::fs::write(&other, text.replace("lease_ms = 6000", "lease_ms = 0")).expect("written");
     }
     let started = Instant::now();
     check(&run_at(&other, &["journal", "restore", "--from-kafka", "--take-over"]), 0, "");
@@ -279,7 +279,7 @@ fn check_take_over(wakes_first: bool) {
 
 #[test]
 fn without_the_cluster_a_leased_core_refuses_new_orders_and_cancels_pass() {
-    let desk = Desk::alone("timeout_ms = 5000\nlease_ms = 1000");
+    let desk = Desk::alone("timeout_ms = 5000\nlease_ms = 4000");
     let data = desk.host.dir.path().join("data");
     let gateway = Desk::gateway(&desk.host.config());
     let mut algo = Algo::at(&data);
@@ -366,6 +366,8 @@ fn a_lease_is_renewed_in_its_time_however_long_events_may_gather() {
         assert!(refused.is_empty(), "after {:?}: {refused:?}", since.elapsed());
         pass(Duration::from_millis(500));
     }
+    // Nor does what is renewed more often than events gather hold them up.
+    wait_until(&desk.host, "lag_events", "0");
     gateway.signal(Signal::TERM);
     let (code, said) = gateway.end();
     assert_eq!(code, Some(0), "{said}");

@@ -50,7 +50,7 @@ fn another_journal_under_the_same_name_is_refused() {
         assert_eq!(output.status.code(), Some(65), "{said}");
         assert!(said.contains(problem), "{problem:?} in {said}");
         assert_eq!(host.status("synced_seq"), events.to_string(), "what this journal has");
-        let output = host.run(&["ship", "status"]);
+        let output = host.ask(&["ship", "status"]);
         let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.code() == Some(65) && said.contains(problem), "{said}");
         let refused = shown.lines().find(|line| line.starts_with("refused ")).unwrap_or_else(|| panic!("{shown}"));
@@ -61,13 +61,13 @@ fn another_journal_under_the_same_name_is_refused() {
 
 #[test]
 fn without_the_cluster_the_status_tells_what_the_host_knows() {
-    let host = Host::new("timeout_ms = 1000");
+    let host = Host::new("timeout_ms = 15000");
     host.write(100);
     host.succeed(&["ship", "run", "--drain"]);
     host.write(20);
     let text = std::fs::read_to_string(host.config()).expect("read");
     let text = text.replace(&format!("\"{}\"", host.broker.address), "\"127.0.0.1:9\"");
-    std::fs::write(host.config(), text).expect("written");
+    std::fs::write(host.config(), text.replace("timeout_ms = 15000", "timeout_ms = 1000")).expect("written");
     let output = host.run(&["ship", "status", "--json"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(69) && said.contains("127.0.0.1:9: "), "{said}");

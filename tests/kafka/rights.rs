@@ -139,7 +139,7 @@ fn a_right_that_is_missing_is_named_and_all_that_waited_is_there_once_when_it_is
         assert!(line.contains(next_step), "{resource:?}, {allowed:?}: {line}");
         // Trading goes on, and who asks is told, whatever he may see himself.
         algo.trade(Tif::Ioc);
-        let output = host.run(&["ship", "status", "--json"]);
+        let output = host.ask(&["ship", "status", "--json"]);
         let shown = said(&output);
         assert_eq!((&shown["state"], output.status.code()), (&"refused".into(), Some(65)), "{shown}");
         assert!(shown["state_text"].as_str().is_some_and(|text| text.contains(next_step)), "{shown}");

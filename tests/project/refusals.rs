@@ -83,13 +83,14 @@ fn records_that_are_there_again_are_left_out_where_there_are_no_transactions() {
 fn without_transactions_an_event_that_is_not_shipped_yet_is_waited_for_and_one_that_progress_has_passed_is_missing() {
     let (_postgres, host, mut core, live, mut last) = started("project_unfenced", "transactions = false\n");
     end(live);
-    edit(&host, "timeout_ms = 5000", "timeout_ms = 1000");
     // Shipped elsewhere, and taken over from there as requests arrive: one partition later than the others.
     let elsewhere = host.dir.path().join("elsewhere.toml");
     let text = std::fs::read_to_string(host.config()).expect("read");
     let prefix = |prefix: &str| format!("topic_prefix = \"{prefix}\"");
     let text = text.replace(&prefix(&host.prefix), &prefix(&format!("{}elsewhere.", host.prefix)));
     std::fs::write(&elsewhere, text).expect("written");
+    // Of the worker alone.
+    edit(&host, "timeout_ms = 5000", "timeout_ms = 1000");
     let late = "eventstore.order-events";
     let take_over = |behind: u64, is_late: bool| {
         let topics = host.topics();

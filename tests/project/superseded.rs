@@ -54,7 +54,7 @@ fn assert_left(output: &Output) {
 #[test]
 fn a_host_whose_place_was_taken_lets_go_of_the_tables_and_makes_none_anew_but_by_a_person_s_word() {
     let postgres = Postgres::get();
-    let (name, settings) = ("project_superseded", "timeout_ms = 5000\nhealth_s = 1\n");
+    let (name, settings) = ("project_superseded", "timeout_ms = 15000\nhealth_s = 1\n");
     let host = Host::new(&format!("{settings}{}", postgres.section(name)));
     write_password(host.dir.path(), &postgres);
     let key = host.dir.path().join("algo1");

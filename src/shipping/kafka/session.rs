@@ -134,7 +134,12 @@ impl<'a> Session<'a> {
             stream,
             watch,
         };
-        if identity.term != Some(this.progress.term) {
+        let is_claimed = identity.term == Some(this.progress.term);
+        if !is_claimed && this.progress.owner == identity.owner {
+            // It was taken, and nobody heard of it.
+            identity.term = Some(this.progress.term);
+            leasing.claimed(Moment::now(), this.progress.lease_ms);
+        } else if !is_claimed {
             // At once, so that whoever wakes up and believes that it is still its turn sees it.
             this.progress.term = this.progress.term.saturating_add(1);
             this.progress.owner.clone_from(&identity.owner);

@@ -180,7 +180,9 @@ impl Shipper {
             }
             // They gather in the journal, not in a transaction: what is handed over at once takes the cluster fewer
             // requests, and one that comes right behind a commit is put off while the cluster still ends that.
-            let mut may_send = is_drain || is_behind || session.is_open();
+            // What opens one takes all of them with it: else it would end their gathering, over and over.
+            let is_lease_due = leasing.is_due();
+            let mut may_send = is_drain || is_behind || session.is_open() || is_lease_due || signs.is_due();
             let mut pause = idle;
             if !may_send && reader.latest_synced_seq() >= reader.next_seq() {
                 pause = linger.saturating_sub(gathering_since.get_or_insert_with(Instant::now).elapsed());
@@ -189,7 +191,6 @@ impl Shipper {
             let filled = send_signs(&mut session, &mut reader, signs, identity, stop).and_then(|()| {
                 if may_send { send_group(&mut session, &mut reader, transport, stop) } else { Ok(false) }
             });
-            let is_lease_due = leasing.is_due();
             if is_lease_due && !session.is_open() && filled.is_ok() {
                 // Nothing to ship: what counts is that nobody has taken over.
                 session.begin()?;
@@ -198,7 +199,8 @@ impl Shipper {
             let is_sent = match filled {
                 // As long as there is more, a transaction is filled: what is behind catches up in large ones.
                 Ok(is_sent) if session.is_open() && (is_due || !is_sent) => {
-                    is_behind = session.is_full();
+                    // Ended with more to come: that has gathered long enough.
+                    is_behind = is_sent;
                     gathering_since = None;
                     session.confirm(leasing, transport).map(|()| {
                         // Of alerts and signs of life alone one cannot tell, while events wait.

@@ -1,5 +1,5 @@
-//! The term that a host has claimed last, beside its journal: so that one which comes back, and whose place another host
-//! has taken, knows of that before it fences anybody, also while the journal of the other has nothing new yet.
+//! The terms that a host has claimed, beside its journal: so that one which comes back, and whose place another host has
+//! taken, knows of that before it fences anybody, also while the journal of the other has nothing new yet.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Write};
@@ -14,6 +14,9 @@ use super::progress::Progress;
 use super::trouble::Trouble;
 
 const FILE: &str = "shipping-term";
+/// The last ones are known: two shippers of one host may be about to claim at once, and whose claim is taken they cannot
+/// know before.
+const CLAIMS_MAX: usize = 16;
 
 /// A claim of this host's, or one that was about to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -39,11 +42,18 @@ impl Claimed {
         let path = journal_dir.join(FILE);
         let partial = path.with_extension("partial");
         let write = || -> Result<(), Error> {
+            let dir = File::open(journal_dir)?;
+            // One after the other, or the second would write over what the first has noted.
+            dir.lock()?;
+            let mut claims = read(&path)?;
+            let older = claims.len().saturating_add(1).saturating_sub(CLAIMS_MAX);
+            claims.drain(..older);
+            claims.push(self.clone());
             let mut file = File::create(&partial)?;
-            file.write_all(&serde_json::to_vec(self)?)?;
+            file.write_all(&serde_json::to_vec(&claims)?)?;
             file.sync_all()?;
             std::fs::rename(&partial, &path)?;
-            File::open(journal_dir)?.sync_all()
+            dir.sync_all()
         };
         let forget = |error: Error| match std::fs::remove_file(&path) {
             // On a full disk, which shipping makes room on, it is better not known than wrong.
@@ -56,6 +66,14 @@ impl Claimed {
         // Of this host, and none of the cluster's.
         let unwritten = |source: Error| Trouble::Journal(ReadError::Io { path: path.clone(), source });
         write().or_else(forget).map_err(unwritten)
+    }
+}
+
+/// What is noted; nothing where it cannot be told what is.
+fn read(path: &Path) -> Result<Vec<Claimed>, Error> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        json => Ok(serde_json::from_slice(&json?).unwrap_or_default()),
     }
 }
 
@@ -75,16 +93,18 @@ fn check_at(
     progress: &Progress,
 ) -> Result<(), Trouble> {
     let path = journal_dir.join(FILE);
-    let json = match std::fs::read(&path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            return Err(Trouble::Journal(ReadError::Io { path, source }));
-        }
-        json => json.ok(),
-    };
-    let Some(ours) = json.and_then(|json| serde_json::from_slice::<Claimed>(&json).ok()) else { return Ok(()) };
-    let place = place()?;
-    let is_ours = ours.place != place || progress.term < ours.term || Claimed::at(place, progress) == ours;
-    if is_ours { Ok(()) } else { Err(superseded(&progress.owner, Some(&path))) }
+    let mut ours = read(&path).map_err(|source| Trouble::Journal(ReadError::Io { path: path.clone(), source }))?;
+    if ours.is_empty() {
+        return Ok(());
+    }
+    let told = Claimed::at(place()?, progress);
+    ours.retain(|one| one.place == told.place);
+    let is_later = ours.iter().all(|one| one.term <= told.term);
+    if !is_later || ours.is_empty() || ours.contains(&told) {
+        Ok(())
+    } else {
+        Err(superseded(&progress.owner, Some(&path)))
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +123,16 @@ mod tests {
         assert!(is_ours(4, "this"));
         assert!(is_ours(3, "another"), "it was about to be made");
         assert!(!is_ours(4, "another") && !is_ours(5, "another") && !is_ours(5, "this"));
+        Claimed::at("here".to_owned(), &progress(4, "beside")).write(dir.path()).expect("written");
+        assert!(is_ours(4, "this") && is_ours(4, "beside"), "two of this host, of whom one was faster");
+        assert!(!is_ours(4, "another") && !is_ours(5, "beside"));
         assert!(is_ours_at("elsewhere", 5, "another"), "terms of other topics say nothing");
+        let noted: Vec<u64> = (10..40).collect();
+        for term in &noted {
+            Claimed::at("here".to_owned(), &progress(*term, "this")).write(dir.path()).expect("written");
+        }
+        let known = read(&dir.path().join(FILE)).expect("readable");
+        assert_eq!(known.iter().map(|one| one.term).collect::<Vec<_>>(), noted[noted.len() - CLAIMS_MAX..]);
         std::fs::remove_file(dir.path().join(FILE)).expect("there");
         std::fs::create_dir(dir.path().join(FILE)).expect("made");
         let unread = check_at(dir.path(), || Ok("here".to_owned()), &progress(7, "another"));

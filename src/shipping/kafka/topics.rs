@@ -188,6 +188,14 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), Trouble> {
                          hand as docs/kafka.md tells"
                     )));
                 }
+                // A cluster that has just begun, or has much to do.
+                Err((
+                    name,
+                    code @ (RDKafkaErrorCode::RequestTimedOut
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::NotController
+                    | RDKafkaErrorCode::BrokerNotAvailable),
+                )) => return Err(Trouble::Doubt(format!("topic {name} is not made yet: {code}"))),
                 Err((name, code)) => {
                     return Err(Trouble::Refused(format!(
                         "topic {name} cannot be made with {copies} copies: {code}; make it by hand, or set \
