@@ -52,7 +52,7 @@ impl Desk {
             .replace("#log_sync = true", "log_sync = false");
         let text = format!("{text}\n[venue.capture]\npaths = [{capture:?}]\nspeed = \"10x\"\nloop = true\n");
         std::fs::write(host.config(), text).expect("written");
-        let venue = host.start(&["venue"]);
+        let venue = Self::venue(&host.config());
         Self { host, _venue: venue }
     }
 
@@ -75,7 +75,14 @@ impl Desk {
         let text = std::fs::read_to_string(config).expect("read");
         std::fs::write(config, text.replace("venue.sock", "other.sock").replace("data/venue", "other/venue"))
             .expect("written");
-        Host::start_at(config, &["venue"])
+        Self::venue(config)
+    }
+
+    /// A venue that listens: it has read its configuration, which a test may change for others.
+    fn venue(config: &Path) -> Process {
+        let mut venue = Host::start_at(config, &["venue"]);
+        venue.wait_for("the venue listens");
+        venue
     }
 
     /// A gateway that serves clients and ships.
