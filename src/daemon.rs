@@ -324,8 +324,8 @@ pub fn run_with(mut config: Config, stop: &Stop, adapter: Option<Adapter>) -> Re
             std::process::exit(i32::from(Exit::from(&error).code()));
         }
     })?;
-    let server_stop = projection::start(&config, &mut side)?;
-    shipping::start(&config, &mut side, &replication, &watermarks, stop, server_stop)?;
+    let leave = projection::start(&config, &mut side)?;
+    shipping::start(&config, &mut side, &replication, &watermarks, stop, leave)?;
     let broker = VirtualBroker::new(
         VirtualConfig {
             address,

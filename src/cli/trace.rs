@@ -198,12 +198,12 @@ impl Trace {
         let mut asking = Asking { rights: &rights, store: open(&source)?.0 };
         let order_id = self.order_id(&config, &mut asking)?;
         let mut ask = |table, limit| asking.ask(table, "order_id", order_id, limit);
-        let events = ask(EventRow::TABLE, EVENTS_MAX)?;
-        if events.rows.is_empty() {
+        let (events, order) = (ask(EventRow::TABLE, EVENTS_MAX)?, ask(OrderRow::TABLE, 1)?);
+        if events.rows.is_empty() && order.rows.is_empty() {
             let text = format!("no event of order {order_id}, {}", as_of(&events.position));
             return Err(Failure::new(Exit::Unavailable, text));
         }
-        let mut hops = Vec::new();
+        let mut hops: Vec<Hop> = earlier(&events, &order, source.keep_days).into_iter().collect();
         let journal = tradecore_journal::has_journal(&source.journal_dir).map_err(unreadable)?;
         let journal = journal.then_some(source.journal_dir.as_path());
         // As the table has its columns: number, epoch, time.
@@ -225,9 +225,8 @@ impl Trace {
         let environment = Environment::from(config.core.environment);
         let broker_id = text_of(environment, config.core.id, OrderId(order_id));
         let broker_id = String::from_utf8_lossy(&broker_id).into_owned();
-        let order = ask(OrderRow::TABLE, 1)?;
-        let history = ask(OrderHistoryRow::TABLE, EVENTS_MAX)?.rows.len();
-        let fills = ask(FillRow::TABLE, EVENTS_MAX)?.rows.len();
+        let history = count_of(&ask(OrderHistoryRow::TABLE, EVENTS_MAX)?);
+        let fills = count_of(&ask(FillRow::TABLE, EVENTS_MAX)?);
         if let Some(cells) = order.rows.first() {
             let row = values(&OrderRow::TABLE, cells);
             let shown = ["ord_status", "cum_qty", "leaves_qty", "updated_seq", "is_stale"];
@@ -260,6 +259,37 @@ impl Trace {
         }
         Ok(())
     }
+}
+
+/// How many rows there are, as far as they were looked at.
+fn count_of(answer: &Answer) -> String {
+    format!("{}{}", if answer.is_cut { "more than " } else { "" }, answer.rows.len())
+}
+
+/// What stands before the first event that is shown, and is not; `None` when that is the first of the order.
+fn earlier(events: &Answer, order: &Answer, keep_days: u32) -> Option<Hop> {
+    let of = |table: &Table, row: Option<&Vec<Cell>>, name: &str| {
+        let at = table.cell_names().iter().position(|column| column == name)?;
+        row?.get(at).and_then(as_int).map(|value| value as u64)
+    };
+    let first_seq = of(&EventRow::TABLE, events.rows.first(), "seq");
+    let [accepted_seq, accepted_ns] =
+        ["accepted_seq", "accepted_ns"].map(|name| of(&OrderRow::TABLE, order.rows.first(), name).unwrap_or(0));
+    let before =
+        first_seq.map_or_else(|| "all events of it".to_owned(), |seq| format!("what stands before event {seq}"));
+    let text = if events.is_cut {
+        format!("{before} is not shown: of an order, the newest {EVENTS_MAX} are; `tradecore journal dump` has all")
+    } else if accepted_seq > 0 && first_seq.is_none_or(|seq| seq > accepted_seq) {
+        format!(
+            "{before}, from event {accepted_seq} on, left these tables after {keep_days} days; the journal and the event \
+             store have it for as long as they are kept"
+        )
+    } else {
+        return None;
+    };
+    let more =
+        json!({"first_shown_seq": first_seq.map(|seq| seq.to_string()), "accepted_seq": accepted_seq.to_string()});
+    Some(Hop { ts_ns: accepted_ns, kind: "earlier", text, more })
 }
 
 /// What the broker said with an event; `None` when it did not come from there.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tradecore_journal::Watermarks;
 use tradecore_protocol::fields::Environment;
 
+use super::projection::Leave;
 use super::{DaemonError, Side, Stop, journal_dir};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -32,14 +33,14 @@ pub(super) fn replication(config: &Config, clock: &Clock) -> Arc<Replication> {
 
 /// Starts them. Whatever becomes of them, trading goes on: what is not shipped waits in the journal. But with a trading
 /// lease, of two that ship the same stream the older one stops; without one it only lets go of what both write, by
-/// `server_stop`.
+/// `leave`.
 pub(super) fn start(
     config: &Config,
     side: &mut Side,
     replication: &Arc<Replication>,
     watermarks: &Arc<Watermarks>,
     stop: &Stop,
-    server_stop: Option<Arc<AtomicBool>>,
+    leave: Option<Leave>,
 ) -> Result<(), DaemonError> {
     keep(config, side, watermarks)?;
     if let Some(files) = config.ship.as_ref().and_then(|ship| ship.files.as_ref()) {
@@ -65,10 +66,10 @@ pub(super) fn start(
                     stop.ask();
                 }
                 Err(error) => {
-                    if let (Trouble::Superseded(_), Some(server_stop)) = (&error, server_stop)
+                    if let (Trouble::Superseded(_), Some(leave)) = (&error, leave)
                         && has_another_host(&looked_at, &asked)
                     {
-                        server_stop.store(true, Ordering::Release);
+                        leave();
                         tracing::warn!("the tables on the PostgreSQL server are left to the other host");
                     }
                     let text = format!("shipping to Kafka has stopped, until the next start: {error}");
@@ -79,7 +80,7 @@ pub(super) fn start(
         })?;
     }
     #[cfg(not(feature = "kafka"))]
-    let _ = (replication, stop, server_stop);
+    let _ = (replication, stop, leave);
     Ok(())
 }
 

@@ -10,9 +10,9 @@ use super::error::ProjectionError;
 use super::identity::{Identity, put_aside};
 use super::monitor::Heal;
 use super::partial::{From, remake};
-use super::projector::{Projector, Source, check_place};
-use super::rebuild::rebuild;
-use super::store::{Care, Store, WriterLock};
+use super::projector::{Projector, Source};
+use super::rebuild::{rebuild, rebuild_unasked};
+use super::store::{Care, WriterLock};
 use crate::retention::{Mark, PROJECTION_PG};
 use crate::shipping::alerts::{self, Kind};
 
@@ -111,7 +111,11 @@ fn mend(source: &Source, heal: &Heal, stop: &AtomicBool) {
     let tables = heal.tables();
     let remake = || {
         let _lock = WriterLock::take(&source.path)?;
-        remake(source, &tables, From::Start, &mut |_, _| !stop.load(Ordering::Acquire))
+        let go_on = &mut |_, _| !stop.load(Ordering::Acquire);
+        match &source.server {
+            None => remake(source, &tables, From::Start, go_on),
+            Some(_) => rebuild_unasked(source, go_on),
+        }
     };
     let remade = remake();
     let is_healed = remade.is_ok();
@@ -149,8 +153,12 @@ fn run(source: &Source, heal: &Heal, stop: &AtomicBool, is_working: &mut bool) -
             pause(stop, IDLE_WAIT);
         }
     }
-    // What is durable by now is in the tables when a stop was orderly.
-    while projector.step(u64::MAX)? > 0 {}
+    if heal.is_left() {
+        return Ok(());
+    }
+    // What is durable by now is in the tables when a stop was orderly; not what a gateway that trades on adds meanwhile.
+    let synced_seq = tradecore_journal::synced_seq(&source.journal_dir)?;
+    while projector.position().seq < synced_seq && projector.step(synced_seq)? > 0 {}
     Ok(())
 }
 
@@ -163,17 +171,12 @@ pub fn open(source: &Source, progress: super::rebuild::OnProgress<'_>) -> Result
     let why = match Projector::open(source, Care::Live) {
         Ok(Ok(projector)) => return Ok(projector),
         Ok(Err(mismatch)) => mismatch.to_string(),
-        Err(ProjectionError::Outdated { why, .. }) => {
-            // Whoever's they are: other rules do not make them this host's.
-            if let Ok(position) = Store::open_to_read(source).and_then(|mut store| store.position_of(source)) {
-                check_place(source, &position)?;
-            }
-            why
-        }
+        // Whoever's they are: other rules do not make them this host's.
+        Err(ProjectionError::Outdated { why, .. }) => why,
         Err(error) => return Err(error),
     };
     tracing::warn!(path = %source.path.display(), %why, "the rows of the read model are made anew from the journal");
-    let rebuilt = rebuild(source, progress)?;
+    let rebuilt = rebuild_unasked(source, progress)?;
     tracing::info!(path = %source.path.display(), seq = rebuilt.seq, "the rows of the read model were made anew");
     Projector::open(source, Care::Live)?
         .map_err(|mismatch| ProjectionError::Outdated { path: source.path.clone(), why: mismatch.to_string() })

@@ -61,7 +61,7 @@ pub use error::{ProjectionError, rebuild_of};
 pub use follow::{follow, follow_healed, open};
 pub use link::Tls;
 pub use projector::{BATCH_EVENTS_MAX, Mismatch, Projector, Source, check_place, stream_of};
-pub use rebuild::{Compared, OnProgress, Rebuilt, compare, rebuild, verify};
+pub use rebuild::{Compared, OnProgress, Rebuilt, compare, rebuild, rebuild_unasked, verify};
 pub use server::{Reach, Server};
 
 /// Where the projection of a gateway reads and writes: as configured, else beside the journal.

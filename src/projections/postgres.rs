@@ -13,6 +13,7 @@ use postgres::{Client, SimpleQueryMessage, Statement};
 use super::cell::Cell;
 use super::declare::{Dialect, Row as _, Table};
 use super::error::ProjectionError;
+use super::rebuild::MayReplace;
 use super::rows::{Change, NextRow, one_row};
 use super::schema;
 use super::server::Server;
@@ -106,7 +107,7 @@ impl Postgres {
         postgres.run(&format!(
             "SET search_path TO {}; SET lock_timeout = {LOCK_WAIT_MS}; SET client_min_messages = warning; \
              SET synchronous_commit = on; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
-             SET statement_timeout = {}",
+             SET idle_in_transaction_session_timeout = 0; SET statement_timeout = {}",
             quoted(&server.schema),
             // A server that works on something says so before it counts as silent.
             server.link.answer_max.saturating_mul(9).as_millis() / 10
@@ -130,7 +131,8 @@ impl Postgres {
         let holder = self.ask(&format!(
             "SELECT format('%s of the server, of %s', pid, coalesce(host(client_addr), 'its own host')) \
              FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted \
-             AND pg_locks.classid = {one} AND pg_locks.objid = {schema}"
+             AND pg_locks.classid = {one} AND pg_locks.objid = {schema} \
+             AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         ))?;
         let pid = match holder.first().and_then(|row| row.first()) {
             Some(Cell::Text(text)) => text.clone(),
@@ -175,16 +177,21 @@ impl Postgres {
         }
     }
 
-    /// Makes tables and views, within the transaction that is open.
-    /// Whose tables they are, if they say.
-    fn stream(&mut self) -> Result<Option<String>, ProjectionError> {
-        let rows = self.ask("SELECT stream FROM projection_positions LIMIT 1")?;
-        Ok(match rows.first().and_then(|row| row.first()) {
-            Some(Cell::Text(stream)) => Some(stream.clone()),
+    /// Whose tables they are, and what they know last, if they say: in every schema that there has been.
+    fn place(&mut self) -> Result<Option<PositionOfProjectionRow>, ProjectionError> {
+        let rows = self.ask("SELECT stream, seq, record_crc FROM projection_positions LIMIT 1")?;
+        Ok(match rows.first().map(Vec::as_slice) {
+            Some([Cell::Text(stream), Cell::Int(seq), Cell::Int(record_crc)]) => Some(PositionOfProjectionRow {
+                stream: stream.clone(),
+                seq: *seq as u64,
+                record_crc: *record_crc as u64,
+                ..PositionOfProjectionRow::default()
+            }),
             _ => None,
         })
     }
 
+    /// Makes tables and views, within the transaction that is open.
     fn make(&mut self, start: &PositionOfProjectionRow) -> Result<(), ProjectionError> {
         let views: String = schema::views(Dialect::Postgres).into_iter().map(|(_, view)| view).collect();
         let comments: String = TABLES
@@ -256,9 +263,19 @@ pub(super) fn end_fellow(server: &Server) -> Result<bool, ProjectionError> {
     let ended = Postgres::connect(server)?.ask(&format!(
         "SELECT pg_terminate_backend(pid)::int::bigint FROM pg_locks JOIN pg_stat_activity USING (pid) \
          WHERE locktype = 'advisory' AND granted AND pg_locks.classid = {one} AND pg_locks.objid = {schema} \
+         AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND application_name = current_setting('application_name')"
     ))?;
     Ok(!ended.is_empty())
+}
+
+/// What tables of any release on a server know last; `None` where there are none of ours.
+pub(super) fn place_of(server: &Server) -> Result<Option<PositionOfProjectionRow>, ProjectionError> {
+    let mut postgres = Postgres::connect(server)?;
+    match postgres.find()? {
+        Found::Ours(_) => postgres.place(),
+        Found::Nothing | Found::Empty | Found::Foreign => Ok(None),
+    }
 }
 
 /// Does what is said, beside the writer.
@@ -271,6 +288,7 @@ pub(super) fn run_beside(server: &Server, sql: &str) -> Result<(), ProjectionErr
 pub(super) fn replace(
     server: &Server,
     start: &PositionOfProjectionRow,
+    may_replace: MayReplace<'_>,
     from: &mut Store,
 ) -> Result<(), ProjectionError> {
     let mut server = server.clone();
@@ -289,14 +307,18 @@ pub(super) fn replace(
     match found {
         Found::Foreign => return Err(ProjectionError::Foreign { path: server.name().into() }),
         Found::Nothing | Found::Empty => postgres.make(start)?,
-        Found::Ours(_) if postgres.stream()?.is_some_and(|found| found != start.stream) => {
-            let (found, ours) = (postgres.stream()?.unwrap_or_default(), start.stream.clone());
-            return Err(ProjectionError::OtherStream { path: server.name().into(), found, ours });
-        }
-        Found::Ours(comment) if number_in(&comment) == schema::number() => {}
-        Found::Ours(_) => {
-            postgres.unmake()?;
-            postgres.make(start)?;
+        Found::Ours(comment) => {
+            if let Some(place) = postgres.place()? {
+                if place.stream != start.stream {
+                    let (found, ours) = (place.stream, start.stream.clone());
+                    return Err(ProjectionError::OtherStream { path: server.name().into(), found, ours });
+                }
+                may_replace(&place)?;
+            }
+            if number_in(&comment) != schema::number() {
+                postgres.unmake()?;
+                postgres.make(start)?;
+            }
         }
     }
     for table in TABLES {

@@ -8,9 +8,9 @@ use super::cell::Cell;
 use super::declare::Table;
 use super::error::ProjectionError;
 use super::postgres;
-use super::projector::{Projector, Source};
+use super::projector::{Projector, Source, check_place};
 use super::store::{Care, Store, Walk, beside, start_of};
-use super::tables::TABLES;
+use super::tables::{PositionOfProjectionRow, TABLES};
 
 /// What a table is, there and in the fold of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Rebuilt {
 
 /// Hears how far the work has come: the last event that was folded, and the last that will be. False ends it.
 pub type OnProgress<'a> = &'a mut dyn FnMut(u64, u64) -> bool;
+
+/// Says whether rows of a position may be replaced by others.
+pub(super) type MayReplace<'a> = &'a dyn Fn(&PositionOfProjectionRow) -> Result<(), ProjectionError>;
 
 fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> ProjectionError {
     move |source| ProjectionError::Sqlite { path: path.to_owned(), source }
@@ -128,11 +131,33 @@ pub fn verify(source: &Source, progress: OnProgress<'_>) -> Result<(u64, Vec<Com
     Ok((seq, compared))
 }
 
-/// Makes the tables anew and puts them in the place of the old. The caller holds the `WriterLock`.
+/// Makes the tables anew and puts them in the place of the old, whatever these know: as a person asks for it. The caller
+/// holds the `WriterLock`.
 ///
 /// # Errors
 /// When the journal cannot be read or the disk is full: the old tables stay.
 pub fn rebuild(source: &Source, progress: OnProgress<'_>) -> Result<Rebuilt, ProjectionError> {
+    make_anew(source, &|_| Ok(()), progress)
+}
+
+/// The same, as a gateway does it by itself: tables on a server stay when they know what this journal does not.
+///
+/// # Errors
+/// As `rebuild`, and as `check_place`.
+pub fn rebuild_unasked(source: &Source, progress: OnProgress<'_>) -> Result<Rebuilt, ProjectionError> {
+    let check = |position: &PositionOfProjectionRow| check_place(source, position);
+    if let Some(server) = &source.server {
+        // And again when they are replaced, which is minutes later.
+        postgres::place_of(server)?.as_ref().map_or(Ok(()), check)?;
+    }
+    make_anew(source, &check, progress)
+}
+
+fn make_anew(
+    source: &Source,
+    may_replace: MayReplace<'_>,
+    progress: OnProgress<'_>,
+) -> Result<Rebuilt, ProjectionError> {
     if source.server.is_none() {
         super::sqlite::check_owner(&source.path, &source.stream)?;
     }
@@ -159,7 +184,7 @@ pub fn rebuild(source: &Source, progress: OnProgress<'_>) -> Result<Rebuilt, Pro
             projector.close_durably()?;
             swap(&source.path, &shadow.0)?;
         }
-        Some(server) => postgres::replace(server, &start_of(source), projector.store())?,
+        Some(server) => postgres::replace(server, &start_of(source), may_replace, projector.store())?,
     }
     Ok(Rebuilt { seq, differing, left: Vec::new() })
 }

@@ -3,7 +3,14 @@
 //! It happens in the transaction of the first decision of each day of UTC: so the rows of a position are the same
 //! whenever and however often they are made, and however the batches fall.
 
+use super::cell::Cell;
+use super::declare::{Row as _, Table};
+use super::error::ProjectionError;
 use super::fold::FOLD_VERSION;
+use super::store::Database;
+use super::tables::{
+    EventRow, FillRow, MassCancelRow, OrderHistoryRow, OrderRow, PositionHistoryRow, RiskEventRow, SagaRow, SagaStepRow,
+};
 
 pub(super) const DAY_NS: u64 = 86_400_000_000_000;
 /// A database says by one number which rules made its rows: those of the fold, and after how many days rows leave.
@@ -38,21 +45,113 @@ pub(super) fn horizon_ns(keep_days: u32, ts_ns: u64) -> u64 {
     }
 }
 
-/// Removes closed rows of events before a time: what SQLite and PostgreSQL both understand, in this order.
+/// Rows that a statement removes at most: a server that works for a minute says nothing meanwhile, and counts as gone.
+const PIECE_ROWS: u64 = 100_000;
+
+/// Removes closed rows of events before a time, within the transaction that is open.
+pub(super) fn remove(database: &mut dyn Database, before_ns: u64) -> Result<(), ProjectionError> {
+    let before_seq = first_seq(database, before_ns)?;
+    for statement in statements(before_seq) {
+        while database.run(&statement)? == PIECE_ROWS {}
+    }
+    Ok(())
+}
+
+/// The first event of a time or later: the decision that a removal follows is in the log, and behind that time.
+fn first_seq(database: &mut dyn Database, ts_ns: u64) -> Result<u64, ProjectionError> {
+    let mut number = |sql: &str| match database.ask(sql)?.first().and_then(|row| row.first()) {
+        Some(Cell::Int(number)) => Ok(*number as u64),
+        Some(Cell::Null | Cell::Text(_) | Cell::Bytes(_)) | None => Ok::<_, ProjectionError>(0),
+    };
+    let mut low = number("SELECT min(seq) FROM events")?;
+    let mut high = number("SELECT max(seq) FROM events")?;
+    // Times never go back in a journal, and the log of a day is long.
+    while low < high {
+        let mid = low.midpoint(high);
+        if number(&format!("SELECT ts_ns FROM events WHERE seq >= {mid} ORDER BY seq LIMIT 1"))? < ts_ns {
+            low = mid.saturating_add(1);
+        } else {
+            high = mid;
+        }
+    }
+    Ok(low)
+}
+
+/// What removes closed rows of events before one, in this order, each until it finds less than a piece: what SQLite and
+/// PostgreSQL both understand.
 #[must_use]
-pub fn statements(before_ns: u64) -> [String; 9] {
-    // The decision that this follows is in the log, and behind that time.
-    let cut = format!("(SELECT seq FROM events WHERE ts_ns >= {} ORDER BY seq LIMIT 1)", before_ns as i64);
-    let left = "order_id NOT IN (SELECT order_id FROM orders)";
+pub fn statements(before_seq: u64) -> [String; 9] {
+    let piece = |table: &Table, is_closed: &str| {
+        let (name, key) = (table.name, table.key.join(", "));
+        format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {name} WHERE {is_closed} LIMIT {PIECE_ROWS})")
+    };
+    // Not NOT IN: PostgreSQL makes no join of that, and goes through all orders again for each row where they are many.
+    let left = |table: &Table, of: &Table, key: &str| {
+        let (name, of) = (table.name, of.name);
+        let is_left = format!("NOT EXISTS (SELECT 1 FROM {of} WHERE {of}.{key} = {name}.{key})");
+        piece(table, &format!("seq < {before_seq} AND {is_left}"))
+    };
+    let closed = |table: &Table, is_closed: &str| piece(table, &format!("{is_closed} AND updated_seq < {before_seq}"));
+    let old = |table: &Table| piece(table, &format!("seq < {before_seq}"));
     [
-        format!("DELETE FROM orders WHERE is_open = 0 AND updated_seq < {cut}"),
-        format!("DELETE FROM fills WHERE seq < {cut} AND {left}"),
-        format!("DELETE FROM order_history WHERE seq < {cut} AND {left}"),
-        format!("DELETE FROM positions_history WHERE seq < {cut}"),
-        format!("DELETE FROM risk_events WHERE seq < {cut}"),
-        format!("DELETE FROM mass_cancels WHERE is_completed = 1 AND updated_seq < {cut}"),
-        format!("DELETE FROM sagas WHERE ended_seq <> 0 AND updated_seq < {cut}"),
-        format!("DELETE FROM saga_steps WHERE seq < {cut} AND saga_id NOT IN (SELECT saga_id FROM sagas)"),
-        format!("DELETE FROM events WHERE seq < {cut}"),
+        closed(&OrderRow::TABLE, "is_open = 0"),
+        left(&FillRow::TABLE, &OrderRow::TABLE, "order_id"),
+        left(&OrderHistoryRow::TABLE, &OrderRow::TABLE, "order_id"),
+        old(&PositionHistoryRow::TABLE),
+        old(&RiskEventRow::TABLE),
+        closed(&MassCancelRow::TABLE, "is_completed = 1"),
+        closed(&SagaRow::TABLE, "ended_seq <> 0"),
+        left(&SagaStepRow::TABLE, &SagaRow::TABLE, "saga_id"),
+        old(&EventRow::TABLE),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::projections::rows::{Change, NextRow};
+
+    /// Rows that each kind of statement has left to remove, and what was said.
+    #[derive(Debug, Default)]
+    struct Heard {
+        left: u64,
+        said: Vec<String>,
+    }
+
+    impl Database for Heard {
+        fn ask(&mut self, _: &str) -> Result<Vec<Vec<Cell>>, ProjectionError> {
+            Ok(vec![vec![Cell::Int(7)]])
+        }
+
+        fn run(&mut self, sql: &str) -> Result<u64, ProjectionError> {
+            if self.said.last().is_none_or(|last| last != sql) {
+                self.left = 2 * PIECE_ROWS + 1;
+            }
+            self.said.push(sql.to_owned());
+            let removed = self.left.min(PIECE_ROWS);
+            self.left = self.left.saturating_sub(removed);
+            Ok(removed)
+        }
+
+        fn put(&mut self, _: &Table, _: Change, _: NextRow<'_>) -> Result<(), ProjectionError> {
+            Ok(())
+        }
+
+        fn size_sql(&self) -> &'static str {
+            ""
+        }
+
+        fn close_durably(self: Box<Self>) -> Result<(), ProjectionError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_statement_is_said_again_until_it_finds_less_than_a_piece() {
+        let mut heard = Heard::default();
+        remove(&mut heard, 1).expect("removed");
+        let each_thrice: Vec<String> =
+            statements(7).into_iter().flat_map(|one| [one.clone(), one.clone(), one]).collect();
+        assert_eq!(heard.said, each_thrice);
+    }
 }

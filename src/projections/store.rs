@@ -10,7 +10,7 @@ use super::declare::{Row, Table};
 use super::error::ProjectionError;
 use super::postgres::Postgres;
 use super::projector::Source;
-use super::removal::{rules, rules_and_days, statements};
+use super::removal::{remove, rules, rules_and_days};
 use super::rows::{Change, NextRow, Rows};
 use super::sqlite::Sqlite;
 use super::tables::{
@@ -296,7 +296,7 @@ impl Store {
         }
         rows.each_change(&mut |table, change, next_row| self.database.put(table, change, next_row))?;
         if let Some(before_ns) = rows.remove_before_ns {
-            statements(before_ns).iter().try_for_each(|sql| self.database.run(sql).map(drop))?;
+            remove(self.database.as_mut(), before_ns)?;
         }
         self.database.run("COMMIT")?;
         Ok(true)

@@ -290,7 +290,7 @@ tables! {
         leaves_qty: Units,
         /// Price × quantity of all fills.
         cum_cost: Money,
-        /// When its newest request ends to be valid; 0 for never.
+        /// After which the new order must not leave for the broker; 0 for never. A replace has its own, in its event.
         valid_until_ns: Time,
         /// Raised by each event of the order.
         order_version: Count,

@@ -32,9 +32,13 @@ use proxy::{Cut, Proxy};
 use server::{DEADLINE, Postgres};
 use support::{Journal, archive, catch_up, events_of, source_of, write_history};
 use tradecore::projections::cell::Kind;
+use tradecore::projections::monitor::Heal;
+use tradecore::projections::removal::statements;
 use tradecore::projections::store::{Care, Store};
 use tradecore::projections::tables::TABLES;
-use tradecore::projections::{Compared, ProjectionError, Projector, Source, compare, follow, verify};
+use tradecore::projections::{
+    BATCH_EVENTS_MAX, Compared, ProjectionError, Projector, Source, compare, follow, follow_healed, verify,
+};
 use tradecore_domain::event::{AccountDefined, Event, InstrumentDefined, Meta};
 
 fn differing(all: &[Compared]) -> Vec<String> {
@@ -135,6 +139,91 @@ fn tables_on_a_server_are_those_of_a_file_and_its_views_show_the_same_decimals()
 }
 
 #[test]
+fn closed_rows_leave_a_server_as_they_leave_a_file_and_in_no_time_that_grows_with_the_square_of_them() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal_dir = dir.path().join("journal");
+    let mut journal = Journal::open(&journal_dir);
+    for group in events_of(LONG) {
+        journal.pass(3_600_000_000_000);
+        journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+    }
+    journal.seal();
+    let kept = |source: Source| Source { keep_days: 30, ..source };
+    let file = kept(source_of(&journal_dir, &dir.path().join("rows.sqlite")));
+    let (server, whole) = (kept(postgres.source(&journal_dir, "kept")), postgres.source(&journal_dir, "whole"));
+    [&file, &server, &whole].into_iter().for_each(catch_up);
+    let mut client = postgres.client();
+    let mut count = |table: &str| -> i64 {
+        client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).expect("a number").get(0)
+    };
+    for table in ["orders", "fills", "order_history", "positions_history", "sagas", "saga_steps", "events"] {
+        let (left, all) = (count(&format!("kept.{table}")), count(&format!("whole.{table}")));
+        assert!(left > 0 && left < all, "{table}: {left} of {all}");
+    }
+    let mut stores = [&server, &file].map(|source| Store::open_to_read(source).expect("opens"));
+    let [one, other] = &mut stores;
+    assert_eq!(differing(&compare(one, other).expect("compared")), [""; 0]);
+    assert_is_a_fold(&server, "rows have left");
+    // A plan within a plan is carried out once for each row of that around it, unless it fits into memory.
+    client.batch_execute("SET search_path TO whole").expect("set");
+    for statement in statements(1_000_000) {
+        let plan = client.query(&format!("EXPLAIN {statement}"), &[]).expect("a plan");
+        let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        assert!(!plan.iter().any(|line| line.contains("SubPlan")), "{statement}: {plan:#?}");
+    }
+}
+
+#[test]
+fn who_leaves_its_tables_to_another_host_ends_with_the_batch_that_it_is_at_and_who_stops_takes_in_all() {
+    const LOCK: i64 = 7_205_759_403;
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal_dir = dir.path().join("journal");
+    let mut journal = Journal::open(&journal_dir);
+    let mut last = 0;
+    for group in events_of(LONG).into_iter().cycle() {
+        if last > 2 * BATCH_EVENTS_MAX {
+            break;
+        }
+        journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+        last += group.len() as u64;
+    }
+    journal.seal();
+    for is_left in [true, false] {
+        let source = postgres.source(&journal_dir, "leaving");
+        drop(Projector::open(&source, Care::Live).expect("opens").expect("goes on"));
+        let mut client = postgres.client();
+        // The first batch waits until it is known that it is on its way.
+        client
+            .batch_execute(&format!(
+                "CREATE FUNCTION leaving.wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
+                 $$ BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NULL; END $$;
+                 CREATE TRIGGER wait AFTER INSERT ON leaving.events EXECUTE FUNCTION leaving.wait();
+                 SELECT pg_advisory_lock({LOCK})"
+            ))
+            .expect("a trigger");
+        let (heal, stop) = (Arc::new(Heal::default()), Arc::new(AtomicBool::new(false)));
+        let (followed, asks, asked) = (source.clone(), Arc::clone(&heal), Arc::clone(&stop));
+        let follower = std::thread::spawn(move || follow_healed(&followed, &asks, &asked));
+        let until = Instant::now() + DEADLINE;
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        while client.query_one(waiting, &[]).expect("a number").get::<_, i64>(0) == 0 {
+            assert!(Instant::now() < until, "nobody writes");
+            std::thread::yield_now();
+        }
+        if is_left {
+            heal.leave();
+        }
+        stop.store(true, Ordering::Release);
+        client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).expect("let go");
+        follower.join().expect("no panic");
+        let known = seq_of(&source);
+        assert!(known > 0 && (known == last) != is_left, "left: {is_left}, {known} of {last}");
+    }
+}
+
+#[test]
 fn a_second_writer_stays_outside_and_one_that_has_lost_the_race_writes_nothing() {
     let postgres = Postgres::get();
     let dir = tempfile::tempdir().expect("a directory");
@@ -207,7 +296,7 @@ fn wait_for(source: &Source, seq: u64, what: &str) {
             return;
         }
         assert!(Instant::now() < until, "{what}: {found:?}, and {seq} was waited for");
-        std::thread::yield_now();
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
     }
 }
 
@@ -292,6 +381,23 @@ fn tables_are_a_fold_of_the_journal_after_every_commit_that_was_killed_or_whose_
     // Of few it may be all or none.
     let are_both = ["the killed server had committed", "it had not"].iter().all(|what| done.contains_key(what));
     assert!(are_both || !is_ours || kills() < 16, "{done:?}");
+}
+
+#[test]
+fn what_is_compared_may_take_longer_than_the_server_lets_others_keep_a_transaction_open() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 2);
+    let source = postgres.source(&journal_dir, "idle");
+    catch_up(&source);
+    let (mut client, user) = (postgres.client(), &postgres.user);
+    client.batch_execute(&format!("ALTER ROLE {user} SET idle_in_transaction_session_timeout = 20")).expect("set");
+    let compared = verify(&source, &mut |_, _| {
+        server::pass(std::time::Duration::from_millis(200));
+        true
+    });
+    client.batch_execute(&format!("ALTER ROLE {user} RESET idle_in_transaction_session_timeout")).expect("set back");
+    assert_eq!(differing(&compared.expect("compared").1), [""; 0]);
 }
 
 #[test]

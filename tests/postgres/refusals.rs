@@ -5,7 +5,7 @@ use tradecore::projections::aggregate::Aggregate;
 use tradecore::projections::ask::parked;
 use tradecore::projections::server::Trouble;
 use tradecore::projections::store::{Care, Store};
-use tradecore::projections::{ProjectionError, Projector, Source, open, rebuild, verify};
+use tradecore::projections::{ProjectionError, Projector, Source, open, rebuild, rebuild_unasked, verify};
 use tradecore_domain::event::{AccountDefined, Event, KillSwitchChanged, Meta};
 
 use super::server::Postgres;
@@ -126,6 +126,46 @@ fn tables_of_others_of_a_newer_release_or_of_another_core_are_refused_and_left_a
     client.batch_execute("DROP VIEW public.theirs").expect("dropped");
     drop(open(&source, &mut |_, _| true).expect("made anew"));
     assert_is_a_fold(&source, "made anew again");
+}
+
+#[test]
+fn tables_that_know_what_this_journal_does_not_are_made_anew_by_a_person_s_word_alone() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (of_theirs, of_ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    [&of_theirs, &of_ours].into_iter().for_each(|dir| std::fs::create_dir(dir).expect("made"));
+    let theirs = postgres.source(&write_history(&of_theirs, 5).0, "elsewhere");
+    let ours = Source { journal_dir: write_history(&of_ours, 2).0, path: of_ours.join("rows"), ..theirs.clone() };
+    let mut client = postgres.client();
+    let go_on = &mut |_, _| true;
+    let says = "SELECT obj_description('elsewhere.projection_positions'::regclass, 'pg_class')";
+    for outdated in [
+        "COMMENT ON TABLE elsewhere.projection_positions IS 'tradecore read model, schema 0, views 0'",
+        "UPDATE elsewhere.projection_positions SET fold_version = fold_version - 1",
+    ] {
+        catch_up(&theirs);
+        let before: i64 = client.query_one("SELECT count(*) FROM elsewhere.events", &[]).expect("a number").get(0);
+        let comment: String = client.query_one(says, &[]).expect("a comment").get(0);
+        client.batch_execute(outdated).expect("made so");
+        for error in [open(&ours, go_on).expect_err("theirs"), rebuild_unasked(&ours, go_on).expect_err("theirs")] {
+            assert!(matches!(error, ProjectionError::Elsewhere { .. }), "{outdated}: {error}");
+        }
+        // A rebuild of one's own takes minutes, in which another host may have come.
+        client.batch_execute(&format!("COMMENT ON TABLE elsewhere.projection_positions IS '{comment}'")).expect("said");
+        rebuild(&ours, go_on).expect("asked for");
+        client.batch_execute(outdated).expect("made so");
+        let mut comes = postgres.client();
+        let moved = rebuild_unasked(&ours, &mut |_, _| {
+            let come = "UPDATE elsewhere.projection_positions SET record_crc = record_crc - 1";
+            comes.execute(come, &[]).expect("moved");
+            true
+        });
+        assert!(matches!(moved, Err(ProjectionError::Elsewhere { .. })), "{outdated}: {moved:?}");
+        rebuild(&theirs, go_on).expect("asked for");
+        let after: i64 = client.query_one("SELECT count(*) FROM elsewhere.events", &[]).expect("a number").get(0);
+        assert_eq!(after, before, "{outdated}");
+        assert_is_a_fold(&theirs, outdated);
+    }
 }
 
 #[test]

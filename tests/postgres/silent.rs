@@ -68,9 +68,10 @@ fn a_server_that_is_slow_is_waited_for_and_one_that_works_for_too_long_gives_up_
     let dir = tempfile::tempdir().expect("a directory");
     let (journal_dir, _) = write_history(dir.path(), 2);
     let straight = postgres.source(&journal_dir, "slow");
-    let server = postgres.reach_within(ANSWER_MAX, "slow", postgres.port);
-    let source = Source { server: Some(server), ..straight.clone() };
-    let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+    let within = |answer_max| Some(postgres.reach_within(answer_max, "slow", postgres.port));
+    let source = Source { server: within(ANSWER_MAX), ..straight.clone() };
+    let patient = Source { server: within(ANSWER_MAX * 20), ..straight.clone() };
+    let mut projector = Projector::open(&patient, Care::Live).expect("opens").expect("goes on");
     assert!(projector.step(50).expect("a batch") > 0);
     let mut client = postgres.client();
     let mut take = |seconds: &str| {
@@ -83,9 +84,11 @@ fn a_server_that_is_slow_is_waited_for_and_one_that_works_for_too_long_gives_up_
             ))
             .expect("made");
     };
-    take("1");
+    take("3");
     assert!(projector.step(100).expect("it was waited for") > 0);
+    drop(projector);
     take("3600");
+    let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
     let before = projector.position().clone();
     let error = in_time("a batch", move || projector.step(u64::MAX).expect_err("too slow"));
     assert!(trouble_of(&error) == Trouble::Busy && error.may_pass(), "{error}");

@@ -12,6 +12,8 @@ use tradecore::projections::store::Care;
 use tradecore::projections::tables::TABLES;
 use tradecore::projections::{Projector, Source, follow_healed, rebuild, verify};
 
+use tradecore_domain::event::{AccountDefined, Event, Meta};
+
 use crate::support::{Journal, archive, catch_up, dump, events_of, source_of, write_history};
 
 /// Waits for what the monitor's report is to tell.
@@ -60,6 +62,44 @@ fn the_monitor_finds_nothing_while_the_tables_grow_and_it_is_behind_them() {
         }
     }
     assert!(looks > 20 && rows > 1_000, "{looks} looks, {rows} rows");
+}
+
+#[test]
+fn what_is_parked_is_no_damage_however_far_behind_the_monitor_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal_dir = dir.path().join("journal");
+    let mut journal = Journal::open(&journal_dir);
+    let of_account = Meta { account_id: 1, ..Meta::default() };
+    let mut groups = events_of(crate::history::LONG);
+    let middle = groups.len() / 2;
+    // What does not fit into a column parks the account, and all of it that follows.
+    let unfit =
+        AccountDefined { meta: of_account, initial_cash: i128::MAX, currency: *b"USDT\0\0\0\0", ..Default::default() };
+    groups.insert(middle, vec![Event::AccountDefined(unfit)]);
+    for group in groups {
+        journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+    }
+    journal.seal();
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    catch_up(&source);
+    let known_seq = Projector::open(&source, Care::Live).expect("opens").expect("goes on").position().seq;
+    let one = |sql: &str| -> i64 {
+        Connection::open(&source.path).expect("opens").query_row(sql, [], |row| row.get(0)).expect(sql)
+    };
+    assert!(one("SELECT count(*) FROM parked_records") > 1);
+    assert_eq!(one("SELECT is_stale FROM balances WHERE account_id = 1"), 1);
+    let mut monitor = Monitor::open(&source, 101).expect("opens");
+    loop {
+        let look = monitor.look().expect("looks");
+        assert_eq!(look.findings, [], "as of {} of {known_seq}", look.seq);
+        if look.rounds == 1 {
+            break;
+        }
+    }
+    // A mark of nobody is damage, once all that is parked is behind.
+    change(&source.path, "UPDATE positions SET is_stale = 1 - is_stale");
+    let look = monitor.look().expect("looks");
+    assert!(look.seq == known_seq && look.findings.iter().any(|found| found.table == "positions"), "{look:?}");
 }
 
 #[test]

@@ -5,6 +5,9 @@ use tradecore::projections::monitor::Monitor;
 use tradecore::projections::store::Care;
 use tradecore::projections::{ProjectionError, Projector, Source, open, rebuild, verify};
 
+use tradecore_domain::event::Event;
+
+use crate::host::{configured, said};
 use crate::support::{Journal, archive, catch_up, dump, events_of, source_of};
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -98,6 +101,53 @@ fn closed_rows_leave_after_their_days_the_same_ones_however_the_batches_fall() {
     let refused = Projector::open(&other, Care::Live).expect_err("other rules");
     assert!(matches!(&refused, ProjectionError::Outdated { why, .. } if why.contains("days 30")), "{refused}");
     open_anew(&other);
+}
+
+#[test]
+fn an_open_order_whose_events_have_left_is_traced_by_what_there_is_and_that_is_said() {
+    let dir = configured(&format!("[projection]\nkeep_days = {KEEP_DAYS}\n"));
+    let mut journal = Journal::open(&dir.path().join("data/journal"));
+    for group in events_of(crate::history::LONG) {
+        journal.pass(3_600_000_000_000);
+        journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+    }
+    journal.seal();
+    said(dir.path(), "projection catch-up");
+    let connection = Connection::open(dir.path().join("data/read-model.sqlite")).expect("opens");
+    let find = |sql: &str| connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).expect(sql);
+    let all_left: (i64, i64) = find(
+        "SELECT order_id, accepted_seq FROM orders WHERE is_open = 1 \
+         AND NOT EXISTS (SELECT 1 FROM events WHERE events.order_id = orders.order_id) LIMIT 1",
+    );
+    let none_left: (i64, i64) = find("SELECT order_id, accepted_seq FROM orders ORDER BY accepted_seq DESC LIMIT 1");
+    let words = format!("all events of it, from event {} on, left these tables after {KEEP_DAYS} days", all_left.1);
+    let trace = said(dir.path(), &format!("trace {}", all_left.0));
+    assert!(trace.contains(&words) && trace.contains("rows     orders: "), "{trace}");
+    let trace = said(dir.path(), &format!("trace {}", none_left.0));
+    assert!(trace.contains(&format!("decision event {}", none_left.1)) && !trace.contains("earlier"), "{trace}");
+}
+
+#[test]
+fn of_an_order_with_more_events_than_are_shown_the_newest_are_and_that_is_said() {
+    let dir = configured("");
+    let mut journal = Journal::open(&dir.path().join("data/journal"));
+    let (groups, mut refused) = (events_of(2), None);
+    for group in &groups {
+        journal.group(&group.iter().map(archive).collect::<Vec<_>>());
+        refused = group.iter().find(|event| matches!(event, Event::RequestRejected(e) if e.order_id != 0)).or(refused);
+    }
+    let Some(Event::RequestRejected(refused)) = refused else { panic!("a history without a refusal") };
+    for _ in 0..10_001 {
+        journal.group(&[archive(&Event::RequestRejected(*refused))]);
+    }
+    journal.seal();
+    said(dir.path(), "projection catch-up");
+    let trace = said(dir.path(), &format!("trace {}", refused.order_id));
+    let lines = trace.lines().filter(|line| line.contains(" decision ")).count();
+    assert!(
+        lines == 10_000 && trace.contains("is not shown: of an order, the newest 10000 are"),
+        "{lines}: {trace:.2000}"
+    );
 }
 
 fn open_anew(source: &Source) {

@@ -172,7 +172,7 @@ parts! {
         order_qty: i64,
         /// FIX CumQty (14) × 10⁻⁹.
         cum_qty: i64,
-        /// Valid-until of the newest request, UTC ns; 0 for none.
+        /// UTC ns after which the new order must not leave; 0 for never.
         valid_until_ns: u64,
         /// Version of the order, from 1, raised by each event of the order.
         order_version: u32,

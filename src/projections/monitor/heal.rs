@@ -11,6 +11,7 @@ pub struct Heal {
     is_asked: AtomicBool,
     has_failed: AtomicBool,
     has_no_writer: bool,
+    is_left: AtomicBool,
 }
 
 impl Heal {
@@ -22,6 +23,17 @@ impl Heal {
 
     pub(super) const fn has_writer(&self) -> bool {
         !self.has_no_writer
+    }
+
+    /// The tables are another host's from now on: whoever writes here ends with what it is at.
+    pub fn leave(&self) {
+        self.is_left.store(true, Ordering::Release);
+    }
+
+    /// True once they are.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::Acquire)
     }
 
     /// Asks for it.

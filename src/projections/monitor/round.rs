@@ -46,10 +46,10 @@ impl Monitor {
         let (from_seq, from_ns, known_seq) = (round.seq, round.ts_ns, comparison.known_seq);
         let end_seq = known_seq.min(from_seq.saturating_add(self.events_per_look.min(ROUND_EVENTS_PER_LOOK)));
         let mut keys = Keys::new();
-        let Comparison { store, kept_ns, look, .. } = comparison;
-        let kept_ns = *kept_ns;
+        let Comparison { store, kept_ns, parked_seq, look, .. } = comparison;
+        let (kept_ns, parked_seq) = (*kept_ns, *parked_seq);
         round.go_on(&self.source, end_seq, store, &mut |rows, span, read, store| {
-            Comparison { store, kept_ns, known_seq, look }.span(rows, span, read, &mut keys)
+            Comparison { store, kept_ns, known_seq, parked_seq, look }.span(rows, span, read, &mut keys)
         })?;
         // A day that none is of lies between two, or behind the last.
         let last_ns = if round.seq >= known_seq { i64::MAX as u64 } else { round.ts_ns };

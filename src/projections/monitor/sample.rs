@@ -23,6 +23,15 @@ pub(super) fn int(table: &Table, cells: &[Cell], column: &str) -> Option<i64> {
     }
 }
 
+/// Whether a row is another but for its mark of being stale.
+pub(super) fn is_but_marked(table: &Table, marked: &[Cell], row: &[Cell]) -> bool {
+    let Some(at) = table.cell_names().iter().position(|name| name == "is_stale") else { return false };
+    let but = |cells: &[Cell]| {
+        cells.iter().enumerate().filter(|(place, _)| *place != at).map(|(_, cell)| cell.clone()).collect::<Vec<_>>()
+    };
+    marked.get(at) == Some(&Cell::Int(1)) && but(marked) == but(row)
+}
+
 /// Key columns and their values.
 pub(super) type Key = Vec<(&'static str, i64)>;
 
