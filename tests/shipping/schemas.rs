@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use tradecore::shipping::domains::Stream;
+use tradecore::shipping::domains::{Aggregate, Domain, Stream};
 use tradecore::shipping::json::{Place, write_event};
 use tradecore::shipping::schema;
 use tradecore_domain::State;
-use tradecore_domain::event::Event;
+use tradecore_domain::event::{EVENTS, Event};
 
 use super::documents::{check_file, events_of, root};
 use super::history::{LONG, history};
@@ -34,6 +34,10 @@ fn promises(file: &str, path: &str, schema: &Value, out: &mut BTreeSet<String>) 
         let owner = if title.is_empty() { format!("{file} {path}") } else { title.to_owned() };
         out.extend(names.map(|name| format!("code {owner}: {name}")));
         out.insert(format!("{file} {path}: code {title}"));
+        // What else it may be: a number, for a code that is newer than its reader.
+        let others: Vec<String> =
+            choices.iter().filter(|choice| choice.get("enum").is_none()).map(Value::to_string).collect();
+        out.insert(format!("{file} {path}: a name, or {}", others.join(", or ")));
     } else if let Some(properties) = schema["properties"].as_object() {
         for (name, property) in properties {
             promises(file, &format!("{path}.{name}"), property, out);
@@ -63,8 +67,13 @@ fn what_a_released_schema_promised_holds() {
         let count = |schema: &Value| schema["properties"].as_object().map_or(0, serde_json::Map::len);
         assert_eq!(required(&schema), count(&schema), "{file}");
     }
+    // Where its events are, and what they are in order with.
+    for (event, (_, version, name, ..)) in events_of(1).zip(EVENTS) {
+        let (domain, kind) = (Domain::of(&event).name(), Aggregate::of(&event).kind());
+        now.insert(format!("place {name}.v{version}: {domain}, in order by {kind}"));
+    }
     let path = root().join("tests/shipping/released.txt");
-    let mut text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut text = std::fs::read_to_string(&path).expect("it was never empty");
     for promise in text.lines() {
         assert!(now.contains(promise), "no longer true, and readers rely on it: {promise}");
     }

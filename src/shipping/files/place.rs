@@ -104,7 +104,7 @@ impl Newest {
             empty.push((first_seq, std::mem::replace(&mut this.path, dir.to_owned())));
             (this.file, this.next_seq) = (None, 0);
         }
-        if let Some((_, path)) = empty.pop_if(|(first_seq, _)| *first_seq == this.next_seq.max(1)) {
+        if let Some((_, path)) = empty.pop_if(|(first_seq, _)| *first_seq == this.next_seq) {
             (this.path, this.day, this.bytes) = (path, None, 0);
             this.read().map_err(|source| this.failed(source))?;
         }

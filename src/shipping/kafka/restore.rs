@@ -152,10 +152,11 @@ pub fn restore(
         }
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    restorer.confirm()?;
     if is_take_over {
+        // Before the journal may be used: without it, this host's own claim would be taken for another's.
         Claimed::of(cluster, &progress)?.write(dir)?;
     }
+    restorer.confirm()?;
     Ok(Restored { events: progress.seq, last_seq: progress.seq, epoch, digest })
 }
 

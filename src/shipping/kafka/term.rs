@@ -55,10 +55,14 @@ impl Claimed {
             std::fs::rename(&partial, &path)?;
             dir.sync_all()
         };
-        let forget = |error: Error| match std::fs::remove_file(&path) {
+        let remove = || match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| File::open(journal_dir)?.sync_all()),
+        };
+        let forget = |error: Error| match remove() {
             // On a full disk, which shipping makes room on, it is better not known than wrong.
-            Err(second) if second.kind() != ErrorKind::NotFound => Err(error),
-            _ => {
+            Err(_) => Err(error),
+            Ok(()) => {
                 tracing::warn!(%error, path = %path.display(), "the term of this host is not written down");
                 Ok(())
             }
