@@ -36,7 +36,7 @@ use crate::vitals::Vitals;
 /// Events that the instant broker makes of an order: accepted, acknowledged, expired.
 const EVENTS_OF_ORDER: u64 = 3;
 /// What the journal has of an event, padding and all, roughly: it says how much may wait for the gate to close in time.
-const EVENT_BYTES: u64 = 290;
+const EVENT_BYTES: u64 = 234;
 /// Orders of a client epoch, of which there are enough for days.
 const EPOCH_IDS: u64 = 32_768;
 /// Orders that may be open, and ids.
