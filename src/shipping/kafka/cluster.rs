@@ -216,6 +216,9 @@ impl Cluster {
         client.set("queued.max.messages.kbytes", "4096");
         client.set("fetch.message.max.bytes", "1048576");
         client.set("fetch.wait.max.ms", "50");
+        // A partition whose queue was full is fetched on by this, and by default a second later: who takes from many in turn
+        // would wait for that over and over.
+        client.set("fetch.queue.backoff.ms", "5");
         client
     }
 
