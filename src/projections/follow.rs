@@ -130,7 +130,7 @@ fn mend(source: &Source, heal: &Heal, stop: &AtomicBool) {
 fn run(source: &Source, heal: &Heal, stop: &AtomicBool, is_working: &mut bool) -> Result<(), ProjectionError> {
     let _lock = WriterLock::take(&source.path)?;
     let mut projector = open(source, &mut |_, _| !stop.load(Ordering::Acquire))?;
-    tracing::info!(path = %source.path.display(), seq = projector.position().seq, "read model");
+    tracing::info!(path = %source.name().display(), seq = projector.position().seq, "read model");
     let mut identity = source.server.is_none().then(|| Identity::of(&source.path));
     // What a server has committed survives power loss; of a file, the gate looks for itself.
     let mut mark = source.server.is_some().then(|| Mark::new(&source.journal_dir, PROJECTION_PG));
@@ -175,9 +175,9 @@ pub fn open(source: &Source, progress: super::rebuild::OnProgress<'_>) -> Result
         Err(ProjectionError::Outdated { why, .. }) => why,
         Err(error) => return Err(error),
     };
-    tracing::warn!(path = %source.path.display(), %why, "the rows of the read model are made anew from the journal");
+    tracing::warn!(path = %source.name().display(), %why, "the rows of the read model are made anew from the journal");
     let rebuilt = rebuild_unasked(source, progress)?;
-    tracing::info!(path = %source.path.display(), seq = rebuilt.seq, "the rows of the read model were made anew");
+    tracing::info!(path = %source.name().display(), seq = rebuilt.seq, "the rows of the read model were made anew");
     Projector::open(source, Care::Live)?
         .map_err(|mismatch| ProjectionError::Outdated { path: source.path.clone(), why: mismatch.to_string() })
 }

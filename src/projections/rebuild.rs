@@ -163,7 +163,7 @@ fn make_anew(
     }
     let shadow = Shadow::new(beside(&source.path, "rebuild"))?;
     let mut projector = fresh(source, &shadow)?;
-    let end_seq = tradecore_journal::stat(&source.journal_dir)?.synced_seq;
+    let end_seq = tradecore_journal::synced_seq(&source.journal_dir)?;
     let differing = match old(source) {
         Some((mut there, seq)) => {
             fold_to(&mut projector, seq, end_seq, progress)?;
