@@ -36,11 +36,13 @@ impl<'a> Desk<'a> {
 
     /// Gives a record to the client, which sends it with others: the error of one that it refuses for good.
     pub(super) fn post(&self, mut message: Message<'_>) -> Result<Option<KafkaError>, Trouble> {
+        let since = Instant::now();
         while let Err((error, refused)) = self.producer.send(message) {
             if is_refused_for_good(&error) {
                 return Ok(Some(error));
             }
-            if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+            let is_full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            if !is_full || since.elapsed() > self.cluster.timeout() {
                 return Err(Trouble::of("sending a record", &error));
             }
             self.producer.poll(Duration::from_millis(1));

@@ -223,6 +223,8 @@ impl<'a> Session<'a> {
             (self.progress.seq, self.progress.epoch, self.progress.crc) = (record.seq, record.epoch, crc);
         }
         let is_there = tail.is_some_and(|tail| tail.seq >= record.seq);
+        // Also what is left out: behind a loss it may be millions, and a transaction that is open for too long is ended.
+        self.events = self.events.saturating_add(1);
         // With transactions all that belongs to it is there as well; else that may be missing, and is sent again.
         if is_there && self.cluster.kafka.transactions {
             return Ok(());
@@ -242,7 +244,6 @@ impl<'a> Session<'a> {
             self.progress.tails.insert(slot, Tail { seq: record.seq, offset: behind, crc: Some(crc) });
         }
         self.oldest_ns.get_or_insert(record.ts_ns);
-        self.events = self.events.saturating_add(1);
         self.bytes = self.bytes.saturating_add(record.bytes.len()).saturating_add(key.len());
         if let Some(alert) = Alert::of(&event, record.seq, record.ts_ns) {
             self.send_alert(&alert, stop)?;

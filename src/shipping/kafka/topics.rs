@@ -119,9 +119,13 @@ impl Wanted {
         if of("unclean.leader.election.enable").as_deref() == Some("true") {
             flaw("unclean.leader.election.enable", "false", "a copy that is behind would become the truth");
         }
-        if number("min.insync.replicas").is_none_or(|copies| copies < i64::from(min_insync_replicas)) {
+        // Redpanda has no such setting, and tells none: there a majority of the copies counts, whose number is looked at.
+        if number("min.insync.replicas").is_some_and(|copies| copies < i64::from(min_insync_replicas)) {
             let wanted = format!("{min_insync_replicas} or more");
             flaw("min.insync.replicas", &wanted, "an event would count that too few hosts have");
+        }
+        if of("write.caching").as_deref() == Some("true") {
+            flaw("write.caching", "false", "an event would count that is on no disk yet");
         }
         // With many partitions progress is as large.
         if matches!(self.purpose, Purpose::Events | Purpose::Progress)
@@ -293,6 +297,12 @@ mod tests {
         for safe in [("retention.ms", "-1"), ("min.insync.replicas", "3"), ("retention.ms", "315360000001")] {
             assert!(flaws(&topic(Purpose::Events), &[safe]).is_empty(), "{safe:?}");
         }
+        let of_redpanda = |name: &str| {
+            let settings = topic(Purpose::Events).settings(2);
+            let told = settings.iter().find(|(known, _)| *known == name && name != "min.insync.replicas");
+            told.map(|(_, value)| value.clone()).or_else(|| (name == "write.caching").then(|| "false".to_owned()))
+        };
+        assert!(topic(Purpose::Events).flaws(&of_redpanda, 2).is_empty(), "who has no such setting tells none");
         let unsafe_of_events = [
             ("cleanup.policy", "compact"),
             ("cleanup.policy", "compact,delete"),
@@ -301,6 +311,7 @@ mod tests {
             ("retention.bytes", "1000000"),
             ("unclean.leader.election.enable", "true"),
             ("min.insync.replicas", "1"),
+            ("write.caching", "true"),
             ("max.message.bytes", "65536"),
         ];
         for (name, value) in unsafe_of_events {
