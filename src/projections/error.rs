@@ -223,6 +223,15 @@ impl ProjectionError {
             _ => false,
         }
     }
+
+    /// True for what rows made anew may mend: not what passes, and not what another program, core or release has made.
+    pub(super) fn is_of_rows(&self) -> bool {
+        !self.may_pass()
+            && !matches!(
+                self,
+                Self::Foreign { .. } | Self::NoDatabase { .. } | Self::Newer { .. } | Self::OtherStream { .. }
+            )
+    }
 }
 
 impl From<&ProjectionError> for Exit {

@@ -1,7 +1,7 @@
 //! The side thread that keeps the tables behind the journal of a gateway that runs.
 //!
-//! It never stops the gateway: what may pass is tried again, with growing waits; what does not ends the thread, is
-//! logged with what to do, and shows as lag in `tradecore projection status`.
+//! It never stops the gateway: what fails is logged with what to do, shows as lag in `tradecore projection status`, and
+//! is tried again with growing waits, also what does not pass by itself: a person, or the monitor, may mend it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Backoff {
     }
 }
 
-/// Follows the journal until `stop` is set, or something failed that does not pass.
+/// Follows the journal until `stop` is set.
 pub fn follow(source: &Source, stop: &AtomicBool) {
     follow_healed(source, &Heal::default(), stop);
 }
@@ -70,21 +70,25 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
                     }
                 }
             }
-            Err(error) if error.may_pass() => {
+            Err(error) => {
                 if is_working {
                     (backoff, told) = (Backoff::new(), String::new());
                 }
-                let (wait, text) = (backoff.wait(), error.to_string());
+                let text = error.to_string();
                 // Once a cause: a server that is away for an hour is no hour of lines.
-                if text != told {
-                    tracing::warn!(%error, "the read model lags, which is tried again; trading goes on");
+                match error.may_pass() {
+                    _ if text == told => {}
+                    true => tracing::warn!(%error, "the read model lags, which is tried again; trading goes on"),
+                    false => {
+                        tracing::error!(%error, "the read model stands still until that is mended; trading goes on")
+                    }
                 }
                 told = text;
-                pause(stop, wait);
-            }
-            Err(error) => {
-                tracing::error!(%error, "the read model stands still until the next start; trading goes on");
-                return;
+                // What the monitor has found may be what stands in the way.
+                if heal.is_asked() && error.is_of_rows() {
+                    mend(source, heal, stop);
+                }
+                pause(stop, backoff.wait());
             }
         }
     }

@@ -120,10 +120,12 @@ pub(super) fn fresh(source: &Source, shadow: &Shadow) -> Result<Projector, Proje
 /// compared is as of one moment.
 ///
 /// # Errors
-/// When either cannot be read.
+/// When either cannot be read; `Elsewhere` for tables on a server that know what the journal does not.
 pub fn verify(source: &Source, progress: OnProgress<'_>) -> Result<(u64, Vec<Compared>), ProjectionError> {
     let mut there = Store::open_to_read(source)?;
-    let seq = there.position()?.seq;
+    let position = there.position()?;
+    check_place(source, &position)?;
+    let seq = position.seq;
     let shadow = Shadow::new(beside(&source.path, &format!("verify-{}", std::process::id())))?;
     let mut projector = fresh(source, &shadow)?;
     fold_to(&mut projector, seq, seq, progress)?;

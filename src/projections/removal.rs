@@ -51,24 +51,29 @@ const PIECE_ROWS: u64 = 100_000;
 /// Removes closed rows of events before a time, within the transaction that is open.
 pub(super) fn remove(database: &mut dyn Database, before_ns: u64) -> Result<(), ProjectionError> {
     let before_seq = first_seq(database, before_ns)?;
+    remove_orders(database, before_seq)?;
     for statement in statements(before_seq) {
         while database.run(&statement)? == PIECE_ROWS {}
     }
     Ok(())
 }
 
+/// What a question for one number has for an answer; 0 where there is none.
+fn number(database: &mut dyn Database, sql: &str) -> Result<u64, ProjectionError> {
+    match database.ask(sql)?.first().and_then(|row| row.first()) {
+        Some(Cell::Int(number)) => Ok(*number as u64),
+        Some(Cell::Null | Cell::Text(_) | Cell::Bytes(_)) | None => Ok(0),
+    }
+}
+
 /// The first event of a time or later: the decision that a removal follows is in the log, and behind that time.
 fn first_seq(database: &mut dyn Database, ts_ns: u64) -> Result<u64, ProjectionError> {
-    let mut number = |sql: &str| match database.ask(sql)?.first().and_then(|row| row.first()) {
-        Some(Cell::Int(number)) => Ok(*number as u64),
-        Some(Cell::Null | Cell::Text(_) | Cell::Bytes(_)) | None => Ok::<_, ProjectionError>(0),
-    };
-    let mut low = number("SELECT min(seq) FROM events")?;
-    let mut high = number("SELECT max(seq) FROM events")?;
+    let mut low = number(database, "SELECT min(seq) FROM events")?;
+    let mut high = number(database, "SELECT max(seq) FROM events")?;
     // Times never go back in a journal, and the log of a day is long.
     while low < high {
         let mid = low.midpoint(high);
-        if number(&format!("SELECT ts_ns FROM events WHERE seq >= {mid} ORDER BY seq LIMIT 1"))? < ts_ns {
+        if number(database, &format!("SELECT ts_ns FROM events WHERE seq >= {mid} ORDER BY seq LIMIT 1"))? < ts_ns {
             low = mid.saturating_add(1);
         } else {
             high = mid;
@@ -77,10 +82,41 @@ fn first_seq(database: &mut dyn Database, ts_ns: u64) -> Result<u64, ProjectionE
     Ok(low)
 }
 
-/// What removes closed rows of events before one, in this order, each until it finds less than a piece: what SQLite and
-/// PostgreSQL both understand.
+/// Removes orders closed before an event, piece by piece of what their history tells, which is there by its events: all
+/// orders are too many to look through, and what is old is what was a day's.
+fn remove_orders(database: &mut dyn Database, before_seq: u64) -> Result<(), ProjectionError> {
+    let mut from_seq = 0;
+    loop {
+        let to_seq = number(database, &last_of_piece(from_seq, before_seq))?;
+        if to_seq == 0 {
+            return Ok(());
+        }
+        database.run(&closed_orders(from_seq, to_seq, before_seq))?;
+        from_seq = to_seq.saturating_add(1);
+    }
+}
+
+/// Asks for the last event of a piece of the history of orders, from one event on and before another.
 #[must_use]
-pub fn statements(before_seq: u64) -> [String; 9] {
+pub fn last_of_piece(from_seq: u64, before_seq: u64) -> String {
+    let of_time = format!("seq >= {from_seq} AND seq < {before_seq}");
+    let piece =
+        format!("SELECT seq FROM {} WHERE {of_time} ORDER BY seq LIMIT {PIECE_ROWS}", OrderHistoryRow::TABLE.name);
+    format!("SELECT max(seq) FROM ({piece}) AS piece")
+}
+
+/// What removes orders closed before an event, of which events from one to another tell.
+#[must_use]
+pub fn closed_orders(from_seq: u64, to_seq: u64, before_seq: u64) -> String {
+    let (orders, history) = (OrderRow::TABLE.name, OrderHistoryRow::TABLE.name);
+    let is_told = format!("SELECT order_id FROM {history} WHERE seq >= {from_seq} AND seq <= {to_seq}");
+    format!("DELETE FROM {orders} WHERE is_open = 0 AND updated_seq < {before_seq} AND order_id IN ({is_told})")
+}
+
+/// What removes other closed rows of events before one, once the orders have left, in this order, each until it finds
+/// less than a piece: what SQLite and PostgreSQL both understand.
+#[must_use]
+pub fn statements(before_seq: u64) -> [String; 8] {
     let piece = |table: &Table, is_closed: &str| {
         let (name, key) = (table.name, table.key.join(", "));
         format!("DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {name} WHERE {is_closed} LIMIT {PIECE_ROWS})")
@@ -94,7 +130,6 @@ pub fn statements(before_seq: u64) -> [String; 9] {
     let closed = |table: &Table, is_closed: &str| piece(table, &format!("{is_closed} AND updated_seq < {before_seq}"));
     let old = |table: &Table| piece(table, &format!("seq < {before_seq}"));
     [
-        closed(&OrderRow::TABLE, "is_open = 0"),
         left(&FillRow::TABLE, &OrderRow::TABLE, "order_id"),
         left(&OrderHistoryRow::TABLE, &OrderRow::TABLE, "order_id"),
         old(&PositionHistoryRow::TABLE),
@@ -111,16 +146,19 @@ mod tests {
     use super::*;
     use crate::projections::rows::{Change, NextRow};
 
-    /// Rows that each kind of statement has left to remove, and what was said.
+    /// Pieces of the history of orders, rows that each kind of statement has left to remove, and what was said.
     #[derive(Debug, Default)]
     struct Heard {
+        pieces: Vec<i64>,
         left: u64,
         said: Vec<String>,
     }
 
     impl Database for Heard {
-        fn ask(&mut self, _: &str) -> Result<Vec<Vec<Cell>>, ProjectionError> {
-            Ok(vec![vec![Cell::Int(7)]])
+        fn ask(&mut self, sql: &str) -> Result<Vec<Vec<Cell>>, ProjectionError> {
+            let is_of_events = !sql.contains(" FROM order_history ");
+            let seq = if is_of_events { Some(7) } else { self.pieces.pop() };
+            Ok(vec![vec![seq.map_or(Cell::Null, Cell::Int)]])
         }
 
         fn run(&mut self, sql: &str) -> Result<u64, ProjectionError> {
@@ -147,11 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn each_statement_is_said_again_until_it_finds_less_than_a_piece() {
-        let mut heard = Heard::default();
+    fn each_statement_is_said_again_until_it_finds_less_than_a_piece_and_once_for_each_piece_of_the_history_of_orders()
+    {
+        let mut heard = Heard { pieces: vec![6, 4], ..Heard::default() };
         remove(&mut heard, 1).expect("removed");
-        let each_thrice: Vec<String> =
-            statements(7).into_iter().flat_map(|one| [one.clone(), one.clone(), one]).collect();
-        assert_eq!(heard.said, each_thrice);
+        let of_orders = [closed_orders(0, 4, 7), closed_orders(5, 6, 7)];
+        let each_thrice = statements(7).into_iter().flat_map(|one| [one.clone(), one.clone(), one]);
+        assert_eq!(heard.said, of_orders.into_iter().chain(each_thrice).collect::<Vec<String>>());
     }
 }

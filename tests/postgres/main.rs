@@ -33,7 +33,7 @@ use server::{DEADLINE, Postgres};
 use support::{Journal, archive, catch_up, events_of, source_of, write_history};
 use tradecore::projections::cell::Kind;
 use tradecore::projections::monitor::Heal;
-use tradecore::projections::removal::statements;
+use tradecore::projections::removal::{closed_orders, last_of_piece, statements};
 use tradecore::projections::store::{Care, Store};
 use tradecore::projections::tables::TABLES;
 use tradecore::projections::{
@@ -167,10 +167,21 @@ fn closed_rows_leave_a_server_as_they_leave_a_file_and_in_no_time_that_grows_wit
     assert_is_a_fold(&server, "rows have left");
     // A plan within a plan is carried out once for each row of that around it, unless it fits into memory.
     client.batch_execute("SET search_path TO whole").expect("set");
-    for statement in statements(1_000_000) {
+    let plan_of = |client: &mut postgres::Client, statement: &str| -> Vec<String> {
         let plan = client.query(&format!("EXPLAIN {statement}"), &[]).expect("a plan");
-        let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        plan.iter().map(|row| row.get(0)).collect()
+    };
+    for statement in statements(1_000_000) {
+        let plan = plan_of(&mut client, &statement);
         assert!(!plan.iter().any(|line| line.contains("SubPlan")), "{statement}: {plan:#?}");
+    }
+    // Orders are found by their keys: a server looks through a table that is small, and a large one it must not have to.
+    let small = ["seqscan", "bitmapscan", "hashjoin", "mergejoin"].map(|way| format!("SET enable_{way} = off"));
+    client.batch_execute(&small.join("; ")).expect("set");
+    for statement in [last_of_piece(1, 1_000_000), closed_orders(1, 100_000, 1_000_000)] {
+        let plan = plan_of(&mut client, &statement);
+        let count = |word| plan.iter().filter(|line| line.contains(word)).count();
+        assert!(count("Scan") > 0 && count("Scan") == count("Index Cond: "), "{statement}: {plan:#?}");
     }
 }
 

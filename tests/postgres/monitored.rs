@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tradecore::projections::monitor::{Heal, Monitor, report_of, watch};
-use tradecore::projections::store::Care;
-use tradecore::projections::{ProjectionError, Projector, Source, follow_healed, open, rebuild};
+use tradecore::projections::store::{Care, Store};
+use tradecore::projections::{ProjectionError, Projector, Source, follow_healed, open, rebuild, verify};
 
 use super::server::{DEADLINE, Postgres};
 use super::support::{catch_up, write_history};
@@ -151,6 +151,36 @@ fn what_differs_on_a_server_is_marked_and_made_anew_and_the_report_says_so() {
 }
 
 #[test]
+fn a_writer_that_what_the_monitor_finds_stands_in_the_way_of_goes_on_once_that_is_healed() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), LONG);
+    let source = postgres.source(&journal_dir, "barred");
+    let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+    projector.step(500).expect("a batch");
+    let known_seq = projector.position().seq;
+    drop(projector);
+    let last_seq = tradecore_journal::stat(&journal_dir).expect("undamaged").last_seq;
+    // An event that the writer has yet to add.
+    let add = format!(
+        "CREATE TEMP TABLE added AS SELECT * FROM barred.events WHERE seq = {known_seq};
+         UPDATE added SET seq = seq + 2; INSERT INTO barred.events SELECT * FROM added"
+    );
+    postgres.client().batch_execute(&add).expect("added");
+    let (heal, stop) = (Arc::new(Heal::default()), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let mut ends = Ends(&stop, Vec::new());
+        ends.1.push(scope.spawn(|| follow_healed(&source, &heal, &stop)).thread().clone());
+        let watches = scope.spawn(|| watch(&source, std::time::Duration::from_millis(50), &heal, &stop));
+        ends.1.push(watches.thread().clone());
+        let seq =
+            || Store::open_to_read(&source).and_then(|mut store| store.position()).map_or(0, |position| position.seq);
+        wait_until(&source, "it goes on", &|| seq() == last_seq);
+    });
+    assert_is_a_fold(&source, "barred");
+}
+
+#[test]
 fn tables_that_know_what_the_journal_does_not_are_made_anew_by_nobody_but_a_person_whatever_rules_made_them() {
     let postgres = Postgres::get();
     let dir = tempfile::tempdir().expect("a directory");
@@ -161,6 +191,7 @@ fn tables_that_know_what_the_journal_does_not_are_made_anew_by_nobody_but_a_pers
     elsewhere(Projector::open(&source, Care::Live).map(drop).expect_err("it is another host's"));
     let mut monitor = Monitor::open(&source, u64::MAX).expect("opens");
     elsewhere(monitor.look().map(drop).expect_err("it is another host's").error);
+    elsewhere(verify(&source, &mut |_, _| true).map(drop).expect_err("it is another host's"));
     // A writer of other rules would make them anew.
     let of_other_days = Source { keep_days: source.keep_days + 1, ..source.clone() };
     let mut go_on = |_, _| true;

@@ -10,7 +10,7 @@ use tradecore::projections::declare::Table;
 use tradecore::projections::monitor::{Heal, Monitor, Report, report_of, watch};
 use tradecore::projections::store::Care;
 use tradecore::projections::tables::TABLES;
-use tradecore::projections::{Projector, Source, follow_healed, rebuild, verify};
+use tradecore::projections::{ProjectionError, Projector, Source, follow_healed, rebuild, verify};
 
 use tradecore_domain::event::{AccountDefined, Event, Meta};
 
@@ -246,6 +246,30 @@ fn what_is_damaged_long_after_it_was_compared_is_found_and_healed_in_every_table
         }
         stop.store(true, Ordering::Release);
     });
+}
+
+#[test]
+fn a_row_that_the_writer_cannot_read_is_healed_and_the_writer_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 3);
+    let source = source_of(&journal_dir, &dir.path().join("rows.sqlite"));
+    catch_up(&source);
+    let right = dump(&source.path);
+    change(&source.path, "UPDATE accounts SET rate_max = -1 WHERE account_id = 1");
+    let error = Projector::open(&source, Care::Live).map(drop).expect_err("no number");
+    assert!(matches!(error, ProjectionError::BadRow { .. }), "{error}");
+    let (heal, stop) = (Arc::new(Heal::default()), Arc::new(AtomicBool::new(false)));
+    std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
+        scope.spawn(|| follow_healed(&source, &heal, &stop));
+        scope.spawn(|| watch(&source, Duration::from_millis(2), &heal, &stop));
+        report_when(&source, "it is healed", &|report| report.found > 0 && !report.is_stale);
+        let (rounds, before) = report_of(&source).map(|report| (report.rounds, report.found)).expect("a report");
+        // The writer is back at its work: what it is asked for next is done, too.
+        change(&source.path, "UPDATE accounts SET rate_max = -1 WHERE account_id = 1");
+        report_when(&source, "again", &|report| report.found > before && !report.is_stale && report.rounds > rounds);
+    });
+    assert_eq!(dump(&source.path), right);
 }
 
 #[test]

@@ -23,8 +23,8 @@ use crate::shipping::domains::{Channel, Domain, Stream};
 
 /// Where the last record of each stream says how far it is shipped.
 pub(super) const PROGRESS_TOPIC: &str = "tradecore.progress";
-/// What a follower may have fetched of all partitions and not handed out.
-const FOLLOWER_KBYTES: usize = 32_768;
+/// What a reader of many partitions may have fetched of all of them and not handed out.
+const READER_KBYTES: usize = 32_768;
 /// What a client says at most of its connections, and of brokers, before it is done.
 const WORDS_MAX: usize = 1_024;
 /// Signs of life.
@@ -222,15 +222,25 @@ impl Cluster {
         client
     }
 
-    /// Reads on and on, and keeps in a group how far.
-    pub(super) fn follower(&self, group: &str, partitions: usize) -> Result<BaseConsumer<Context>, Trouble> {
+    /// Reads what is committed of so many partitions, each by itself.
+    pub(super) fn reader(&self, partitions: usize) -> Result<BaseConsumer<Context>, Trouble> {
+        self.made(&self.reader_config(partitions), Context::default())
+    }
+
+    fn reader_config(&self, partitions: usize) -> ClientConfig {
         let mut client = self.consumer_config(true);
-        client.set("group.id", group);
         // librdkafka stops fetching what is full, partition by partition: that bounds what it holds of all of them.
-        let kbytes = FOLLOWER_KBYTES.checked_div(partitions).unwrap_or(FOLLOWER_KBYTES).clamp(64, 4_096);
+        let kbytes = READER_KBYTES.checked_div(partitions).unwrap_or(READER_KBYTES).clamp(64, 4_096);
         client.set("queued.max.messages.kbytes", kbytes.to_string());
         client.set("fetch.message.max.bytes", (kbytes << 10).to_string());
         client.set("fetch.max.bytes", "4194304");
+        client
+    }
+
+    /// The same, on and on, and keeps in a group how far.
+    pub(super) fn follower(&self, group: &str, partitions: usize) -> Result<BaseConsumer<Context>, Trouble> {
+        let mut client = self.reader_config(partitions);
+        client.set("group.id", group);
         self.made(&client, Context::default())
     }
 

@@ -64,7 +64,6 @@ pub(super) enum Looked {
 
 /// Every partition that holds records, from its first on.
 pub(super) fn lanes(cluster: &Cluster, looker: &Looker<'_>) -> Result<(Arc<BaseConsumer<Context>>, Lanes), Trouble> {
-    let consumer = cluster.consumer(true)?;
     let mut starts = Vec::new();
     for (slot, topic, number) in places(cluster) {
         let (first, end) = looker.bounds(&topic, number)?;
@@ -72,7 +71,7 @@ pub(super) fn lanes(cluster: &Cluster, looker: &Looker<'_>) -> Result<(Arc<BaseC
             starts.push((slot, topic, number, first));
         }
     }
-    begin(consumer, starts)
+    begin(cluster.reader(starts.len())?, starts)
 }
 
 /// Every partition of the event store: slot, topic, number.
