@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
-use super::declare::Table;
+use super::declare::{Row as _, Table};
 use super::error::ProjectionError;
 use super::projector::Source;
 use super::rebuild::{Compared, OnProgress, Rebuilt, Shadow, compare, fold_to, fresh, old, rebuild};
 use super::store::{Store, beside};
-use super::tables::TABLES;
+use super::tables::{ParkedRow, TABLES};
 use crate::shipping::domains::Domain;
 
 /// The domain that a table tells of; `None` for the place of the projection itself.
@@ -56,7 +56,7 @@ fn bound(value: u64) -> i64 {
 }
 
 /// Makes tables anew in place, while those who read see the old rows or the new. The caller holds the `WriterLock`. All
-/// are made anew where the old ones cannot be read, or are not of this journal.
+/// are made anew where the old ones cannot be read, are not of this journal, or have parked what it does not.
 ///
 /// # Errors
 /// When the journal cannot be read or the disk is full: the old rows stay.
@@ -79,6 +79,11 @@ pub fn remake(
     }
     let wanted: BTreeSet<&str> = tables.iter().copied().collect();
     let all = compare(&mut there, projector.store())?;
+    if all.iter().any(|table| table.table == ParkedRow::TABLE.name && table.there != table.folded) {
+        // What is parked keeps what follows out of other tables: so what was parked for no reason is in none of them.
+        drop((there, projector, shadow));
+        return rebuild(source, progress);
+    }
     let differing: Vec<Compared> =
         all.into_iter().filter(|table| wanted.contains(table.table) && table.there != table.folded).collect();
     drop(there);

@@ -243,9 +243,11 @@ impl Rows {
 
     /// As `settle`, and every open order stays in memory.
     pub(super) fn forget_closed(&mut self) {
-        let epoch = self.epoch();
+        let last = self.cores.iter().next().map(|(_, core)| (core.epoch, core.broker_connection_no));
         self.cores.settle(|_| true);
-        self.connections.settle(|row| row.epoch == epoch);
+        // A connection is over when the next begins, of which there may be many in a day.
+        self.connections.settle(|_| true);
+        self.connections.rows.retain(|key, _| Some(*key) == last);
         self.instruments.settle(|_| true);
         self.accounts.settle(|_| true);
         self.balances.settle(|_| true);

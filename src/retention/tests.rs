@@ -120,7 +120,7 @@ fn an_alarm_is_told_for_each_bound_also_when_two_are_passed_at_once() {
         gate.needs.unshipped_max_bytes = kept * 100 / percent;
         gate.look().expect("readable");
         let waiting = alerts::waiting();
-        let ours = waiting.since(0).filter(|(_, alert)| alert.seq == 2_003);
+        let ours = waiting.iter().filter(|(_, alert)| alert.seq == 2_003);
         ours.map(|(_, alert)| alert.text.split(':').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(told(85), ["alarm at 50 %", "alarm at 80 %"]);

@@ -238,14 +238,19 @@ impl Waiting {
         self.raised = self.raised.saturating_add(1);
     }
 
-    /// Those that were raised since `from` were; each has a number, by which what was shipped is taken away.
-    pub fn since(&self, from: u64) -> impl Iterator<Item = &(u64, Alert)> {
-        self.alerts.iter().filter(move |(number, _)| *number >= from)
+    /// All of them, the oldest first; each has a number, by which what was shipped is taken away.
+    pub fn iter(&self) -> impl Iterator<Item = &(u64, Alert)> {
+        self.alerts.iter()
     }
 
-    /// Takes those away that were raised before `number` was.
-    pub fn shipped(&mut self, number: u64) {
-        self.alerts.retain(|(known, _)| *known >= number);
+    /// Takes those with these numbers away.
+    pub fn shipped(&mut self, numbers: &[u64]) {
+        self.alerts.retain(|(known, _)| !numbers.contains(known));
+    }
+
+    /// One that never waited was left out.
+    pub const fn leave_out(&mut self) {
+        self.left_out = self.left_out.saturating_add(1);
     }
 
     /// Alerts that were left out since the process started.

@@ -81,9 +81,13 @@ fn a_sign_of_life_tells_how_far_shipping_is_though_nothing_happens() {
     }
     assert_ne!(life[0]["lag_ms"], "0", "they wait since they were journaled: {}", life[0]);
     let last = life.last().expect("one");
-    for (name, value) in
-        [("stream", "virtual-1"), ("synced_seq", "50"), ("lag_events", "0"), ("term", "1"), ("lag_ms", "0")]
-    {
+    for (name, value) in [
+        ("stream", "virtual-1"),
+        ("synced_seq", "50"),
+        ("lag_events", "0"),
+        ("term", &host.status("term")),
+        ("lag_ms", "0"),
+    ] {
         assert_eq!(last[name], value, "{last}");
     }
     shipper.signal(Signal::TERM);
@@ -176,4 +180,35 @@ fn a_journal_that_cannot_be_read_for_a_while_is_told_of_and_shipped_after_that()
     shipper.signal(Signal::TERM);
     let (code, said) = shipper.end();
     assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_topic_of_alerts_that_takes_none_hides_no_other_and_stops_nothing() {
+    let host = Host::new("health_s = 1\ntimeout_ms = 10000");
+    let mut journal = host.journal();
+    journal.append(1);
+    let mut shipper = host.shipper();
+    wait_until(&host, "lag_events", "0");
+    // It has room for the end of a transaction.
+    let settings = [("max.message.bytes", "150"), ("retention.ms", "-1")];
+    host.broker.set(&format!("{}alerts.kill-switch", host.prefix), &settings);
+    journal.append(500);
+    shipper.wait_for("the topic refuses what it is told");
+    let since = Instant::now();
+    let left_out = |life: &Value| life["alerts_left_out"].as_str().expect("text").parse::<u64>().expect("a number");
+    while !objects(&host, "system.health").iter().any(|life| left_out(life) > 0 && life["shipped_seq"] == "501") {
+        assert!(since.elapsed() < DEADLINE, "{:?}; {}", objects(&host, "system.health").last(), shipper.heard());
+    }
+    assert_eq!(host.assert_exactly_once(), 501);
+    assert_eq!(objects(&host, "alerts.kill-switch"), [] as [Value; 0]);
+    for topic in ["alerts.trading-state", "alerts.order-in-doubt", "alerts.broker-contradiction"] {
+        let last = |alert: Option<&Value>| alert.and_then(|alert| alert["seq"].as_str()?.parse::<u64>().ok());
+        // Of the first events and of the last.
+        assert!(last(objects(&host, topic).last()).is_some_and(|seq| seq > 300), "{topic}");
+    }
+    shipper.signal(Signal::TERM);
+    let (code, said) = shipper.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.matches("the topic refuses what it is told").count(), 1, "{said}");
+    journal.closer.seal(journal.writer);
 }

@@ -35,7 +35,7 @@ fn what_the_client_may_ask_again_by_itself_is_there_once_and_starts_nothing_anew
     let Some(door) = Proxy::before(&host) else { return };
     let mut journal = host.journal();
     let shipper = settled_shipper(&host, &mut journal);
-    let told = shipper.said.len();
+    let (told, term) = (shipper.said.len(), host.term());
     let faults = [
         // Leaders and coordinators that have just become others.
         (PRODUCE, Fault::Refuse(NOT_LEADER), 3),
@@ -53,7 +53,7 @@ fn what_the_client_may_ask_again_by_itself_is_there_once_and_starts_nothing_anew
     }
     let said = end(shipper);
     assert!(!said[told..].contains(BEGINS_ANEW), "{said}");
-    assert_eq!(host.status("term"), "1");
+    assert_eq!(host.term(), term);
     assert_eq!(host.assert_exactly_once(), 2_001);
     assert_eq!(host.assert_json_once().len(), 2_001);
     journal.closer.seal(journal.writer);
@@ -65,6 +65,7 @@ fn a_transaction_whose_end_was_done_and_never_heard_of_is_found_and_not_sent_aga
     let Some(door) = Proxy::before(&host) else { return };
     let mut journal = host.journal();
     let mut shipper = settled_shipper(&host, &mut journal);
+    let term = host.term();
     door.arm(END_TXN, Fault::LoseReply, u32::MAX);
     journal.append(500);
     door.wait_for_hits(1);
@@ -72,7 +73,7 @@ fn a_transaction_whose_end_was_done_and_never_heard_of_is_found_and_not_sent_aga
     door.disarm();
     journal.append(500);
     wait_until(&host, "lag_events", "0");
-    assert_eq!(host.status("term"), "1");
+    assert_eq!(host.term(), term);
     assert_eq!(host.assert_exactly_once(), 1_001);
     assert_eq!(host.assert_json_once().len(), 1_001);
     end(shipper);
@@ -165,6 +166,7 @@ fn the_end_of_a_transaction_that_comes_after_a_successor_took_over_counts_for_no
     let Some(door) = Proxy::before(&host) else { return };
     let mut journal = host.journal();
     let first = host.shipper();
+    let term = host.term();
     door.arm(END_TXN, Fault::Hold, 1);
     journal.append(500);
     door.wait_for_hits(1);
@@ -174,7 +176,7 @@ fn the_end_of_a_transaction_that_comes_after_a_successor_took_over_counts_for_no
     let (code, said) = first.end();
     assert_eq!(code, Some(92), "{said}");
     assert!(said.contains("another shipper of this stream has taken over"), "{said}");
-    assert_eq!(host.status("term"), "2");
+    assert_eq!(host.term(), term + 1);
     assert_eq!(host.assert_exactly_once(), 500);
     end(second);
     journal.closer.seal(journal.writer);
@@ -226,13 +228,14 @@ fn one_that_is_fenced_and_finds_its_own_term_goes_on_and_says_why_it_began_anew(
         let Some(door) = Proxy::before(&host) else { return };
         let mut journal = host.journal();
         let mut shipper = settled_shipper(&host, &mut journal);
+        let term = host.term();
         door.arm(END_TXN, Fault::Refuse(code), 1);
         journal.append(500);
         door.wait_for_hits(1);
         let line = shipper.wait_for(BEGINS_ANEW);
         assert!(line.contains("another shipper of this stream has begun"), "{code}: {line}");
         wait_until(&host, "lag_events", "0");
-        assert_eq!(host.status("term"), "1", "nobody else has claimed one");
+        assert_eq!(host.term(), term, "nobody else has claimed one");
         assert_eq!(host.assert_exactly_once(), 501);
         end(shipper);
         journal.closer.seal(journal.writer);

@@ -241,9 +241,15 @@ impl Host {
 
     /// The journal, open for writing.
     pub fn journal(&self) -> Journal {
+        self.journal_of(1)
+    }
+
+    /// That of a core with this number.
+    pub fn journal_of(&self, core: u16) -> Journal {
         let mut config = tradecore_journal::Config::new(self.journal_dir());
         // As the sample has it: `virtual` is 3 in the fields of the protocol.
         config.environment = tradecore_protocol::fields::Environment::Virtual.raw();
+        config.core = core;
         let (writer, _, watermarks, closer) = tradecore_journal::open(&config).expect("open").into_parts();
         Journal { writer, closer, watermarks }
     }
@@ -331,6 +337,11 @@ impl Host {
         self.find_status(key).unwrap_or_else(|| panic!("{key} in {:?}", self.run(&["ship", "status"])))
     }
 
+    /// The term of who has claimed the stream last.
+    pub fn term(&self) -> u64 {
+        self.status("term").parse().expect("a number")
+    }
+
     /// What the cluster says, whether the shipper stands still or not. One that has come back may answer late.
     pub fn find_status(&self, key: &str) -> Option<String> {
         let since = Instant::now();
@@ -357,7 +368,7 @@ impl Host {
     }
 
     /// What `ship verify` says.
-    fn proof(&self) -> Value {
+    pub fn proof(&self) -> Value {
         let output = self.ask(&["ship", "verify", "--json"]);
         assert!(output.status.success(), "{output:?}");
         said(&output)

@@ -273,6 +273,33 @@ fn a_row_that_the_writer_cannot_read_is_healed_and_the_writer_goes_on() {
 }
 
 #[test]
+fn what_was_parked_since_an_order_was_damaged_away_is_healed_with_the_tables() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), crate::history::LONG);
+    let (whole, source) = ["whole", "rows"].map(|name| source_of(&journal_dir, &dir.path().join(name))).into();
+    catch_up(&whole);
+    let mut projector = Projector::open(&source, Care::Live).expect("opens").expect("goes on");
+    projector.step(projector.position().seq + 500).expect("a batch");
+    drop(projector);
+    change(&source.path, "DELETE FROM orders WHERE is_open = 1");
+    // The next events of these orders have none.
+    catch_up(&source);
+    let parked = "SELECT count(*) FROM parked_records";
+    let parked: i64 =
+        Connection::open(&source.path).expect("opens").query_row(parked, [], |row| row.get(0)).expect("one");
+    assert!(parked > 4, "{parked} records");
+    let (heal, stop) = (Arc::new(Heal::default()), Arc::new(AtomicBool::new(false)));
+    std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
+        scope.spawn(|| follow_healed(&source, &heal, &stop));
+        scope.spawn(|| watch(&source, Duration::from_millis(2), &heal, &stop));
+        report_when(&source, "it is healed", &|report| report.found > 0 && !report.is_stale);
+        stop.store(true, Ordering::Release);
+    });
+    assert_eq!(dump(&source.path), dump(&whole.path));
+}
+
+#[test]
 fn a_look_that_fails_in_the_midst_of_a_decision_is_gone_on_with() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal_dir, _) = write_history(dir.path(), crate::history::LONG);

@@ -1,6 +1,9 @@
 //! What rows say of things that are over, or were never there.
 
 use rusqlite::Connection;
+use tradecore::projections::fold::{Entry, fold};
+use tradecore::projections::rows::Rows;
+use tradecore_domain::event::{BrokerStatusChanged, CoreStarted, Event};
 use tradecore_protocol::fields::BrokerStatus;
 
 use crate::support::{catch_up, source_of, write_history};
@@ -25,4 +28,27 @@ fn a_connection_of_an_older_start_is_down_and_an_order_without_a_replace_has_no_
         one(&format!("SELECT count(*) FROM orders WHERE (new_px IS NULL) <> (order_id NOT IN {of_requests})")),
         0
     );
+}
+
+#[test]
+fn of_a_broker_that_comes_and_goes_the_last_connection_is_kept_in_memory() {
+    let (mut rows, mut seq) = (Rows::default(), 0);
+    let mut take = |rows: &mut Rows, event| {
+        seq += 1;
+        let (kind, version) = Event::kind(&event);
+        fold(rows, &Entry { seq, ts_ns: seq, kind, version, payload: &[] }, Ok(&event));
+        rows.settle();
+    };
+    take(&mut rows, Event::CoreStarted(CoreStarted { epoch: 1, core: 1, environment: 3, ..Default::default() }));
+    for connection_no in 1..=500 {
+        for status in [BrokerStatus::Ready, BrokerStatus::Down].map(BrokerStatus::raw) {
+            take(
+                &mut rows,
+                Event::BrokerStatusChanged(BrokerStatusChanged { status, connection_no, ..Default::default() }),
+            );
+            let kept: Vec<_> = rows.connections.iter().map(|(key, row)| (key, row.status)).collect();
+            assert_eq!(kept, [((1, connection_no), status.into())]);
+        }
+    }
+    assert!(rows.parked.is_empty(), "{:?}", rows.parked);
 }

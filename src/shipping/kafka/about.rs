@@ -25,8 +25,8 @@ pub(super) enum About {
     Json(Piece),
     /// Its dead letter.
     Letter(Piece),
-    /// An alert, or a sign of life.
-    Note,
+    /// An alert of the kind with this index, or, behind all kinds, a sign of life.
+    Note(usize),
     /// Progress.
     Other,
 }
@@ -38,7 +38,7 @@ impl About {
             Self::Event(slot) => slot,
             Self::Json(piece) => JSON | piece.word(),
             Self::Letter(piece) => LETTER | piece.word(),
-            Self::Note => JSON | LETTER | 1,
+            Self::Note(index) => JSON | LETTER | index.saturating_add(1),
             Self::Other => JSON | LETTER,
         }
     }
@@ -49,8 +49,10 @@ impl About {
             (false, false) => Self::Event(word),
             (true, false) => Self::Json(Piece::from_word(rest)),
             (false, true) => Self::Letter(Piece::from_word(rest)),
-            (true, true) if rest == 1 => Self::Note,
-            (true, true) => Self::Other,
+            (true, true) => match rest.checked_sub(1) {
+                Some(index) => Self::Note(index),
+                None => Self::Other,
+            },
         }
     }
 }
@@ -89,7 +91,9 @@ mod tests {
     fn what_a_message_is_about_survives_its_way_through_the_client() {
         let pieces = [1, (1 << 61) - 1].into_iter().flat_map(|seq| [false, true].map(|is_saga| Piece { seq, is_saga }));
         let of_events = pieces.flat_map(|piece| [About::Json(piece), About::Letter(piece)]);
-        for about in of_events.chain([About::Event(0), About::Event(10_240), About::Note, About::Other]) {
+        for about in
+            of_events.chain([About::Event(0), About::Event(10_240), About::Note(0), About::Note(10), About::Other])
+        {
             assert_eq!(About::from_word(about.word()), about);
         }
     }

@@ -74,13 +74,23 @@ pub(super) fn check_journal(cluster: &Cluster) -> Result<(), Trouble> {
 
 /// That what the cluster has is of this journal, and of a shipper that may be followed.
 pub(super) fn check_progress(cluster: &Cluster, progress: &Progress, identity: &Identity) -> Result<(), Trouble> {
-    if identity.term.is_some_and(|term| progress.term > term) {
-        return Err(superseded(&progress.owner, None));
+    if let Some(term) = identity.term {
+        check_term(cluster, progress, term, &identity.owner)?;
     }
     if identity.term.is_none() && identity.has_journal {
         term::check(cluster, progress)?;
     }
     check_partitions(cluster, progress)
+}
+
+/// That nobody has claimed since this shipper did. One of the same term has, where progress was lost: then both have claimed
+/// what came next. Without a fence two may do so at once; then one of them ends, and both know which.
+pub(super) fn check_term(cluster: &Cluster, progress: &Progress, term: u64, owner: &str) -> Result<(), Trouble> {
+    let is_another = progress.owner.as_str() > owner || cluster.kafka.transactions && progress.owner != owner;
+    if progress.term > term || progress.term == term && is_another {
+        return Err(superseded(&progress.owner, None));
+    }
+    Ok(())
 }
 
 fn check_partitions(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
@@ -114,8 +124,9 @@ pub(super) fn reader(cluster: &Cluster, progress: &Progress, last_seq: u64) -> R
     check_last(cluster, progress)?;
     match Reader::open(dir, last_seq.saturating_add(1), Until::Synced) {
         Err(ReadError::Gone { .. }) => Err(Trouble::Refused(format!(
-            "the cluster needs events from {} on, and the journal no longer has them",
-            last_seq.saturating_add(1)
+            "the cluster has lost events from {} on, of which {} no longer has all: put its older segments back from the              archive, or set another ship.kafka.topic_prefix, under which all is shipped from the oldest that is there",
+            last_seq.saturating_add(1),
+            dir.display()
         ))),
         reader => Ok(reader?),
     }

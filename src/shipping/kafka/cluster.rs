@@ -417,8 +417,8 @@ impl ProducerContext for Context {
                 }
             }
             (Ok(message), About::Other) => reports.progress_offset = Some(message.offset()),
-            (Ok(_), About::Json(_) | About::Letter(_) | About::Note) => {}
-            (Err((error, _)), about @ (About::Json(_) | About::Letter(_) | About::Note))
+            (Ok(_), About::Json(_) | About::Letter(_) | About::Note(_)) => {}
+            (Err((error, _)), about @ (About::Json(_) | About::Letter(_) | About::Note(_)))
                 if is_refused_for_good(error) =>
             {
                 reports.refused.push((about, error.clone()));

@@ -38,6 +38,8 @@ pub struct Progress {
     /// Longest lease under which its core, or one before it, may still trade, ms; 0 for none.
     pub lease_ms: u64,
     pub(super) tails: BTreeMap<Slot, Tail>,
+    /// Up to here, nothing of the stream stands in a slot but what is no later than its tail: others have written since.
+    pub(super) seen: BTreeMap<Slot, i64>,
 }
 
 /// As it is written: JSON, and what may be beyond 2⁵³ as text.
@@ -53,6 +55,8 @@ struct Written {
     #[serde(default)]
     lease_ms: u64,
     tails: Vec<(String, u32, String, String)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seen: Vec<(String, Vec<String>)>,
 }
 
 impl Progress {
@@ -66,6 +70,7 @@ impl Progress {
             partitions,
             lease_ms: 0,
             tails: BTreeMap::new(),
+            seen: BTreeMap::new(),
         }
     }
 
@@ -73,6 +78,17 @@ impl Progress {
         let tails = self.tails.iter().map(|((domain, partition), tail)| {
             (domain.name().to_owned(), *partition, tail.seq.to_string(), tail.offset.to_string())
         });
+        // Of each domain, partition by partition, with nothing where nothing is: it must be short.
+        let end_of = |slot: &Slot| {
+            // Right behind the tail stands the end of its transaction.
+            let least = self.tails.get(slot).map_or(0, |tail| tail.offset.saturating_add(2));
+            self.seen.get(slot).copied().filter(|end| *end > least)
+        };
+        let text_of = |slot: Slot| end_of(&slot).map_or_else(String::new, |end| end.to_string());
+        let ends_of = |domain: Domain| (0..self.partitions).map(|partition| text_of((domain, partition))).collect();
+        let is_told = |domain: &&Domain| self.seen.keys().any(|slot| slot.0 == **domain && end_of(slot).is_some());
+        let seen = Domain::ALL.iter().filter(is_told);
+        let seen = seen.map(|domain| (domain.name().to_owned(), ends_of(*domain)));
         let written = Written {
             stream: stream.to_owned(),
             epoch: self.epoch,
@@ -83,6 +99,7 @@ impl Progress {
             partitions: self.partitions,
             lease_ms: self.lease_ms,
             tails: tails.collect(),
+            seen: seen.collect(),
         };
         // Of strings and numbers only: it cannot fail.
         serde_json::to_string(&written).unwrap_or_default()
@@ -95,6 +112,13 @@ impl Progress {
             let tail = Tail { seq: seq.parse().ok()?, offset: offset.parse().ok()?, crc: None };
             Some(((Domain::from_name(&domain)?, partition), tail))
         };
+        let mut seen = BTreeMap::new();
+        for (domain, ends) in written.seen {
+            let domain = Domain::from_name(&domain)?;
+            for (partition, end) in (0..).zip(ends).filter(|(_, end)| !end.is_empty()) {
+                seen.insert((domain, partition), end.parse().ok()?);
+            }
+        }
         Some(Self {
             seq: written.seq.parse().ok()?,
             epoch: written.epoch,
@@ -104,6 +128,7 @@ impl Progress {
             partitions: written.partitions,
             lease_ms: written.lease_ms,
             tails: written.tails.into_iter().map(tail).collect::<Option<_>>()?,
+            seen,
         })
     }
 }
@@ -119,7 +144,9 @@ mod tests {
         let mut progress = Progress { seq: u64::MAX, owner: "h".repeat(253), ..Progress::new(1_024) };
         let tail = Tail { seq: u64::MAX, offset: i64::MAX, crc: None };
         let slots = Domain::ALL.iter().flat_map(|domain| (0..1_024).map(|partition| (*domain, partition)));
-        progress.tails = slots.map(|slot| (slot, tail)).collect();
+        progress.tails = slots.clone().map(|slot| (slot, tail)).collect();
+        progress.tails.values_mut().for_each(|tail| tail.offset = i64::MAX / 2);
+        progress.seen = slots.map(|slot| (slot, i64::MAX)).collect();
         let bytes = progress.to_json("virtual-1").len() as i64;
         assert!(bytes < BATCH_BYTES_MAX, "{bytes} bytes");
     }
@@ -131,8 +158,9 @@ mod tests {
             ((Domain::System, 0), Tail { seq: 1, offset: 0, crc: None }),
         ]);
         let owner = "host \"a\", 17".to_owned();
+        let seen = BTreeMap::from([((Domain::System, 0), 3), ((Domain::Position, 1), i64::MAX)]);
         let progress =
-            Progress { seq: u64::MAX, epoch: 3, crc: 0xa, term: 9, owner, partitions: 8, lease_ms: 5_000, tails };
+            Progress { seq: u64::MAX, epoch: 3, crc: 0xa, term: 9, owner, partitions: 8, lease_ms: 5_000, tails, seen };
         let json = progress.to_json("virtual-1");
         assert_eq!(Progress::from_json(json.as_bytes(), "virtual-1"), Some(progress));
         assert_eq!(Progress::from_json(json.as_bytes(), "virtual-2"), None);

@@ -3,6 +3,7 @@
 //! Order matters at the start: `init_transactions` fences every older producer and ends what it has left open; only
 //! then is what the cluster has read back, for only then can nobody add to it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::beginning::{Identity, check_journal, check_last, check_progress, chec
 use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
 use super::progress::{Progress, Slot, Tail};
-use super::tail::Looker;
+use super::tail::{Found, Looker};
 use super::term::Claimed;
 use super::transport::{self, Letter, Transport, Way};
 use super::trouble::Trouble;
@@ -28,6 +29,7 @@ use crate::shipping::alerts::{self, Alert, Kind};
 use crate::shipping::domains::{self, Channel, Domain};
 use crate::shipping::json::Place;
 
+mod notes;
 mod reports;
 
 /// From one look for reports to the next, when there was none. The client's own wait spins for what is left of a ms.
@@ -50,8 +52,6 @@ pub(super) struct Session<'a> {
     is_open: bool,
     /// It holds JSON that was sent alone: the less is in it, the less is made anew if that is refused.
     is_careful: bool,
-    /// A topic of alerts or signs of life has refused one.
-    is_mute: bool,
     events: u32,
     bytes: usize,
     /// Journal time of the first event in the open transaction.
@@ -77,7 +77,7 @@ impl<'a> Session<'a> {
             check_last(cluster, &progress)?;
         }
         let (mut this, looker) = Self::claim(cluster, identity, leasing)?;
-        let tails = looker.tails(Some(&this.progress))?;
+        let Found { tails, seen, .. } = looker.tails(Some(this.progress.clone()))?;
         check_tails(cluster, &this.progress, &tails)?;
         let last_seq = last_seq(&this.progress, &tails);
         let reader = reader(cluster, &this.progress, last_seq)?;
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
             this.progress.seq = last_seq;
             (this.progress.epoch, this.progress.crc) = known.unwrap_or_default();
         }
-        this.progress.tails = tails;
+        (this.progress.tails, this.progress.seen) = (tails, seen);
         leasing.found(this.progress.seq);
         Ok((this, reader))
     }
@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
         let topics = Domain::ALL.iter().map(|domain| cluster.topic(*domain)).collect();
         let stream = cluster.stream.to_string();
         let committed = progress.clone();
-        let (is_open, is_careful, is_mute, events, bytes, oldest_ns) = (false, false, false, 0, 0, None);
+        let (is_open, is_careful, events, bytes, oldest_ns) = (false, false, 0, 0, None);
         let watch = Watch::default();
         let mut this = Self {
             cluster,
@@ -127,7 +127,6 @@ impl<'a> Session<'a> {
             committed,
             is_open,
             is_careful,
-            is_mute,
             events,
             bytes,
             oldest_ns,
@@ -141,7 +140,7 @@ impl<'a> Session<'a> {
             leasing.claimed(Moment::now(), this.progress.lease_ms);
         } else if !is_claimed {
             // At once, so that whoever wakes up and believes that it is still its turn sees it.
-            this.progress.term = this.progress.term.saturating_add(1);
+            this.progress.term = next_term(&this.progress, identity);
             this.progress.owner.clone_from(&identity.owner);
             // Those of this term may be as long as those of any before it, until these have run out.
             this.progress.lease_ms = this.progress.lease_ms.max(leasing.lease_ms());
@@ -180,6 +179,11 @@ impl<'a> Session<'a> {
             group.records().find(|record| record.seq >= next_seq).map(|record| record.ts_ns)
         };
         self.oldest_ns.or_else(waiting)
+    }
+
+    /// All slots were looked at, up to these ends, and nothing of the stream was there but what it has told of.
+    pub(super) fn saw(&mut self, seen: BTreeMap<Slot, i64>) {
+        self.progress.seen = seen;
     }
 
     pub(super) fn stream(&self) -> &str {
@@ -246,7 +250,7 @@ impl<'a> Session<'a> {
         self.oldest_ns.get_or_insert(record.ts_ns);
         self.bytes = self.bytes.saturating_add(record.bytes.len()).saturating_add(key.len());
         if let Some(alert) = Alert::of(&event, record.seq, record.ts_ns) {
-            self.send_alert(&alert, stop)?;
+            self.send_journaled(&alert, transport, stop)?;
         }
         if transport.is_on() {
             transport.write(&event);
@@ -255,44 +259,6 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Adds an alert to the transaction.
-    pub(super) fn send_alert(&mut self, alert: &Alert, stop: &AtomicBool) -> Result<(), Trouble> {
-        self.send_note(&self.cluster.alert_topic(alert.kind), &alert.to_json(self.cluster.stream), stop)
-    }
-
-    /// Adds a sign of life to the transaction.
-    pub(super) fn send_life(&mut self, value: &str, stop: &AtomicBool) -> Result<(), Trouble> {
-        self.send_note(&self.cluster.health_topic(), value, stop)
-    }
-
-    /// What nobody needs to go on: a topic that refuses one gets none in this session.
-    fn send_note(&mut self, topic: &str, value: &str, stop: &AtomicBool) -> Result<(), Trouble> {
-        if self.is_mute {
-            return Ok(());
-        }
-        let note = BaseRecord::with_opaque_to(topic, About::Note.word())
-            .key(self.stream.as_bytes())
-            .payload(value.as_bytes())
-            .partition(0);
-        match self.hand_over(note, stop) {
-            Err(Trouble::Unsent(error)) => {
-                self.fall_silent(&error);
-                Ok(())
-            }
-            sent => sent,
-        }
-    }
-
-    /// An earlier session of this shipper was refused alerts or signs of life.
-    pub(super) const fn keep_silent(&mut self) {
-        self.is_mute = true;
-    }
-
-    fn fall_silent(&mut self, error: &KafkaError) {
-        self.is_mute = true;
-        tracing::error!(%error, "a topic refuses alerts or signs of life: they are in the log only, until the next session");
     }
 
     /// Adds an event as JSON, which `transport` holds, to a channel, or to its dead letters if that does not take it.
@@ -352,7 +318,7 @@ impl<'a> Session<'a> {
                     self.wait_for_reports(self.cluster.timeout())?;
                     let text = format!("{} refuses event {}: {reason}", transport.topic(channel), record.seq);
                     let alert = Alert { kind: Kind::DeadLetter, seq: record.seq, time_ns: letter.time_ns, text };
-                    self.send_alert(&alert, stop)?;
+                    self.send_journaled(&alert, transport, stop)?;
                 }
             }
         }
@@ -419,9 +385,6 @@ impl<'a> Session<'a> {
         reports.offsets.fill(None);
         drop(reports);
         for (about, error) in refused {
-            if about == About::Note {
-                self.fall_silent(&error);
-            }
             transport.refuse(about, &error);
         }
         self.is_open = false;
@@ -481,6 +444,17 @@ impl<'a> Session<'a> {
         leasing.committed(begun, self.progress.seq);
         Ok(())
     }
+}
+
+/// ns in a second.
+const NANOS_PER_S: u64 = 1_000_000_000;
+
+/// The term behind all that are known. Where no progress is, it may have been lost: then terms begin with the time, s, so
+/// that one which was claimed before that does not count as a later one.
+fn next_term(progress: &Progress, identity: &Identity) -> u64 {
+    let known = progress.term.max(identity.term.unwrap_or(0));
+    let least = if progress.term == 0 { crate::clock::utc_ns() / NANOS_PER_S } else { 0 };
+    known.saturating_add(1).max(least)
 }
 
 /// Place of a slot in a list of all.

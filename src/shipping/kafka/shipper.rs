@@ -152,9 +152,6 @@ impl Shipper {
         let Self { cluster, identity, leasing, transport, signs, breaker, board, shipped_seq } = self;
         signs.begin_anew();
         let (mut session, mut reader) = Session::open(cluster, identity, leasing)?;
-        if transport.are_notes_refused && !cluster.kafka.transactions {
-            session.keep_silent();
-        }
         tracing::info!(stream = %cluster.stream(), shipped_seq = session.shipped_seq(), "shipping to Kafka");
         *shipped_seq = session.shipped_seq();
         let linger = Duration::from_millis(cluster.kafka.linger_ms);
@@ -174,7 +171,10 @@ impl Shipper {
                 }
                 return Err(Trouble::Stopped);
             }
-            if !session.is_open() && audit.look(cluster, session.progress())? {
+            if !session.is_open()
+                && let Some(seen) = audit.look(cluster, session.progress())?
+            {
+                session.saw(seen);
                 breaker.succeeded();
                 board.clear();
             }
@@ -182,13 +182,13 @@ impl Shipper {
             // requests, and one that comes right behind a commit is put off while the cluster still ends that.
             // What opens one takes all of them with it: else it would end their gathering, over and over.
             let is_lease_due = leasing.is_due();
-            let mut may_send = is_drain || is_behind || session.is_open() || is_lease_due || signs.is_due();
+            let mut may_send = is_drain || is_behind || session.is_open() || is_lease_due || signs.is_due(transport);
             let mut pause = idle;
             if !may_send && reader.latest_synced_seq() >= reader.next_seq() {
                 pause = linger.saturating_sub(gathering_since.get_or_insert_with(Instant::now).elapsed());
                 may_send = pause.is_zero();
             }
-            let filled = send_signs(&mut session, &mut reader, signs, identity, stop).and_then(|()| {
+            let filled = send_signs(&mut session, &mut reader, signs, identity, transport, stop).and_then(|()| {
                 if may_send { send_group(&mut session, &mut reader, transport, stop) } else { Ok(false) }
             });
             if is_lease_due && !session.is_open() && filled.is_ok() {
@@ -251,15 +251,16 @@ fn send_signs(
     reader: &mut Reader,
     signs: &mut Signs,
     identity: &Identity,
+    transport: &mut Transport,
     stop: &AtomicBool,
 ) -> Result<(), Trouble> {
-    if !signs.is_due() {
+    if !signs.is_due(transport) {
         return Ok(());
     }
     if !session.is_open() {
         session.begin()?;
     }
-    signs.send(session, identity, reader, stop)
+    signs.send(session, identity, reader, transport, stop)
 }
 
 /// Sends the next group, if there is one: always whole, so that a transaction holds whole decisions.

@@ -2,6 +2,7 @@
 //! it cannot tell.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,11 +35,16 @@ pub(super) struct Board {
     path: PathBuf,
     /// What an earlier shipper has left counts until this one ships.
     standing: Option<Standing>,
+    /// When somebody else's was looked for last.
+    looked_at: Option<Instant>,
 }
+
+/// From one look for what another of this host has said to the next: one that was superseded says so when it hears of it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Board {
     pub(super) fn new(journal_dir: &Path) -> Self {
-        Self { path: journal_dir.join(FILE), standing: Standing::of(journal_dir) }
+        Self { path: journal_dir.join(FILE), standing: Standing::of(journal_dir), looked_at: None }
     }
 
     /// It does not ship.
@@ -63,7 +69,11 @@ impl Board {
 
     /// It ships.
     pub(super) fn clear(&mut self) {
-        if self.standing.take().is_some()
+        let is_look_due = self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+        if is_look_due {
+            self.looked_at = Some(Instant::now());
+        }
+        if (self.standing.take().is_some() || is_look_due)
             && let Err(error) = std::fs::remove_file(&self.path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -94,6 +104,11 @@ mod tests {
         assert_eq!((second.since, second.text.as_str()), (first.since, "no route"), "since the first");
         let mut successor = Board::new(dir.path());
         assert_eq!(told().map(|standing| standing.text), Some("no route".to_owned()));
+        successor.clear();
+        assert_eq!(told(), None);
+        // Its predecessor hears only then that its place is taken.
+        board.say("ended", "another has taken over");
+        successor.looked_at = None;
         successor.clear();
         assert_eq!(told(), None);
     }

@@ -29,6 +29,8 @@ pub(super) struct Found {
     pub(super) progress: Option<Progress>,
     /// The last record in each slot that has one.
     pub(super) tails: BTreeMap<Slot, Tail>,
+    /// Up to where each slot was read.
+    pub(super) seen: BTreeMap<Slot, i64>,
 }
 
 /// A consumer that sees what is committed, and one that sees how far the rest goes.
@@ -66,17 +68,16 @@ impl<'a> Looker<'a> {
     /// All that counts of the stream; to be asked by who has fenced every other writer of it.
     pub(super) fn look(&self) -> Result<Found, Trouble> {
         let progress = self.progress()?;
-        let tails = self.tails(progress.as_ref())?;
-        Ok(Found { progress, tails })
+        self.tails(progress)
     }
 
     /// The last event in each slot, from where progress says that it is.
-    pub(super) fn tails(&self, progress: Option<&Progress>) -> Result<BTreeMap<Slot, Tail>, Trouble> {
-        let mut tails = BTreeMap::new();
+    pub(super) fn tails(&self, progress: Option<Progress>) -> Result<Found, Trouble> {
+        let mut found = Found { progress, tails: BTreeMap::new(), seen: BTreeMap::new() };
         for domain in Domain::ALL {
-            self.look_at(*domain, progress, &mut tails)?;
+            self.look_at(*domain, &mut found)?;
         }
-        Ok(tails)
+        Ok(found)
     }
 
     /// First offset, and the one behind the last record that is decided. A record that is there is waited for: what
@@ -183,68 +184,70 @@ impl<'a> Looker<'a> {
         if first < end { self.read(topic, &[(partition, first)], each) } else { Ok(()) }
     }
 
-    fn look_at(
-        &self,
-        domain: Domain,
-        progress: Option<&Progress>,
-        tails: &mut BTreeMap<Slot, Tail>,
-    ) -> Result<(), Trouble> {
+    fn look_at(&self, domain: Domain, found: &mut Found) -> Result<(), Trouble> {
+        let Found { progress, tails, seen } = found;
         let topic = self.cluster.topic(domain);
-        let known = |partition: u32| progress.and_then(|progress| progress.tails.get(&(domain, partition)));
-        // From where progress says that the last record is; what is not known is read from the start.
-        let (mut starts, mut ends) = (Vec::new(), BTreeMap::new());
+        let known = |partition: u32| progress.as_ref()?.tails.get(&(domain, partition));
+        let seen_before = |partition| progress.as_ref()?.seen.get(&(domain, partition)).copied();
+        let (mut of_tails, mut starts, mut firsts) = (Vec::new(), Vec::new(), BTreeMap::new());
         for partition in 0..self.cluster.kafka.partitions {
             let number = i32::try_from(partition).unwrap_or(i32::MAX);
             let (first, end) = self.bounds(&topic, number)?;
-            let from = known(partition).map_or(first, |tail| tail.offset.max(first));
-            if from < end {
-                starts.push((number, from));
-            }
+            let (of_tail, from) =
+                starts_of(known(partition).map(|tail| tail.offset), seen_before(partition), first, end);
+            of_tails.extend(of_tail.map(|from| (number, from)));
+            starts.extend(from.map(|from| (number, from)));
             if let Some(tail) = known(partition).filter(|tail| tail.offset < first) {
                 // It was removed as too old, as it was to be.
                 tails.insert((domain, partition), *tail);
             }
-            ends.insert(partition, first);
+            firsts.insert(partition, first);
+            seen.insert((domain, partition), end);
         }
-        self.read_tails(domain, &topic, &starts, tails)?;
+        self.read_tails(domain, &topic, &of_tails, &|partition| known(partition).map(|tail| tail.seq), tails)?;
+        self.read_tails(domain, &topic, &starts, &|_| None, tails)?;
         let is_lost = |partition: &u32| match (known(*partition), tails.get(&(domain, *partition))) {
             (Some(known), found) => found.is_none_or(|found| found.seq < known.seq),
             (None, _) => false,
         };
-        let lost: Vec<u32> = ends.keys().copied().filter(is_lost).collect();
+        let lost: Vec<u32> = firsts.keys().copied().filter(is_lost).collect();
         for partition in lost {
             tracing::warn!(topic, partition, "the cluster has lost the end of a partition; all of it is read");
             tails.remove(&(domain, partition));
-            let first = ends.get(&partition).copied().unwrap_or(0);
+            let first = firsts.get(&partition).copied().unwrap_or(0);
             let number = i32::try_from(partition).unwrap_or(i32::MAX);
             if self.bounds(&topic, number)?.1 > first {
-                self.read_tails(domain, &topic, &[(number, first)], tails)?;
+                self.read_tails(domain, &topic, &[(number, first)], &|_| None, tails)?;
             }
         }
         Ok(())
     }
 
+    /// The last events of the stream from `starts` on, up to the end or the event that is looked for.
     fn read_tails(
         &self,
         domain: Domain,
         topic: &str,
         starts: &[(i32, i64)],
+        last_seq: &dyn Fn(u32) -> Option<u64>,
         tails: &mut BTreeMap<Slot, Tail>,
     ) -> Result<(), Trouble> {
         let stream = self.cluster.stream.to_string();
         let mut foreign = None;
-        self.read(topic, starts, &mut |message| {
+        self.read_until(topic, starts, &mut |message| {
             let is_whole =
                 |headers: &EventHeaders<'_>| message.payload().is_some_and(|value| crc32c(value, &[]) == headers.crc);
             let Some(headers) = EventHeaders::of(message).filter(is_whole) else {
                 foreign.get_or_insert((message.partition(), message.offset()));
-                return;
+                return true;
             };
             let slot = (domain, u32::try_from(message.partition()).unwrap_or(0));
             // Without transactions what is behind may be there again.
-            if headers.stream == stream.as_bytes() && tails.get(&slot).is_none_or(|tail| tail.seq < headers.seq) {
+            let is_ours = headers.stream == stream.as_bytes();
+            if is_ours && tails.get(&slot).is_none_or(|tail| tail.seq < headers.seq) {
                 tails.insert(slot, Tail { seq: headers.seq, offset: message.offset(), crc: Some(headers.crc) });
             }
+            !is_ours || last_seq(slot.1) != Some(headers.seq)
         })?;
         foreign.map_or(Ok(()), |(partition, offset)| Err(is_foreign(topic, partition, offset)))
     }
@@ -255,6 +258,19 @@ impl<'a> Looker<'a> {
         topic: &str,
         starts: &[(i32, i64)],
         each: &mut dyn FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Trouble> {
+        self.read_until(topic, starts, &mut |message| {
+            each(message);
+            true
+        })
+    }
+
+    /// The same, of each partition until `each` says that it goes on no further.
+    fn read_until(
+        &self,
+        topic: &str,
+        starts: &[(i32, i64)],
+        each: &mut dyn FnMut(&BorrowedMessage<'_>) -> bool,
     ) -> Result<(), Trouble> {
         if starts.is_empty() {
             return Ok(());
@@ -271,7 +287,10 @@ impl<'a> Looker<'a> {
             match self.committed.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     heard_at = Instant::now();
-                    each(&message);
+                    let partition = message.partition();
+                    if open.contains(&partition) && !each(&message) {
+                        open.retain(|known| *known != partition);
+                    }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|known| *known != partition),
                 Some(Err(error)) => return Err(failed(error)),
@@ -283,6 +302,16 @@ impl<'a> Looker<'a> {
         }
         self.committed.unassign().map_err(&failed)
     }
+}
+
+/// From where a partition is read for its tail alone, and from where up to its end: where progress says that the tail
+/// is, and behind what was seen, for others may have written for days since; all of it where nothing is known.
+fn starts_of(tail: Option<i64>, seen: Option<i64>, first: i64, end: i64) -> (Option<i64>, Option<i64>) {
+    // Behind the end: that is another topic of this name.
+    let seen = seen.filter(|seen| *seen <= end).unwrap_or(first).max(first);
+    let of_tail = tail.filter(|tail| (first..seen).contains(tail));
+    let from = tail.map_or(seen, |tail| tail.max(seen));
+    (of_tail, Some(from).filter(|from| *from < end))
 }
 
 /// A record that this gateway would never write.
@@ -327,4 +356,27 @@ pub(super) fn headers(stream: &str, record: &Record<'_>, prev_seq: u64, crc: u32
         .insert(Header { key: "seq", value: Some(&seq) })
         .insert(Header { key: "prev_seq_same_partition", value: Some(&prev_seq) })
         .insert(Header { key: "crc", value: Some(&format!("{crc:08x}")) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_read_from_its_tail_on_and_what_others_have_written_behind_it_only_once() {
+        for (tail, seen, first, expected, what) in [
+            (None, None, 10, (None, Some(10)), "nothing is known: all of it"),
+            (Some(40), None, 10, (None, Some(40)), "nothing was seen behind it"),
+            (Some(40), Some(90), 10, (Some(40), Some(90)), "others have written"),
+            (Some(40), Some(100), 10, (Some(40), None), "and nobody since"),
+            (None, Some(90), 10, (None, Some(90)), "nothing of ours was there"),
+            (Some(95), Some(90), 10, (None, Some(95)), "we have, since"),
+            (Some(40), Some(101), 10, (None, Some(40)), "another topic of this name"),
+            (Some(40), Some(90), 60, (None, Some(90)), "the tail was removed as too old"),
+            (Some(40), Some(50), 60, (None, Some(60)), "and all that was seen"),
+            (Some(100), Some(100), 10, (None, None), "the end of it was lost"),
+        ] {
+            assert_eq!(starts_of(tail, seen, first, 100), expected, "{what}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 use core::fmt::Write as _;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -14,8 +15,12 @@ use tradecore_domain::event::Event;
 
 use super::about::{About, Piece};
 use super::cluster::Cluster;
+use crate::shipping::alerts::Kind;
 use crate::shipping::domains::{Channel, Saga};
 use crate::shipping::json::{self, Place, Utc};
+
+/// How long a topic of alerts or signs of life is told nothing after it has refused one.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// The JSON of a stream, over all sessions of its shipper.
 #[derive(Debug)]
@@ -28,8 +33,8 @@ pub(super) struct Transport {
     suspects: BTreeSet<Piece>,
     /// Events that were refused alone.
     refused: BTreeMap<Piece, Refused>,
-    /// A topic of alerts or signs of life has refused one.
-    pub(super) are_notes_refused: bool,
+    /// Topics of alerts or signs of life that have refused one, by the index of `About::Note`, and when they did.
+    silent: BTreeMap<usize, Instant>,
     /// The value that is being made.
     value: String,
 }
@@ -65,7 +70,7 @@ impl Transport {
             letter_topics: named(Cluster::letter_topic),
             suspects: BTreeSet::new(),
             refused: BTreeMap::new(),
-            are_notes_refused: false,
+            silent: BTreeMap::new(),
             value: String::new(),
         }
     }
@@ -91,6 +96,11 @@ impl Transport {
         self.letter_topics.get(channel.index()).map(String::as_str).unwrap_or_default()
     }
 
+    /// Whether an alert or a sign of life with this index is not to be sent now: nobody needs it to go on.
+    pub(super) fn is_silent(&self, index: usize) -> bool {
+        self.silent.get(&index).is_some_and(|since| since.elapsed() < SILENCE)
+    }
+
     /// Makes the value of an event; it stands in `value` until the next is made.
     pub(super) fn write(&mut self, event: &Event) {
         self.value.clear();
@@ -113,7 +123,14 @@ impl Transport {
                 let reason = error.to_string();
                 self.refused.insert(piece, Refused { reason, is_letter_refused: true });
             }
-            About::Note => self.are_notes_refused = true,
+            About::Note(index) => {
+                let topic = Kind::ALL.get(index).map_or("system.health", |kind| kind.topic());
+                // Once for all that a transaction held.
+                if !self.is_silent(index) {
+                    tracing::error!(topic, %error, "the topic refuses what it is told: for ten minutes that is in the log only; see its settings");
+                }
+                self.silent.insert(index, Instant::now());
+            }
             About::Event(_) | About::Other => {}
         }
     }
