@@ -293,7 +293,8 @@ fn what_was_parked_since_an_order_was_damaged_away_is_healed_with_the_tables() {
         let _ends = Ends(&stop);
         scope.spawn(|| follow_healed(&source, &heal, &stop));
         scope.spawn(|| watch(&source, Duration::from_millis(2), &heal, &stop));
-        report_when(&source, "it is healed", &|report| report.found > 0 && !report.is_stale);
+        let healed = report_when(&source, "it is healed", &|report| report.found > 0 && !report.is_stale);
+        assert_eq!(healed.found, 1, "with what was found first");
         stop.store(true, Ordering::Release);
     });
     assert_eq!(dump(&source.path), dump(&whole.path));

@@ -210,7 +210,8 @@ impl<'a> Feed<'a> {
     pub fn folded(&mut self, events: u64) {
         self.uncommitted = self.uncommitted.saturating_add(events);
         let is_due = self.uncommitted >= COMMIT_EVENTS || self.committed_at.elapsed() >= COMMIT_INTERVAL;
-        if self.uncommitted == 0 || !is_due {
+        // Also without any: others write behind these, and offsets that nobody keeps anew are forgotten after days.
+        if !is_due {
             return;
         }
         (self.uncommitted, self.committed_at) = (0, Instant::now());
