@@ -227,11 +227,12 @@ fn unknown(places: &Places, section: Option<&Section>, path: &str, name: &str, v
     };
     let what = if section.is_none() { "section" } else { "key" };
     // A key that is right in another section is a line in the wrong place.
-    let elsewhere = || sections().find(|section| section.key(name).is_some());
-    let problem = match (nearest(name, known()), elsewhere()) {
-        (Some(near), _) => format!("no such {what}, the nearest is {near}"),
-        (None, Some(section)) => format!("no such {what}; {name} belongs to {}", section.header()),
-        (None, None) => format!("no such {what}"),
+    let elsewhere = sections().filter(|section| section.key(name).is_some());
+    let elsewhere = elsewhere.map(|section| section.header().to_string()).collect::<Vec<_>>().join(" or ");
+    let problem = match nearest(name, known()) {
+        Some(near) => format!("no such {what}, the nearest is {near}"),
+        None if elsewhere.is_empty() => format!("no such {what}"),
+        None => format!("no such {what}; {name} belongs to {elsewhere}"),
     };
     let value = (!value.is_table() && !value.is_array()).then(|| value.to_string());
     places.error(Code::UnknownKey, path, value, problem, known().collect::<Vec<_>>().join(", "))

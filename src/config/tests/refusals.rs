@@ -18,6 +18,13 @@ fn a_key_in_the_wrong_section_names_the_right_one() {
         "gateway.toml:12: venue.throttle_rate = 5: no such key; throttle_rate belongs to [session]; allowed: listen, \
          i_accept_anyone_on_a_network, log_dir, log_sync, connections_max, exchange, faults, capture",
     );
+    check_refused(
+        &with("environment = ", "i_accept_plaintext_on_a_network = true\nenvironment = "),
+        Code::UnknownKey,
+        "gateway.toml:3: core.i_accept_plaintext_on_a_network = true: no such key; i_accept_plaintext_on_a_network belongs \
+         to [listen] or [projection.postgres]; allowed: id, environment, data_dir, hot_dir, durability, cpu, idle, stages, \
+         orders_max, ids_max",
+    );
 }
 
 #[test]

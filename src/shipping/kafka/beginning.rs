@@ -124,7 +124,8 @@ pub(super) fn reader(cluster: &Cluster, progress: &Progress, last_seq: u64) -> R
     check_last(cluster, progress)?;
     match Reader::open(dir, last_seq.saturating_add(1), Until::Synced) {
         Err(ReadError::Gone { .. }) => Err(Trouble::Refused(format!(
-            "the cluster has lost events from {} on, of which {} no longer has all: put its older segments back from the              archive, or set another ship.kafka.topic_prefix, under which all is shipped from the oldest that is there",
+            "the cluster has lost events from {} on, of which {} no longer has all: put its older segments back from the \
+             archive, or set another ship.kafka.topic_prefix, under which all is shipped from the oldest that is there",
             last_seq.saturating_add(1),
             dir.display()
         ))),

@@ -244,7 +244,8 @@ impl<'a> Session<'a> {
                 .partition(partition)
                 .headers(tail::headers(&self.stream, record, prev_seq, crc));
             self.hand_over(message, stop)?;
-            let behind = tail.map_or(0, |tail| tail.offset.saturating_add(1));
+            let seen = self.progress.seen.get(&slot).copied().unwrap_or(0);
+            let behind = tail.map_or(0, |tail| tail.offset.saturating_add(1)).max(seen);
             self.progress.tails.insert(slot, Tail { seq: record.seq, offset: behind, crc: Some(crc) });
         }
         self.oldest_ns.get_or_insert(record.ts_ns);
