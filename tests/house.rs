@@ -237,6 +237,7 @@ fn the_time_is_asked_for_in_named_places_only() {
         "src/venue",
         "src/brokers",
         "src/market_data",
+        "src/projections/follow.rs",
         "src/projections/link.rs",
         "src/shipping/kafka",
         "src/domain",

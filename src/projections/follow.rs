@@ -4,7 +4,7 @@
 //! is tried again with growing waits, also what does not pass by itself: a person, or the monitor, may mend it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::ProjectionError;
 use super::identity::{Identity, put_aside};
@@ -23,6 +23,10 @@ pub(super) const IDLE_WAIT: Duration = Duration::from_millis(25);
 const RETRY_MIN_MS: u64 = 500;
 const RETRY_MAX_MS: u64 = 10_000;
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(RETRY_MIN_MS);
+
+/// A try that cannot pass by itself is followed by a rest of so many times as long, up to an hour.
+const REST_TIMES: u32 = 20;
+const REST_MAX: Duration = Duration::from_secs(3_600);
 
 /// Waits after failures. Each is drawn from its upper half: who have lost the same server do not all come back at once.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
     let mut backoff = Backoff::new();
     let mut told = String::new();
     while !stop.load(Ordering::Acquire) {
-        let mut is_working = false;
+        let (since, mut is_working) = (Instant::now(), false);
         match run(source, heal, stop, &mut is_working) {
             Ok(()) if heal.is_asked() => mend(source, heal, stop),
             Ok(()) | Err(ProjectionError::Stopped) => return,
@@ -84,11 +88,20 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
                     }
                 }
                 told = text;
+                let mut wait = backoff.wait();
+                if !(is_working || error.may_pass()) {
+                    // It may have folded the whole journal, and will again.
+                    wait = wait.max(since.elapsed().saturating_mul(REST_TIMES).min(REST_MAX));
+                }
                 // What the monitor has found may be what stands in the way.
-                if heal.is_asked() && error.is_of_rows() {
+                let may_mend = || heal.is_asked() && error.is_of_rows();
+                let since = Instant::now();
+                while since.elapsed() < wait && !stop.load(Ordering::Acquire) && !may_mend() {
+                    pause(stop, RETRY_MIN.min(wait));
+                }
+                if may_mend() {
                     mend(source, heal, stop);
                 }
-                pause(stop, backoff.wait());
             }
         }
     }

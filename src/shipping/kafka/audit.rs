@@ -51,10 +51,10 @@ impl Audit {
 
 /// What came since is there as well, and more of it with every moment.
 fn audit(cluster: &Cluster, known: &Progress) -> Result<Seen, Trouble> {
-    let found = Looker::new(cluster)?.look()?;
+    let found = Looker::new(cluster)?.look(&known.seen)?;
     let progress = found.progress.as_ref();
     if let Some(progress) = progress {
-        check_term(cluster, progress, known.term, &known.owner)?;
+        check_term(cluster.kafka.transactions, progress, known.term, &known.owner)?;
         check_told(cluster, progress, &found.tails)?;
     }
     let seq = progress.map_or(0, |progress| progress.seq);

@@ -75,7 +75,7 @@ pub(super) fn check_journal(cluster: &Cluster) -> Result<(), Trouble> {
 /// That what the cluster has is of this journal, and of a shipper that may be followed.
 pub(super) fn check_progress(cluster: &Cluster, progress: &Progress, identity: &Identity) -> Result<(), Trouble> {
     if let Some(term) = identity.term {
-        check_term(cluster, progress, term, &identity.owner)?;
+        check_term(cluster.kafka.transactions, progress, term, &identity.owner)?;
     }
     if identity.term.is_none() && identity.has_journal {
         term::check(cluster, progress)?;
@@ -83,11 +83,12 @@ pub(super) fn check_progress(cluster: &Cluster, progress: &Progress, identity: &
     check_partitions(cluster, progress)
 }
 
-/// That nobody has claimed since this shipper did. One of the same term has, where progress was lost: then both have claimed
+/// That nobody has claimed since this shipper did; itself may have, without having heard of it. One of the same term has, where progress was lost: then both have claimed
 /// what came next. Without a fence two may do so at once; then one of them ends, and both know which.
-pub(super) fn check_term(cluster: &Cluster, progress: &Progress, term: u64, owner: &str) -> Result<(), Trouble> {
-    let is_another = progress.owner.as_str() > owner || cluster.kafka.transactions && progress.owner != owner;
-    if progress.term > term || progress.term == term && is_another {
+pub(super) fn check_term(is_fencing: bool, progress: &Progress, term: u64, owner: &str) -> Result<(), Trouble> {
+    let is_other = progress.owner != owner;
+    let has_won = is_fencing || progress.owner.as_str() > owner;
+    if is_other && (progress.term > term || progress.term == term && has_won) {
         return Err(superseded(&progress.owner, None));
     }
     Ok(())
@@ -195,6 +196,21 @@ pub(super) fn known(cluster: &Cluster, seq: u64) -> Result<Option<(u32, u32)>, T
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_later_claim_of_another_supersedes_one_s_own_does_not_and_of_two_at_once_one_ends() {
+        let is_ours = |is_fencing, term, owner: &str| {
+            let progress = Progress { term, owner: owner.to_owned(), ..Progress::new(1) };
+            check_term(is_fencing, &progress, 7, "b").is_ok()
+        };
+        for is_fencing in [true, false] {
+            assert!(is_ours(is_fencing, 7, "b") && is_ours(is_fencing, 6, "a"));
+            assert!(is_ours(is_fencing, 8, "b"), "claimed, and never heard of");
+            assert!(!is_ours(is_fencing, 8, "a") && !is_ours(is_fencing, 7, "c"));
+        }
+        assert!(!is_ours(true, 7, "a"), "it came later, or it would have been fenced");
+        assert!(is_ours(false, 7, "a"), "that one ends");
+    }
 
     #[test]
     fn two_of_the_same_host_and_process_are_told_apart() {

@@ -23,7 +23,8 @@ use crate::shipping::domains::{Channel, Domain, Stream};
 
 /// Where the last record of each stream says how far it is shipped.
 pub(super) const PROGRESS_TOPIC: &str = "tradecore.progress";
-/// What a reader of many partitions may have fetched of all of them and not handed out.
+/// What a reader of up to 512 partitions may have fetched of all of them and not handed out, but for what was asked for
+/// before; of more, 64 KiB each.
 const READER_KBYTES: usize = 32_768;
 /// What a client says at most of its connections, and of brokers, before it is done.
 const WORDS_MAX: usize = 1_024;

@@ -19,7 +19,7 @@ use super::cluster::{Cluster, Context, Who};
 use super::lease::Leasing;
 use super::progress::{Progress, Slot, Tail};
 use super::tail::{Found, Looker};
-use super::term::Claimed;
+use super::term::{self, Claimed};
 use super::transport::{self, Letter, Transport, Way};
 use super::trouble::Trouble;
 use super::watch::Watch;
@@ -134,13 +134,16 @@ impl<'a> Session<'a> {
             watch,
         };
         let is_claimed = identity.term == Some(this.progress.term);
-        if !is_claimed && this.progress.owner == identity.owner {
+        if is_claimed {
+            // Where nobody is fenced, another may have claimed it as well.
+            this.progress.owner.clone_from(&identity.owner);
+        } else if this.progress.owner == identity.owner {
             // It was taken, and nobody heard of it.
             identity.term = Some(this.progress.term);
             leasing.claimed(Moment::now(), this.progress.lease_ms);
-        } else if !is_claimed {
+        } else {
             // At once, so that whoever wakes up and believes that it is still its turn sees it.
-            this.progress.term = next_term(&this.progress, identity);
+            this.progress.term = next_term(cluster, &this.progress, identity)?;
             this.progress.owner.clone_from(&identity.owner);
             // Those of this term may be as long as those of any before it, until these have run out.
             this.progress.lease_ms = this.progress.lease_ms.max(leasing.lease_ms());
@@ -451,11 +454,13 @@ impl<'a> Session<'a> {
 const NANOS_PER_S: u64 = 1_000_000_000;
 
 /// The term behind all that are known. Where no progress is, it may have been lost: then terms begin with the time, s, so
-/// that one which was claimed before that does not count as a later one.
-fn next_term(progress: &Progress, identity: &Identity) -> u64 {
-    let known = progress.term.max(identity.term.unwrap_or(0));
-    let least = if progress.term == 0 { crate::clock::utc_ns() / NANOS_PER_S } else { 0 };
-    known.saturating_add(1).max(least)
+/// that one which was claimed before that does not count as a later one, wherever that was.
+fn next_term(cluster: &Cluster, progress: &Progress, identity: &Identity) -> Result<u64, Trouble> {
+    let mut known = progress.term.max(identity.term.unwrap_or(0));
+    if progress.term == 0 {
+        known = known.max(term::last_claimed(cluster)?).max(crate::clock::utc_ns() / NANOS_PER_S);
+    }
+    Ok(known.saturating_add(1))
 }
 
 /// Place of a slot in a list of all.

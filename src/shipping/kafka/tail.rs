@@ -65,10 +65,10 @@ impl<'a> Looker<'a> {
         Self { patience: Some(patience), ..self }
     }
 
-    /// All that counts of the stream; to be asked by who has fenced every other writer of it.
-    pub(super) fn look(&self) -> Result<Found, Trouble> {
+    /// All that counts of the stream, for who has fenced every other writer of it, and has seen so much.
+    pub(super) fn look(&self, seen: &BTreeMap<Slot, i64>) -> Result<Found, Trouble> {
         let progress = self.progress()?;
-        self.tails(progress)
+        self.tails(progress.map(|progress| Progress { seen: seen.clone(), ..progress }))
     }
 
     /// The last event in each slot, from where progress says that it is.
@@ -286,10 +286,12 @@ impl<'a> Looker<'a> {
         while !open.is_empty() {
             match self.committed.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    heard_at = Instant::now();
                     let partition = message.partition();
-                    if open.contains(&partition) && !each(&message) {
-                        open.retain(|known| *known != partition);
+                    if open.contains(&partition) {
+                        heard_at = Instant::now();
+                        if !each(&message) {
+                            open.retain(|known| *known != partition);
+                        }
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|known| *known != partition),

@@ -86,6 +86,17 @@ fn place(cluster: &Cluster) -> Result<String, Trouble> {
     Ok(format!("{} {}", cluster.id()?, cluster.kafka.topic_prefix))
 }
 
+/// The last term that this host has claimed there; 0 where it knows of none.
+pub(super) fn last_claimed(cluster: &Cluster) -> Result<u64, Trouble> {
+    let path = cluster.journal_dir.join(FILE);
+    let ours = read(&path).map_err(|source| Trouble::Journal(ReadError::Io { path, source }))?;
+    if ours.is_empty() {
+        return Ok(0);
+    }
+    let place = place(cluster)?;
+    Ok(ours.iter().filter(|one| one.place == place).map(|one| one.term).max().unwrap_or(0))
+}
+
 /// That the last claim is none of another host, since this one has claimed. Where it never has, nobody knows.
 pub(super) fn check(cluster: &Cluster, progress: &Progress) -> Result<(), Trouble> {
     check_at(&cluster.journal_dir, || place(cluster), progress)

@@ -35,6 +35,8 @@ pub(super) struct Transport {
     refused: BTreeMap<Piece, Refused>,
     /// Topics of alerts or signs of life that have refused one, by the index of `About::Note`, and when they did.
     silent: BTreeMap<usize, Instant>,
+    /// The last alert of an event that was left out for that.
+    left_out: Option<(u64, Kind)>,
     /// The value that is being made.
     value: String,
 }
@@ -71,6 +73,7 @@ impl Transport {
             suspects: BTreeSet::new(),
             refused: BTreeMap::new(),
             silent: BTreeMap::new(),
+            left_out: None,
             value: String::new(),
         }
     }
@@ -99,6 +102,13 @@ impl Transport {
     /// Whether an alert or a sign of life with this index is not to be sent now: nobody needs it to go on.
     pub(super) fn is_silent(&self, index: usize) -> bool {
         self.silent.get(&index).is_some_and(|since| since.elapsed() < SILENCE)
+    }
+
+    /// Leaves the alert of an event out; false when it was left out before.
+    pub(super) fn leave_out(&mut self, alert: (u64, Kind)) -> bool {
+        let is_new = self.left_out.is_none_or(|last| last < alert);
+        self.left_out = self.left_out.max(Some(alert));
+        is_new
     }
 
     /// Makes the value of an event; it stands in `value` until the next is made.

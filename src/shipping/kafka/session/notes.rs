@@ -29,7 +29,8 @@ impl Session<'_> {
         transport: &mut Transport,
         stop: &AtomicBool,
     ) -> Result<(), Trouble> {
-        if !self.send_alert(alert, transport, stop)? {
+        // Once, though the transaction may be made anew.
+        if !self.send_alert(alert, transport, stop)? && transport.leave_out((alert.seq, alert.kind)) {
             tracing::error!(alert = alert.kind.name(), seq = alert.seq, "{}", alert.text);
             alerts::waiting().leave_out();
         }
