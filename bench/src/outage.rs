@@ -52,6 +52,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// How long it may take to catch up, for each second of the outage and at least.
 const CATCH_UP_MAX: u32 = 2;
 const CATCH_UP_MIN: Duration = Duration::from_secs(120);
+/// How much of the outage's length is looked at before it.
+const BEFORE_PART: u64 = 8;
+/// Of the outage's length, the window that has percentiles of its own: what a neighbour does for a minute is a minute's.
+const WINDOWS: u64 = 120;
+/// How the windows of the outage are told, so that what grows can be told from what comes and goes.
+const QUARTERS: usize = 4;
 /// How much longer an order may take, thousandths.
 const PATH_MAX: Thousandths = Thousandths(1_100);
 const COMPARED: [(&str, u64); 2] = [("p50", 500_000), ("p99", 990_000)];
@@ -127,11 +133,58 @@ fn told(what: &str, is_so: bool) -> bool {
 
 /// What was seen while they were away.
 struct Seen {
-    /// Name, ns before, ns meanwhile.
-    path: Vec<(&'static str, u64, u64)>,
+    before: Windows,
+    meanwhile: Windows,
     anonymous_bytes: Vec<u64>,
     is_closed: bool,
     down_for: Duration,
+}
+
+/// Percentiles of the time from socket read to write, ns, of each window and of all.
+struct Windows {
+    length_s: u64,
+    each: Vec<[u64; COMPARED.len()]>,
+    all: [u64; COMPARED.len()],
+}
+
+/// Follows the gateway's counters.
+struct Watch<'a> {
+    reader: &'a Reader,
+    first: Snapshot,
+    last: Snapshot,
+    since: Instant,
+    windows: Windows,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(reader: &'a Reader, length_s: u64) -> Self {
+        let windows = Windows { length_s, each: Vec::new(), all: [0; COMPARED.len()] };
+        Self { reader, first: reader.snapshot(), last: reader.snapshot(), since: Instant::now(), windows }
+    }
+
+    fn look(&mut self) {
+        if self.since.elapsed() >= Duration::from_secs(self.windows.length_s) {
+            let now = self.reader.snapshot();
+            self.windows.each.push(self.percentiles(&now.since(&self.last)));
+            (self.last, self.since) = (now, Instant::now());
+        }
+    }
+
+    fn end(mut self) -> Windows {
+        self.windows.all = self.percentiles(&self.reader.snapshot().since(&self.first));
+        self.windows
+    }
+
+    fn percentiles(&self, snapshot: &Snapshot) -> [u64; COMPARED.len()] {
+        COMPARED.map(|(_, parts)| snapshot.stage(TOTAL).map_or(0, |times| self.reader.nanos(times.at(parts))))
+    }
+}
+
+/// Of some windows, the median of their percentiles; 0 of none.
+fn median(windows: &[[u64; COMPARED.len()]], index: usize) -> u64 {
+    let mut values: Vec<u64> = windows.iter().filter_map(|window| window.get(index).copied()).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
 fn log_on(address: &str) -> Result<Active, Failure> {
@@ -146,11 +199,15 @@ fn run(options: &Options, gateway: &Gateway, sides: &Sides) -> Result<Seen, Fail
     let stretch = rate * STRETCH_S;
     pace(&mut active, rate, stretch * 3, Idle::Sleep)?;
     let reader = Reader::open(&gateway.journal_dir())?;
-    let before = reader.snapshot();
-    pace(&mut active, rate, rate * (options.seconds / 4).max(5), Idle::Sleep)?;
-    let before = reader.snapshot().since(&before);
+    let window_s = (options.seconds / WINDOWS).max(1);
+    let mut watch = Watch::begin(&reader, window_s);
+    for _ in 0..(options.seconds / BEFORE_PART).max(5) / STRETCH_S {
+        pace(&mut active, rate, stretch, Idle::Sleep)?;
+        watch.look();
+    }
+    let before = watch.end();
     stop(sides)?;
-    let (since, down) = (Instant::now(), reader.snapshot());
+    let (since, mut watch) = (Instant::now(), Watch::begin(&reader, window_s));
     let (mut anonymous_bytes, mut is_closed) = (Vec::new(), false);
     let longest = Duration::from_secs(options.seconds * LENGTH_MAX);
     while !is_closed && since.elapsed() < longest {
@@ -160,24 +217,41 @@ fn run(options: &Options, gateway: &Gateway, sides: &Sides) -> Result<Seen, Fail
                 return Err(error);
             }
         }
+        watch.look();
         anonymous_bytes.push(Vitals::of(gateway.process.id())?.anonymous_bytes);
     }
-    let down_for = since.elapsed();
-    let down = reader.snapshot().since(&down);
-    let at = |snapshot: &Snapshot, parts| snapshot.stage(TOTAL).map_or(0, |times| reader.nanos(times.at(parts)));
-    let path = COMPARED.iter().map(|(name, parts)| (*name, at(&before, *parts), at(&down, *parts))).collect();
-    Ok(Seen { path, anonymous_bytes, is_closed, down_for })
+    Ok(Seen { before, meanwhile: watch.end(), anonymous_bytes, is_closed, down_for: since.elapsed() })
 }
 
 fn judge(seen: &Seen, outcome: &mut Outcome) -> bool {
     let mut is_kept = true;
-    for (name, before_ns, down_ns) in &seen.path {
-        let ratio = Thousandths::ratio(*down_ns, *before_ns);
-        let (before, down) = (micros(*before_ns), micros(*down_ns));
-        let line =
-            format!("socket read to write, {name}: {before} µs before, {down} µs meanwhile, {ratio}, at most 1.1");
-        is_kept &= told(&line, ratio <= PATH_MAX);
+    let (before, meanwhile) = (&seen.before, &seen.meanwhile);
+    for (index, (name, _)) in COMPARED.iter().enumerate() {
+        let before_ns = median(&before.each, index);
+        let quarters = meanwhile.each.chunks(meanwhile.each.len().div_ceil(QUARTERS).max(1));
+        let quarters: Vec<u64> = quarters.map(|quarter| median(quarter, index)).collect();
+        let meanwhile_ns = quarters.iter().copied().max().unwrap_or(0);
+        let ratio = Thousandths::ratio(meanwhile_ns, before_ns);
+        let line = format!(
+            "socket read to write, {name}, median of windows of {} s: {} µs before, {} µs in the worst quarter, {ratio}, at \
+             most 1.1",
+            before.length_s,
+            micros(before_ns),
+            micros(meanwhile_ns),
+        );
+        is_kept &= told(&line, ratio <= PATH_MAX && before_ns > 0 && meanwhile_ns > 0);
         outcome.add_value(format!("outage_path_{name}_ratio"), ratio);
+        let quarters: Vec<String> = quarters.iter().map(|quarter_ns| micros(*quarter_ns).to_string()).collect();
+        let all = before.all.get(index).zip(meanwhile.all.get(index)).map_or((0, 0), |(one, two)| (*one, *two));
+        let all_ratio = Thousandths::ratio(all.1, all.0);
+        let all = (micros(all.0), micros(all.1));
+        println!(
+            "    by quarters of the outage {} µs; of all orders {} µs before, {} µs meanwhile, {all_ratio}",
+            quarters.join(", "),
+            all.0,
+            all.1
+        );
+        outcome.add_value(format!("outage_path_{name}_all_ratio"), all_ratio);
     }
     let growth = growth::of(&seen.anonymous_bytes);
     let mib = |bytes| Thousandths::ratio(bytes, MIB);
@@ -291,17 +365,27 @@ fn alerts(address: &str, topic: &str) -> Result<Vec<String>, Failure> {
 mod tests {
     use super::*;
 
+    fn windows(each: &[[u64; COMPARED.len()]]) -> Windows {
+        Windows { length_s: 1, each: each.to_vec(), all: [1_000, 9_000] }
+    }
+
     #[test]
     fn what_was_seen_is_as_promised_only_if_no_order_was_slower_no_memory_grew_and_the_gate_has_closed() {
         let seen = || Seen {
-            path: vec![("p50", 1_000, 1_100), ("p99", 9_000, 8_000)],
+            before: windows(&[[1_000, 9_000]]),
+            // One window of three in each quarter is a neighbour's.
+            meanwhile: windows(&[[1_100, 8_000], [9_000, 90_000], [1_050, 9_900]].repeat(QUARTERS)),
             anonymous_bytes: vec![100 * MIB; 40],
             is_closed: true,
             down_for: Duration::from_secs(40),
         };
         let is_kept = |seen: &Seen| judge(seen, &mut Outcome::default());
         assert!(is_kept(&seen()));
-        assert!(!is_kept(&Seen { path: vec![("p50", 1_000, 1_000), ("p99", 9_000, 10_000)], ..seen() }));
+        assert!(!is_kept(&Seen { meanwhile: windows(&[]), ..seen() }), "nothing was seen");
+        assert!(!is_kept(&Seen { before: windows(&[]), ..seen() }), "nothing was seen");
+        assert!(!is_kept(&Seen { meanwhile: windows(&[[1_000, 10_000]]), ..seen() }));
+        let slow_at_the_end = [[[1_000, 9_000]; 3].as_slice(), &[[1_000, 10_000]]].concat();
+        assert!(!is_kept(&Seen { meanwhile: windows(&slow_at_the_end), ..seen() }));
         assert!(!is_kept(&Seen { anonymous_bytes: (0..40).map(|second| (100 + second) * MIB).collect(), ..seen() }));
         assert!(!is_kept(&Seen { is_closed: false, ..seen() }));
     }

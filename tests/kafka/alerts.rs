@@ -4,18 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::AdminOptions;
-use rdkafka::message::Message;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::host::{DEADLINE, Host, wait_for};
+use super::host::{DEADLINE, Host, objects, wait_for};
 use super::{pass, wait_until};
-
-pub fn objects(host: &Host, topic: &str) -> Vec<Value> {
-    let records = host.records(topic, 1);
-    let object = |bytes: Option<&[u8]>| serde_json::from_slice(bytes.expect("a value")).expect("an object");
-    records.iter().map(|record| object(record.payload())).collect()
-}
 
 #[test]
 fn each_event_that_somebody_must_know_is_an_alert_once_though_the_shipper_is_killed() {

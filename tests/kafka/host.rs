@@ -190,6 +190,30 @@ pub fn wait_for<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Lets time pass: what is waited for is that something is under way, not that it is done.
+pub fn pass(time: Duration) {
+    let since = Instant::now();
+    while since.elapsed() < time {
+        std::thread::park_timeout(time.saturating_sub(since.elapsed()));
+    }
+}
+
+pub fn wait_until(host: &Host, key: &str, value: &str) {
+    let since = Instant::now();
+    while host.status(key) != value {
+        assert!(since.elapsed() < DEADLINE, "{key} is {}", host.status(key));
+        // Each look is a process of its own.
+        pass(Duration::from_millis(50));
+    }
+}
+
+/// The values of a topic's records, which are JSON.
+pub fn objects(host: &Host, topic: &str) -> Vec<Value> {
+    let records = host.records(topic, 1);
+    let object = |bytes: Option<&[u8]>| serde_json::from_slice(bytes.expect("a value")).expect("an object");
+    records.iter().map(|record| object(record.payload())).collect()
+}
+
 /// For what ships or reads back all that there is.
 fn allowed() -> Duration {
     let events = std::env::var("TRADECORE_TEST_KAFKA_EVENTS").map_or(0, |text| text.parse::<u32>().expect("a number"));
@@ -611,7 +635,7 @@ impl Journal {
 
 /// A command that runs; killed with its test.
 pub struct Process {
-    child: Child,
+    pub child: Child,
     lines: Receiver<String>,
     pub said: String,
 }
@@ -635,24 +659,10 @@ impl Process {
         }
     }
 
-    /// As `wait_for`, of all that it has ever said.
-    pub fn wait_for_said(&mut self, text: &str) {
-        if !self.heard().contains(text) {
-            self.wait_for(text);
-        }
-    }
-
     /// All that it has said until now.
     pub fn heard(&mut self) -> &str {
         self.lines.try_iter().for_each(|line| self.said += &format!("{line}\n"));
         &self.said
-    }
-
-    /// Memory of its own, not of files, KiB.
-    pub fn own_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("told");
-        own.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

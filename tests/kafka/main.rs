@@ -17,7 +17,6 @@ mod foreign;
 mod host;
 mod lost;
 mod once;
-mod outage;
 mod points;
 mod proxy;
 mod refusals;
@@ -28,9 +27,7 @@ mod transport;
 mod unfenced;
 mod verify;
 
-use std::time::{Duration, Instant};
-
-use host::{DEADLINE, Host, Journal, Process};
+use host::{Host, Journal, Process, pass, wait_until};
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
@@ -45,23 +42,6 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % bound
-    }
-}
-
-/// Lets time pass: what is waited for is that something is under way, not that it is done.
-fn pass(time: Duration) {
-    let since = Instant::now();
-    while since.elapsed() < time {
-        std::thread::park_timeout(time.saturating_sub(since.elapsed()));
-    }
-}
-
-fn wait_until(host: &Host, key: &str, value: &str) {
-    let since = Instant::now();
-    while host.status(key) != value {
-        assert!(since.elapsed() < DEADLINE, "{key} is {}", host.status(key));
-        // Each look is a process of its own.
-        pass(Duration::from_millis(50));
     }
 }
 

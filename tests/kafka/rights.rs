@@ -7,9 +7,8 @@ use std::time::Instant;
 use rustix::process::Signal;
 use tradecore_client::protocol::fields::Tif;
 
-use super::alerts::objects;
 use super::desk::{Algo, Desk};
-use super::host::{DEADLINE, Host, said};
+use super::host::{DEADLINE, Host, objects, said};
 use super::wait_until;
 
 // As the protocol numbers them: kinds of requests, of resources, and what may be done.

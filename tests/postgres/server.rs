@@ -68,7 +68,7 @@ impl Postgres {
 
     /// A projection into an empty schema.
     pub(crate) fn source(&self, journal_dir: &Path, schema: &str) -> Source {
-        self.client().batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).expect("dropped");
+        self.drop_schema(schema);
         Source {
             journal_dir: journal_dir.to_owned(),
             path: journal_dir.parent().expect("a directory").join(schema),
@@ -76,6 +76,10 @@ impl Postgres {
             keep_days: 0,
             server: Some(self.reach(schema, self.port)),
         }
+    }
+
+    pub(crate) fn drop_schema(&self, schema: &str) {
+        self.client().batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).expect("dropped");
     }
 
     /// A connection that knows nothing of projections.
@@ -117,12 +121,22 @@ impl Postgres {
         self.kill_after(Duration::ZERO, || ())
     }
 
-    /// The same, after a while; `between` is called when it is dead. All of its processes are killed at once: those that are
-    /// not the first would end what they do.
+    /// The same, after a while; `between` is called when it is dead.
     pub(crate) fn kill_after(&self, wait: Duration, between: impl FnOnce()) -> bool {
-        let Ok(dir) = std::env::var("TRADECORE_TEST_POSTGRES_DIR") else { return false };
-        let data = std::fs::canonicalize(&dir).expect("its directory").join("data");
         pass(wait);
+        if !self.kill() {
+            return false;
+        }
+        between();
+        self.start();
+        true
+    }
+
+    /// Kills all of its processes at once: those that are not the first would end what they do. False for one that is not
+    /// ours to kill.
+    pub(crate) fn kill(&self) -> bool {
+        let Some(dir) = Self::dir() else { return false };
+        let data = std::fs::canonicalize(&dir).expect("its directory").join("data");
         let processes = std::fs::read_dir("/proc").expect("processes").flatten();
         processes
             .filter(|process| std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == data))
@@ -132,13 +146,35 @@ impl Postgres {
                 // It may have ended by itself.
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or(());
             });
-        between();
-        for words in [vec!["kill", &dir], vec!["start", &self.port.to_string(), &dir]] {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/postgres/server");
-            let status = Command::new(script).args(&words).stdout(std::process::Stdio::null()).status().expect("run");
-            assert!(status.success(), "{words:?}");
-        }
         true
+    }
+
+    /// Starts one of ours that was killed.
+    pub(crate) fn start(&self) {
+        let dir = Self::dir().expect("one of ours");
+        for words in [vec!["kill", &dir], vec!["start", &self.port.to_string(), &dir]] {
+            assert!(Self::script(&words).is_ok_and(|status| status.success()), "{words:?}");
+        }
+    }
+
+    fn script(words: &[&str]) -> std::io::Result<std::process::ExitStatus> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/postgres/server");
+        Command::new(script).args(words).stdout(std::process::Stdio::null()).status()
+    }
+
+    fn dir() -> Option<String> {
+        std::env::var("TRADECORE_TEST_POSTGRES_DIR").ok()
+    }
+}
+
+/// A test that has failed may have killed it: those that follow would wait for it, one by one.
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let (true, Some(dir)) = (std::thread::panicking(), Self::dir()) {
+            for words in [vec!["kill", &dir], vec!["start", &self.port.to_string(), &dir]] {
+                println!("{words:?}: {:?}", Self::script(&words));
+            }
+        }
     }
 }
 

@@ -11,11 +11,15 @@
     unreachable_pub
 )]
 
+#[path = "../kafka/desk.rs"]
+#[allow(dead_code, reason = "some of it is for the tests of shipping alone")]
+mod desk;
 #[path = "../../src/domain/tests/histories/history.rs"]
 mod history;
 #[path = "../kafka/host.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of shipping alone")]
 mod host;
+mod outage;
 #[path = "../postgres/proxy.rs"]
 #[allow(dead_code, reason = "some of it is for the tests of PostgreSQL alone")]
 mod proxy;
