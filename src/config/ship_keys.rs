@@ -85,7 +85,8 @@ section! {
         audit_s: u64 = [60] in Allowed::Integer(0, 86_400), "s";
         /// The trading lease: new orders leave only while the last commit to the cluster was begun less than this ago, and
         /// are refused with `NoLease` otherwise; cancels pass. Who takes over waits for it, and a quarter more. 0: none,
-        /// and two gateways on one journal's stream may both trade. 500 or more. `docs/kafka.md` tells what it costs.
+        /// and of two gateways on one journal's stream the older trades until the cluster tells it of the other. 500 or more.
+        /// `docs/kafka.md` tells what it costs.
         lease_ms: u64 = [0] in Allowed::Integer(0, 60_000), "ms";
         /// Settings of librdkafka, each `name=value`: `"security.protocol=sasl_ssl"`, `"sasl.mechanism=SCRAM-SHA-512"`,
         /// `"sasl.username=gateway"`, `"ssl.ca.location=/etc/tradecore/ca.pem"`. What the shipper itself sets, and

@@ -31,9 +31,9 @@ pub(super) fn replication(config: &Config, clock: &Clock) -> Arc<Replication> {
     Arc::new(Replication::new(clock.origin(), is_leased))
 }
 
-/// Starts them. Whatever becomes of them, trading goes on: what is not shipped waits in the journal. But with a trading
-/// lease, of two that ship the same stream the older one stops; without one it only lets go of what both write, by
-/// `leave`.
+/// Starts them. Whatever becomes of them, trading goes on: what is not shipped waits in the journal. But a host whose place
+/// another has taken lets go of what both write, by `leave`, and stops: without a trading lease as soon as the cluster
+/// tells of it, with one before the other trades.
 pub(super) fn start(
     config: &Config,
     side: &mut Side,
@@ -60,23 +60,23 @@ pub(super) fn start(
         let (asked, stop, replication) = (stop_of(side), stop.clone(), Arc::clone(replication));
         side.spawn("ship-kafka", move || {
             let shipper = Shipper::new(cluster).confirming(Arc::clone(&replication));
-            match shipper.run(&asked, false) {
-                Err(error) if replication.taken_over().is_some() => {
-                    tracing::error!(%error, "another host has taken over; new orders are refused, and the gateway stops");
-                    stop.ask();
-                }
-                Err(error) => {
-                    if let (Trouble::Superseded(_), Some(leave)) = (&error, leave)
-                        && has_another_host(&looked_at, &asked)
-                    {
-                        leave();
-                        tracing::warn!("the tables on the PostgreSQL server are left to the other host");
-                    }
-                    let text = format!("shipping to Kafka has stopped, until the next start: {error}");
-                    alerts::raise(alerts::Kind::ShippingRefused, 0, text);
-                }
-                Ok(_) => {}
+            let Err(error) = shipper.run(&asked, false) else { return };
+            // With a lease that is settled. Without one `ship run` may have taken over, for this very host.
+            let is_another = |error| matches!(error, &Trouble::Superseded(_)) && has_another_host(&looked_at, &asked);
+            if replication.taken_over().is_none() && is_another(&error) {
+                replication.end(error.to_string());
             }
+            if replication.taken_over().is_none() {
+                let text = format!("shipping to Kafka has stopped, until the next start: {error}");
+                alerts::raise(alerts::Kind::ShippingRefused, 0, text);
+                return;
+            }
+            if let Some(leave) = leave {
+                leave();
+                tracing::warn!("the tables on the PostgreSQL server are left to the other host");
+            }
+            tracing::error!(%error, "another host has taken over; new orders are refused, and the gateway stops");
+            stop.ask();
         })?;
     }
     #[cfg(not(feature = "kafka"))]
