@@ -48,7 +48,8 @@ pub(super) enum Projection {
     ///
     /// Who reads sees the old rows until then. The gateway must not be writing them: stop it, or take `sqlite` out of
     /// its configuration, first; exit code 95 when it is. With `--domain`, `--from` or `--since` the journal is folded all
-    /// the same, and only these rows are put in the place of the old, in one transaction.
+    /// the same, and only these rows are put in the place of the old, in one transaction; on a PostgreSQL server, and where
+    /// other events are parked than should be, all rows are.
     #[command(after_help = "Example: tradecore projection rebuild --config gateway.toml\n\
                             Example: tradecore projection rebuild --config gateway.toml --domain order --since 2026-11-21T10:00:00Z")]
     Rebuild {

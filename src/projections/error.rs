@@ -218,8 +218,10 @@ impl ProjectionError {
                 )
             ),
             Self::Postgres { trouble, .. } => trouble.may_pass(),
-            // Of what is another host's, a person may say otherwise.
-            Self::Io { .. } | Self::Locked { .. } | Self::Elsewhere { .. } => true,
+            // Descriptors or memory may be short for a while; of what is another host's, a person may say otherwise.
+            Self::Journal(ReadError::Io { .. }) | Self::Io { .. } | Self::Locked { .. } | Self::Elsewhere { .. } => {
+                true
+            }
             _ => false,
         }
     }

@@ -24,7 +24,7 @@ const RETRY_MIN_MS: u64 = 500;
 const RETRY_MAX_MS: u64 = 10_000;
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(RETRY_MIN_MS);
 
-/// A try that cannot pass by itself is followed by a rest of so many times as long, up to an hour.
+/// A try that cannot pass by itself is followed by a rest of so many times what opening the tables took, up to an hour.
 const REST_TIMES: u32 = 20;
 const REST_MAX: Duration = Duration::from_secs(3_600);
 
@@ -50,6 +50,19 @@ impl Backoff {
     }
 }
 
+/// What has become of a try.
+#[derive(Debug, Default)]
+struct Try {
+    /// It has taken events in.
+    is_working: bool,
+    /// How long it took until the tables were open: the whole journal may have been folded, and will be again.
+    opening: Duration,
+}
+
+fn rest_after(opening: Duration) -> Duration {
+    opening.saturating_mul(REST_TIMES).min(REST_MAX)
+}
+
 /// Follows the journal until `stop` is set.
 pub fn follow(source: &Source, stop: &AtomicBool) {
     follow_healed(source, &Heal::default(), stop);
@@ -60,8 +73,8 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
     let mut backoff = Backoff::new();
     let mut told = String::new();
     while !stop.load(Ordering::Acquire) {
-        let (since, mut is_working) = (Instant::now(), false);
-        match run(source, heal, stop, &mut is_working) {
+        let mut tried = Try::default();
+        match run(source, heal, stop, &mut tried) {
             Ok(()) if heal.is_asked() => mend(source, heal, stop),
             Ok(()) | Err(ProjectionError::Stopped) => return,
             Err(error @ ProjectionError::Replaced { .. }) => {
@@ -75,7 +88,7 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
                 }
             }
             Err(error) => {
-                if is_working {
+                if tried.is_working {
                     (backoff, told) = (Backoff::new(), String::new());
                 }
                 let text = error.to_string();
@@ -89,9 +102,8 @@ pub fn follow_healed(source: &Source, heal: &Heal, stop: &AtomicBool) {
                 }
                 told = text;
                 let mut wait = backoff.wait();
-                if !(is_working || error.may_pass()) {
-                    // It may have folded the whole journal, and will again.
-                    wait = wait.max(since.elapsed().saturating_mul(REST_TIMES).min(REST_MAX));
+                if !(tried.is_working || error.may_pass()) {
+                    wait = wait.max(rest_after(tried.opening));
                 }
                 // What the monitor has found may be what stands in the way.
                 let may_mend = || heal.is_asked() && error.is_of_rows();
@@ -144,9 +156,12 @@ fn mend(source: &Source, heal: &Heal, stop: &AtomicBool) {
     heal.done(is_healed);
 }
 
-fn run(source: &Source, heal: &Heal, stop: &AtomicBool, is_working: &mut bool) -> Result<(), ProjectionError> {
+fn run(source: &Source, heal: &Heal, stop: &AtomicBool, tried: &mut Try) -> Result<(), ProjectionError> {
     let _lock = WriterLock::take(&source.path)?;
-    let mut projector = open(source, &mut |_, _| !stop.load(Ordering::Acquire))?;
+    let since = Instant::now();
+    let opened = open(source, &mut |_, _| !stop.load(Ordering::Acquire));
+    tried.opening = since.elapsed();
+    let mut projector = opened?;
     tracing::info!(path = %source.name().display(), seq = projector.position().seq, "read model");
     let mut identity = source.server.is_none().then(|| Identity::of(&source.path));
     // What a server has committed survives power loss; of a file, the gate looks for itself.
@@ -162,7 +177,7 @@ fn run(source: &Source, heal: &Heal, stop: &AtomicBool, is_working: &mut bool) -
         }
         identity.as_mut().map_or(Ok(()), Identity::check)?;
         let count = projector.step(u64::MAX)?;
-        *is_working |= count > 0;
+        tried.is_working |= count > 0;
         if let Some(mark) = &mut mark {
             mark.pass(projector.position().seq);
         }
@@ -210,5 +225,12 @@ mod tests {
         let waits = most_ms.map(|most_ms| (backoff.wait().as_millis(), most_ms));
         assert!(waits.iter().all(|(ms, most_ms)| (most_ms / 2..=*most_ms).contains(ms)), "{waits:?}");
         assert!(waits.iter().any(|(ms, most_ms)| ms != most_ms), "nothing is drawn: {waits:?}");
+    }
+
+    #[test]
+    fn a_rest_is_long_behind_a_long_fold_and_never_longer_than_an_hour() {
+        assert_eq!(rest_after(Duration::from_millis(10)), Duration::from_millis(200));
+        assert_eq!(rest_after(Duration::from_secs(60)), Duration::from_secs(1_200));
+        assert_eq!(rest_after(Duration::from_secs(3_600)), Duration::from_secs(3_600));
     }
 }

@@ -148,3 +148,19 @@ fn an_event_that_its_topic_refuses_stops_shipping_until_the_topic_takes_it() {
     journal.closer.seal(journal.writer);
     drop(shipper);
 }
+
+#[test]
+fn settings_of_which_no_producer_can_be_made_are_refused_by_the_check_of_the_configuration() {
+    // The library compares it with the time limit of a transaction, which is twice `timeout_ms`, and only in a producer.
+    for (setting, is_refused) in [("socket.timeout.ms=60000", true), ("socket.timeout.ms=20000", false)] {
+        let host = Host::new(&format!("timeout_ms = 10000\nsettings = [{setting:?}]"));
+        let output = host.run(&["config", "check"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(if is_refused { 78 } else { 0 }), "{setting}: {said}");
+        assert_eq!(
+            said.contains("ship.kafka") && said.contains("transaction.timeout.ms"),
+            is_refused,
+            "{setting}: {said}"
+        );
+    }
+}

@@ -169,6 +169,14 @@ impl Cluster {
 
     /// A producer for the shipper, or for somebody who acts by hand.
     pub(super) fn producer(&self, who: Who, context: Context) -> Result<BaseProducer<Context>, Trouble> {
+        let producer: BaseProducer<Context> = self.made(&self.producer_config(who), context)?;
+        if self.kafka.transactions {
+            producer.init_transactions(self.timeout()).map_err(failed("fencing others who do the same"))?;
+        }
+        Ok(producer)
+    }
+
+    fn producer_config(&self, who: Who) -> ClientConfig {
         let kafka = &self.kafka;
         let mut client = self.client();
         client.set("enable.idempotence", "true");
@@ -193,11 +201,7 @@ impl Cluster {
         let mut client = with_default(client, "compression.type", "lz4");
         // The shipper lingers; what it hands over goes at once, in requests as large as they get.
         client.set("linger.ms", "1");
-        let producer: BaseProducer<Context> = self.made(&client, context)?;
-        if kafka.transactions {
-            producer.init_transactions(self.timeout()).map_err(failed("fencing others who do the same"))?;
-        }
-        Ok(producer)
+        client
     }
 
     /// `is_committed`: sees what is committed, and no more; else all.
@@ -299,7 +303,11 @@ impl Cluster {
     /// The setting that is wrong, or the secret that cannot be read.
     pub fn check(config: &Config) -> Result<(), ConfigError> {
         let Some(cluster) = Self::of(config)? else { return Ok(()) };
-        cluster.admin().map(drop).map_err(|trouble| config.bad_kafka(&trouble.to_string()))
+        // Of each kind one: some settings are checked, one against another, where they are needed alone.
+        let producer =
+            || cluster.made::<BaseProducer<Context>>(&cluster.producer_config(Who::Shipper), Context::default());
+        let made = cluster.admin().and(producer().map(drop)).and(cluster.member("check").map(drop));
+        made.map_err(|trouble| config.bad_kafka(&trouble.to_string()))
     }
 }
 

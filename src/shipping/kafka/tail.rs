@@ -296,10 +296,11 @@ impl<'a> Looker<'a> {
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => open.retain(|known| *known != partition),
                 Some(Err(error)) => return Err(failed(error)),
-                None if heard_at.elapsed() > self.cluster.timeout() => {
-                    return Err(Trouble::Doubt(format!("topic {topic} cannot be read: the cluster does not answer")));
-                }
                 None => {}
+            }
+            // Also while those that are done with go on being written by others.
+            if heard_at.elapsed() > self.cluster.timeout() {
+                return Err(Trouble::Doubt(format!("topic {topic} cannot be read: the cluster does not answer")));
             }
         }
         self.committed.unassign().map_err(&failed)
