@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::error::ProjectionError;
 use super::identity::{Identity, put_aside};
 use super::monitor::Heal;
-use super::partial::{From, remake};
+use super::partial::{From, add, remake};
 use super::projector::{Projector, Source};
 use super::rebuild::{rebuild, rebuild_unasked};
 use super::store::{Care, WriterLock};
@@ -204,12 +204,24 @@ pub fn open(source: &Source, progress: super::rebuild::OnProgress<'_>) -> Result
         Ok(Ok(projector)) => return Ok(projector),
         Ok(Err(mismatch)) => mismatch.to_string(),
         // Whoever's they are: other rules do not make them this host's.
-        Err(ProjectionError::Outdated { why, .. }) => why,
+        Err(ProjectionError::Outdated { why, .. }) => match add(source, progress) {
+            Ok(Some(tables)) => {
+                tracing::info!(path = %source.name().display(), %why, ?tables, "tables were added to the read model");
+                return go_on(source);
+            }
+            // What is wrong with the others as well.
+            Err(error) if !error.is_of_rows() => return Err(error),
+            Ok(None) | Err(_) => why,
+        },
         Err(error) => return Err(error),
     };
     tracing::warn!(path = %source.name().display(), %why, "the rows of the read model are made anew from the journal");
     let rebuilt = rebuild_unasked(source, progress)?;
     tracing::info!(path = %source.name().display(), seq = rebuilt.seq, "the rows of the read model were made anew");
+    go_on(source)
+}
+
+fn go_on(source: &Source) -> Result<Projector, ProjectionError> {
     Projector::open(source, Care::Live)?
         .map_err(|mismatch| ProjectionError::Outdated { path: source.path.clone(), why: mismatch.to_string() })
 }

@@ -17,7 +17,7 @@
 //! | `removal.rs` | closed rows that leave after some days |
 //! | `rebuild.rs` | rows made anew, compared, put in place |
 //! | `identity.rs` | whether the files are still those that were opened |
-//! | `partial.rs` | some tables made anew in place |
+//! | `partial.rs` | some tables made anew in place, or added |
 //! | `monitor.rs` | a second fold, laid beside samples of rows |
 //! | `durable.rs` | what of the tables survives power loss |
 //! | `queries.rs`, `ask.rs`, `rights.rs` | the list of questions; how one is asked; who may see which rows |

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 
 use super::declare::{Row as _, Table};
 use super::error::ProjectionError;
-use super::projector::Source;
-use super::rebuild::{Compared, OnProgress, Rebuilt, Shadow, compare, fold_to, fresh, old, rebuild};
+use super::projector::{Source, check_place};
+use super::rebuild::{Compared, OnProgress, Rebuilt, Shadow, compare, compare_one, fold_to, fresh, old, rebuild};
 use super::store::{Store, beside};
 use super::tables::{ParkedRow, TABLES};
 use crate::shipping::domains::Domain;
@@ -100,6 +100,30 @@ pub fn remake(
         left.retain(|table| wanted.contains(table.table) && table.there != table.folded);
     }
     Ok(Rebuilt { seq, differing: Some(differing), left })
+}
+
+/// Makes and fills the tables that this release has more than the one that made the others, which stay as they are; which
+/// those are. `None` where that would not do: all are to be made anew. The caller holds the `WriterLock`.
+///
+/// # Errors
+/// As `remake`, and as `check_place`.
+pub(super) fn add(source: &Source, progress: OnProgress<'_>) -> Result<Option<Vec<&'static str>>, ProjectionError> {
+    let Some(mut older) = Store::open_to_grow(source)? else { return Ok(None) };
+    let at = older.position.clone();
+    check_place(source, &at)?;
+    let shadow = Shadow::new(beside(&source.path, "rebuild"))?;
+    let mut projector = fresh(source, &shadow)?;
+    fold_to(&mut projector, at.seq, at.seq, progress)?;
+    // Another journal, or another end of it.
+    let is_of_it = (projector.position().seq, projector.position().record_crc) == (at.seq, at.record_crc);
+    // What is parked keeps what follows out of other tables.
+    let parked = compare_one(&ParkedRow::TABLE, &mut older.store, projector.store())?;
+    if !is_of_it || parked.there != parked.folded {
+        return Ok(None);
+    }
+    let added = older.lacking.iter().map(|table| table.name).collect();
+    older.grow(projector.store())?;
+    Ok(Some(added))
 }
 
 /// Rows of the shadow in the place of those that are there, when these are as of `seq`; as of which event they are.

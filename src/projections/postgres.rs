@@ -17,7 +17,7 @@ use super::rebuild::MayReplace;
 use super::rows::{Change, NextRow, one_row};
 use super::schema;
 use super::server::Server;
-use super::store::{Database, Store, Walk, upsert};
+use super::store::{Database, Store, fill, upsert};
 use super::tables::{PositionOfProjectionRow, TABLES};
 
 /// Bytes of rows that are sent at once.
@@ -77,7 +77,7 @@ impl Postgres {
                     _ => String::new(),
                 };
                 postgres.run(&format!("BEGIN; {make_schema}"))?;
-                postgres.make(start)?;
+                postgres.make_all(start)?;
                 postgres.run("COMMIT")?;
                 mark()
             }
@@ -89,6 +89,26 @@ impl Postgres {
             let views = views.replace("CREATE VIEW", "CREATE OR REPLACE VIEW");
             postgres.run(&format!("BEGIN; {views} {}; COMMIT", comment_on_positions()))?;
         }
+        Ok(postgres)
+    }
+
+    /// Connects as the one writer, to add to tables of ours; the number of their schema.
+    pub(super) fn open_to_grow(server: &Server) -> Result<(Self, u32), ProjectionError> {
+        let mut postgres = Self::connect_to_replace(server)?;
+        match postgres.find()? {
+            Found::Nothing | Found::Empty => Err(ProjectionError::Missing { path: server.name().into() }),
+            Found::Foreign => Err(ProjectionError::Foreign { path: server.name().into() }),
+            Found::Ours(comment) => Ok((postgres, number_in(&comment))),
+        }
+    }
+
+    /// The same, for statements of any length, as long as rows go over.
+    fn connect_to_replace(server: &Server) -> Result<Self, ProjectionError> {
+        let mut server = server.clone();
+        server.link.answer_max = server.link.answer_max.saturating_mul(REPLACING);
+        let mut postgres = Self::connect(&server)?;
+        postgres.run("SET statement_timeout = 0")?;
+        postgres.lock()?;
         Ok(postgres)
     }
 
@@ -192,15 +212,9 @@ impl Postgres {
     }
 
     /// Makes tables and views, within the transaction that is open.
-    fn make(&mut self, start: &PositionOfProjectionRow) -> Result<(), ProjectionError> {
-        let views: String = schema::views(Dialect::Postgres).into_iter().map(|(_, view)| view).collect();
-        let comments: String = TABLES
-            .iter()
-            .map(|table| {
-                format!("COMMENT ON TABLE {} IS {};\n", table.name, literal(&format!("{MARK}: {}", table.doc.trim())))
-            })
-            .collect();
-        self.run(&format!("{}{views}{comments}{}", schema::ddl(Dialect::Postgres), comment_on_positions()))?;
+    fn make_all(&mut self, start: &PositionOfProjectionRow) -> Result<(), ProjectionError> {
+        self.make(&Vec::from_iter(TABLES))?;
+        self.run(&comment_on_positions())?;
         self.put(&PositionOfProjectionRow::TABLE, Change::New, &mut one_row(start))
     }
 
@@ -291,13 +305,7 @@ pub(super) fn replace(
     may_replace: MayReplace<'_>,
     from: &mut Store,
 ) -> Result<(), ProjectionError> {
-    let mut server = server.clone();
-    server.link.answer_max = server.link.answer_max.saturating_mul(REPLACING);
-    let server = &server;
-    let mut postgres = Postgres::connect(server)?;
-    // Of any length, as long as rows go over.
-    postgres.run("SET statement_timeout = 0")?;
-    postgres.lock()?;
+    let mut postgres = Postgres::connect_to_replace(server)?;
     let found = postgres.find()?;
     let make_schema = match found {
         Found::Nothing => format!("CREATE SCHEMA {};", quoted(&server.schema)),
@@ -306,7 +314,7 @@ pub(super) fn replace(
     postgres.run(&format!("BEGIN; {make_schema}"))?;
     match found {
         Found::Foreign => return Err(ProjectionError::Foreign { path: server.name().into() }),
-        Found::Nothing | Found::Empty => postgres.make(start)?,
+        Found::Nothing | Found::Empty => postgres.make_all(start)?,
         Found::Ours(comment) => {
             if let Some(place) = postgres.place()? {
                 if place.stream != start.stream {
@@ -317,19 +325,13 @@ pub(super) fn replace(
             }
             if number_in(&comment) != schema::number() {
                 postgres.unmake()?;
-                postgres.make(start)?;
+                postgres.make_all(start)?;
             }
         }
     }
     for table in TABLES {
         postgres.run(&format!("DELETE FROM {}", table.name))?;
-        let mut rows = Walk::new(table);
-        postgres.put(table, Change::New, &mut |cells| {
-            let row = rows.next(from)?;
-            let is_there = row.is_some();
-            *cells = row.unwrap_or_default();
-            Ok(is_there)
-        })?;
+        fill(&mut postgres, table, from)?;
     }
     postgres.run("COMMIT").map(drop)
 }
@@ -348,6 +350,20 @@ impl Database for Postgres {
             _ => None,
         });
         Ok(counts.last().unwrap_or(0))
+    }
+
+    fn make(&mut self, tables: &[&Table]) -> Result<(), ProjectionError> {
+        let sql: String = tables
+            .iter()
+            .map(|table| {
+                let comment = literal(&format!("{MARK}: {}", table.doc.trim()));
+                let (ddl, view) = (table.ddl(Dialect::Postgres), table.view_ddl(Dialect::Postgres));
+                format!("{ddl}{view}COMMENT ON TABLE {} IS {comment};\n", table.name)
+            })
+            .collect();
+        // Views of other tables may be those of an older release: the next who opens them looks.
+        let number = literal(&format!("{MARK}, schema {}", schema::number()));
+        self.run(&format!("{sql}COMMENT ON TABLE {} IS {number}", PositionOfProjectionRow::TABLE.name)).map(drop)
     }
 
     fn put(&mut self, table: &Table, change: Change, next_row: NextRow<'_>) -> Result<(), ProjectionError> {

@@ -244,19 +244,27 @@ fn copy(path: &Path, shadow: &Path) -> Result<(), ProjectionError> {
 pub fn compare(there: &mut Store, folded: &mut Store) -> Result<Vec<Compared>, ProjectionError> {
     let mut all = Vec::new();
     for table in TABLES {
-        let columns = table.cell_names();
-        let (mut there_rows, mut folded_rows) = (Walk::new(table), Walk::new(table));
-        let mut compared = Pair::default();
-        loop {
-            let (left, right) = (there_rows.next(there)?, folded_rows.next(folded)?);
-            if (&left, &right) == (&None, &None) {
-                break;
-            }
-            compared.take(table, &columns, left, right);
-        }
-        all.push(compared.end(table));
+        all.push(compare_one(table, there, folded)?);
     }
     Ok(all)
+}
+
+/// The same of one table.
+pub(super) fn compare_one(
+    table: &'static Table,
+    there: &mut Store,
+    folded: &mut Store,
+) -> Result<Compared, ProjectionError> {
+    let columns = table.cell_names();
+    let (mut there_rows, mut folded_rows) = (Walk::new(table), Walk::new(table));
+    let mut compared = Pair::default();
+    loop {
+        let (left, right) = (there_rows.next(there)?, folded_rows.next(folded)?);
+        if (&left, &right) == (&None, &None) {
+            return Ok(compared.end(table));
+        }
+        compared.take(table, &columns, left, right);
+    }
 }
 
 struct Side {

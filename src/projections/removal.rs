@@ -175,6 +175,10 @@ mod tests {
             Ok(())
         }
 
+        fn make(&mut self, _: &[&Table]) -> Result<(), ProjectionError> {
+            Ok(())
+        }
+
         fn size_sql(&self) -> &'static str {
             ""
         }

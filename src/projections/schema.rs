@@ -1,6 +1,6 @@
 //! The schema: its numbered migrations, and the DDL of both databases from the one declaration.
 
-use super::declare::Dialect;
+use super::declare::{Dialect, Table};
 use super::tables::TABLES;
 
 /// Marks a database of ours: "TRDC".
@@ -13,24 +13,52 @@ pub struct Migration {
     pub number: u32,
     /// What it changed.
     pub what: &'static str,
+    /// Tables that it added, where it did nothing else; empty, where it did.
+    pub adds: &'static [&'static str],
     /// Fingerprint of the DDL that it led to, so that no change goes without a number.
     pub ddl_crc: u64,
 }
 
-/// Every migration. None moves rows: all of them come from the journal, so a database of an older number is made anew
-/// from there, beside the old one, which answers until then.
+/// Every migration. None moves rows: all of them come from the journal, so a database of an older number gets the tables
+/// that were added since from there, and where more was changed it is made anew, beside the old one, which answers until
+/// then.
 pub const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, what: "orders, positions, accounts, sessions and the log", ddl_crc: 0x406c4c8f71f45fa9 },
-    Migration { number: 2, what: "kill switches and connections may be stale", ddl_crc: 0xe067aa45e0f03d84 },
-    Migration { number: 3, what: "limits of risk, and when each held", ddl_crc: 0xe6c6e0ccc41101b5 },
-    Migration { number: 4, what: "sagas, and what has moved each", ddl_crc: 0x83a0d8f615433cb2 },
-    Migration { number: 5, what: "profit and fees of each day", ddl_crc: 0x28479c01739be963 },
+    Migration {
+        number: 1,
+        what: "orders, positions, accounts, sessions and the log",
+        adds: &[],
+        ddl_crc: 0x406c4c8f71f45fa9,
+    },
+    Migration { number: 2, what: "kill switches and connections may be stale", adds: &[], ddl_crc: 0xe067aa45e0f03d84 },
+    Migration {
+        number: 3,
+        what: "limits of risk, and when each held",
+        adds: &["risk_limits"],
+        ddl_crc: 0xe6c6e0ccc41101b5,
+    },
+    Migration {
+        number: 4,
+        what: "sagas, and what has moved each",
+        adds: &["sagas", "saga_steps"],
+        ddl_crc: 0x83a0d8f615433cb2,
+    },
+    Migration { number: 5, what: "profit and fees of each day", adds: &["daily_pnl"], ddl_crc: 0x28479c01739be963 },
 ];
 
 /// The number of this release.
 #[must_use]
 pub fn number() -> u32 {
     MIGRATIONS.last().map_or(0, |migration| migration.number)
+}
+
+/// The tables that this release has more than one of an older number; `None` where that is not all.
+pub(super) fn added_since(number: u32) -> Option<Vec<&'static Table>> {
+    let mut later = MIGRATIONS.iter().filter(|migration| migration.number > number).peekable();
+    later.peek()?;
+    let names = later.try_fold(Vec::new(), |names, migration| {
+        if migration.adds.is_empty() { None } else { Some([names, migration.adds.to_vec()].concat()) }
+    })?;
+    Some(TABLES.iter().filter(|table| names.contains(&table.name)).collect())
 }
 
 /// Makes every table and index.
@@ -56,6 +84,19 @@ mod tests {
         assert_eq!(last.ddl_crc, crc, "the DDL differs: add a migration with the next number and {crc:#x}");
         for (nth, migration) in (1..).zip(MIGRATIONS) {
             assert_eq!((migration.number, migration.what.is_empty()), (nth, false));
+        }
+    }
+
+    #[test]
+    fn a_migration_that_adds_tables_does_nothing_else() {
+        let crc = |ddl: &str| crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, ddl.as_bytes());
+        assert!(added_since(number()).is_none() && added_since(0).is_none());
+        for (before, after) in MIGRATIONS.iter().zip(MIGRATIONS.iter().skip(1)) {
+            let Some(added) = added_since(before.number) else { continue };
+            assert!(after.adds.iter().all(|name| added.iter().any(|table| table.name == *name)), "{after:?}");
+            let others = TABLES.iter().filter(|table| added.iter().all(|one| one.name != table.name));
+            let ddl: String = others.map(|table| table.ddl(Dialect::Sqlite)).collect();
+            assert_eq!(crc(&ddl), before.ddl_crc, "{after:?}");
         }
     }
 

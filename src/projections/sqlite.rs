@@ -77,6 +77,15 @@ impl Sqlite {
         Ok(Self { connection, path: path.to_owned(), scratch: Vec::new() })
     }
 
+    /// Opens one of ours to be added to; the number of its schema. Nobody else writes it.
+    pub(super) fn open_to_grow(path: &Path) -> Result<(Self, u32), ProjectionError> {
+        let sqlite = |source| ProjectionError::Sqlite { path: path.to_owned(), source };
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+        let number = number_of(&connection, path)?;
+        Ok((Self { connection, path: path.to_owned(), scratch: Vec::new() }, number))
+    }
+
     /// Opens it for questions.
     pub(super) fn open_to_read(path: &Path) -> Result<Self, ProjectionError> {
         Ok(Self { connection: open_for_questions(path)?, path: path.to_owned(), scratch: Vec::new() })
@@ -112,6 +121,11 @@ impl Database for Sqlite {
         let put = put(&self.connection, &self.path, &mut scratch, table, next_row);
         self.scratch = scratch;
         put
+    }
+
+    fn make(&mut self, tables: &[&Table]) -> Result<(), ProjectionError> {
+        let ddl: String = tables.iter().map(|table| table.ddl(Dialect::Sqlite)).collect();
+        self.run(&format!("{ddl} PRAGMA user_version = {};", schema::number())).map(drop)
     }
 
     fn size_sql(&self) -> &'static str {
@@ -225,8 +239,8 @@ fn make_views(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// That it is a database of ours, of our schema.
-fn check(connection: &Connection, path: &Path) -> Result<(), ProjectionError> {
+/// The number of the schema of a database of ours.
+fn number_of(connection: &Connection, path: &Path) -> Result<u32, ProjectionError> {
     let pragma = |name: &str| {
         connection
             .query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0))
@@ -235,7 +249,12 @@ fn check(connection: &Connection, path: &Path) -> Result<(), ProjectionError> {
     if pragma("application_id")? != schema::APPLICATION_ID {
         return Err(ProjectionError::Foreign { path: path.to_owned() });
     }
-    let (found, known) = (u32::try_from(pragma("user_version")?).unwrap_or(0), schema::number());
+    Ok(u32::try_from(pragma("user_version")?).unwrap_or(0))
+}
+
+/// That it is a database of ours, of our schema.
+fn check(connection: &Connection, path: &Path) -> Result<(), ProjectionError> {
+    let (found, known) = (number_of(connection, path)?, schema::number());
     match found.cmp(&known) {
         std::cmp::Ordering::Greater => Err(ProjectionError::Newer { path: path.to_owned(), found, known }),
         std::cmp::Ordering::Less => {

@@ -12,6 +12,7 @@ use super::postgres::Postgres;
 use super::projector::Source;
 use super::removal::{remove, rules, rules_and_days};
 use super::rows::{Change, NextRow, Rows};
+use super::schema;
 use super::sqlite::Sqlite;
 use super::tables::{
     AccountRow, BalanceRow, ConnectionRow, CoreRow, DailyPnlRow, InstrumentRow, KillSwitchRow, MassCancelRow, OrderRow,
@@ -46,6 +47,8 @@ pub(super) trait Database: std::fmt::Debug + Send {
     fn run(&mut self, sql: &str) -> Result<u64, ProjectionError>;
     /// Puts rows.
     fn put(&mut self, table: &Table, change: Change, next_row: NextRow<'_>) -> Result<(), ProjectionError>;
+    /// Makes tables, within the transaction that is open, and says that the schema is this release's.
+    fn make(&mut self, tables: &[&Table]) -> Result<(), ProjectionError>;
     /// Asks for the bytes that the tables take.
     fn size_sql(&self) -> &'static str;
     /// Ends; everything is on the disk.
@@ -124,6 +127,25 @@ impl Store {
         let position = store.position_of(source)?;
         check_rules(source, &position)?;
         Ok((store, position))
+    }
+
+    /// Opens tables of an older schema, when this release has no other but some more: how far they have come, and the tables
+    /// that they lack. The caller holds the `WriterLock`.
+    ///
+    /// # Errors
+    /// What the database is instead.
+    pub(super) fn open_to_grow(source: &Source) -> Result<Option<Older>, ProjectionError> {
+        let (database, number): (Box<dyn Database>, u32) = match &source.server {
+            None => Sqlite::open_to_grow(&source.path).map(|(sqlite, number)| (Box::new(sqlite) as Box<_>, number))?,
+            Some(server) => {
+                Postgres::open_to_grow(server).map(|(postgres, number)| (Box::new(postgres) as Box<_>, number))?
+            }
+        };
+        let Some(lacking) = schema::added_since(number) else { return Ok(None) };
+        let mut store = Self { database, path: source.name() };
+        let position = store.position_of(source)?;
+        check_rules(source, &position)?;
+        Ok(Some(Older { store, position, lacking }))
     }
 
     /// Opens the tables as they are now: until it is dropped, it sees one moment, whoever writes.
@@ -286,12 +308,7 @@ impl Store {
         to: &PositionOfProjectionRow,
     ) -> Result<bool, ProjectionError> {
         // First: who has lost the race need not write in vain.
-        let moved = self.database.run(&format!(
-            "BEGIN; UPDATE projection_positions SET epoch = {}, seq = {}, ts_ns = {}, record_crc = {} \
-             WHERE name = '{NAME}' AND seq = {} AND record_crc = {}",
-            to.epoch, to.seq as i64, to.ts_ns as i64, to.record_crc as i64, from.seq as i64, from.record_crc as i64,
-        ))?;
-        if moved != 1 {
+        if !self.begin_at(from, to)? {
             return Ok(false);
         }
         rows.each_change(&mut |table, change, next_row| self.database.put(table, change, next_row))?;
@@ -302,6 +319,20 @@ impl Store {
         Ok(true)
     }
 
+    /// Begins a transaction in which the position is another; false when it is not the one that it was.
+    fn begin_at(
+        &mut self,
+        from: &PositionOfProjectionRow,
+        to: &PositionOfProjectionRow,
+    ) -> Result<bool, ProjectionError> {
+        let moved = self.database.run(&format!(
+            "BEGIN; UPDATE projection_positions SET epoch = {}, seq = {}, ts_ns = {}, record_crc = {} \
+             WHERE name = '{NAME}' AND seq = {} AND record_crc = {}",
+            to.epoch, to.seq as i64, to.ts_ns as i64, to.record_crc as i64, from.seq as i64, from.record_crc as i64,
+        ))?;
+        Ok(moved == 1)
+    }
+
     /// Ends; everything is on the disk.
     ///
     /// # Errors
@@ -309,6 +340,38 @@ impl Store {
     pub fn close_durably(self) -> Result<(), ProjectionError> {
         self.database.close_durably()
     }
+}
+
+/// Tables of an older schema.
+#[derive(Debug)]
+pub(super) struct Older {
+    pub(super) store: Store,
+    pub(super) position: PositionOfProjectionRow,
+    pub(super) lacking: Vec<&'static Table>,
+}
+
+impl Older {
+    /// Makes the tables that are lacking, with the rows that a store has which knows as much.
+    pub(super) fn grow(mut self, folded: &mut Store) -> Result<(), ProjectionError> {
+        if !self.store.begin_at(&self.position, &self.position)? {
+            let (path, expected) = (self.store.path.clone(), self.position.seq);
+            return Err(ProjectionError::Moved { path, expected, found: self.store.position()?.seq });
+        }
+        self.store.database.make(&self.lacking)?;
+        self.lacking.iter().try_for_each(|table| fill(self.store.database.as_mut(), table, folded))?;
+        self.store.database.run("COMMIT").map(drop)
+    }
+}
+
+/// Puts the rows that a store has of a table.
+pub(super) fn fill(database: &mut dyn Database, table: &Table, from: &mut Store) -> Result<(), ProjectionError> {
+    let mut rows = Walk::new(table);
+    database.put(table, Change::New, &mut |cells| {
+        let row = rows.next(from)?;
+        let is_there = row.is_some();
+        *cells = row.unwrap_or_default();
+        Ok(is_there)
+    })
 }
 
 /// That the rules of this release, with the days of its configuration, made the rows of a position.

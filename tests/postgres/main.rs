@@ -37,7 +37,7 @@ use tradecore::projections::removal::{closed_orders, last_of_piece, statements};
 use tradecore::projections::store::{Care, Store};
 use tradecore::projections::tables::TABLES;
 use tradecore::projections::{
-    BATCH_EVENTS_MAX, Compared, ProjectionError, Projector, Source, compare, follow, follow_healed, verify,
+    BATCH_EVENTS_MAX, Compared, ProjectionError, Projector, Source, compare, follow, follow_healed, open, verify,
 };
 use tradecore_domain::event::{AccountDefined, Event, InstrumentDefined, Meta};
 
@@ -136,6 +136,41 @@ fn tables_on_a_server_are_those_of_a_file_and_its_views_show_the_same_decimals()
             .get(0);
         assert_eq!(sum, "-0.000000000000000001");
     }
+}
+
+#[test]
+fn a_release_with_more_tables_makes_those_on_a_server_and_leaves_the_others_as_they_are() {
+    let postgres = Postgres::get();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal_dir, _) = write_history(dir.path(), 3);
+    let source = postgres.source(&journal_dir, "grown");
+    catch_up(&source);
+    let mut client = postgres.client();
+    client.batch_execute("SET search_path TO grown").expect("set");
+    let mut older = |number: u32| {
+        let drop =
+            ["daily_pnl", "sagas", "saga_steps"].map(|name| format!("DROP VIEW {name}_view; DROP TABLE {name};"));
+        let comment =
+            format!("COMMENT ON TABLE projection_positions IS 'tradecore read model, schema {number}, views 0'");
+        // A view that an older release shows otherwise.
+        let view = "DROP VIEW sessions_view; CREATE VIEW sessions_view AS SELECT session_id FROM sessions";
+        let sql = format!("UPDATE sessions SET open_orders = 7; {}{view}; {comment}", drop.concat());
+        client.batch_execute(&sql).expect("changed");
+    };
+    let found = || differing(&verify(&source, &mut |_, _| true).expect("compared").1);
+    older(3);
+    drop(open(&source, &mut |_, _| true).expect("opens"));
+    let changed = found();
+    assert!(matches!(changed.as_slice(), [one] if one.starts_with("sessions: ")), "{changed:?}");
+    for (view, column) in [("sessions_view", "open_orders"), ("daily_pnl_view", "day_ns")] {
+        let sql = format!("SELECT count({column}) FROM grown.{view}");
+        let rows: i64 = postgres.client().query_one(&sql, &[]).expect("a view of this release").get(0);
+        assert!(rows > 0, "{view}");
+    }
+    // Then more was changed.
+    older(1);
+    drop(open(&source, &mut |_, _| true).expect("opens"));
+    assert_eq!(found(), [""; 0]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Some tables made anew, all rows or those from an event on.
 
 use rusqlite::Connection;
-use tradecore::projections::Source;
 use tradecore::projections::partial::{From, domain_of, remake, tables_of};
 use tradecore::projections::tables::TABLES;
+use tradecore::projections::{ProjectionError, Source, open};
 use tradecore::shipping::domains::Domain;
 
 use crate::support::{catch_up, dump, source_of, write_history};
@@ -86,4 +86,39 @@ fn a_row_that_said_wrongly_to_be_among_the_newest_is_made_anew_with_them() {
     let remade = remake(&source, &tables_of(Domain::ALL), From::Seq(500), &mut |_, _| true).expect("made");
     assert_eq!(remade.left, []);
     assert!(dump(&source.path) == right);
+}
+
+#[test]
+fn a_release_with_more_tables_makes_those_and_leaves_the_others_as_they_are() {
+    let (_dir, source) = tables();
+    let right = dump(&source.path);
+    assert!(right.iter().any(|row| row.starts_with("daily_pnl ")));
+    let older = |number: u32| {
+        let connection = Connection::open(&source.path).expect("opens");
+        connection.execute_batch("UPDATE sessions SET open_orders = 7").expect("changed");
+        let changed = dump(&source.path);
+        for table in ["daily_pnl", "sagas", "saga_steps"] {
+            connection.execute_batch(&format!("DROP VIEW {table}_view; DROP TABLE {table}")).expect("dropped");
+        }
+        connection.execute_batch(&format!("PRAGMA user_version = {number}")).expect("set");
+        changed
+    };
+    // One that is stopped leaves what there is.
+    let changed = older(3);
+    assert!(matches!(open(&source, &mut |_, _| false), Err(ProjectionError::Stopped)));
+    drop(open(&source, &mut |_, _| true).expect("opens"));
+    assert_eq!(dump(&source.path), changed);
+    // Then more was changed.
+    older(1);
+    drop(open(&source, &mut |_, _| true).expect("opens"));
+    assert_eq!(dump(&source.path), right);
+    // What was parked for no reason is in no table.
+    older(3);
+    let connection = Connection::open(&source.path).expect("opens");
+    let parked = "INSERT INTO parked_records (seq, aggregate, aggregate_id, ts_ns, event, version, error) \
+                  VALUES (5, 4, 1, 5, 1, 1, 'for no reason')";
+    connection.execute_batch(parked).expect("parked");
+    drop(connection);
+    drop(open(&source, &mut |_, _| true).expect("opens"));
+    assert_eq!(dump(&source.path), right);
 }
