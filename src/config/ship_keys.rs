@@ -38,6 +38,8 @@ section! {
         dir: PathBuf = [required "/var/lib/tradecore/virtual/events".into()] in Allowed::Path;
         /// Length at which a file ends and the next begins, as it does with each day of UTC.
         file_mib: u64 = [64] in Allowed::Integer(1, 65_536), "MiB";
+        /// Makes a Parquet file beside each that has ended, for DuckDB, pandas and the like.
+        parquet: bool = [false] in Allowed::Bool;
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn start(
             journal_dir: journal_dir(config),
             dir: config.beside(&files.dir),
             file_bytes_max: files.file_mib.saturating_mul(1 << 20),
+            parquet: files.parquet,
             stream: Stream { environment, core: config.core.id },
         };
         let asked = stop_of(side);

@@ -2,8 +2,10 @@
 //!
 //! A thread of its own follows what survives power loss. Where it has come to stands nowhere but in the files
 //! themselves: a start reads the newest, cuts what is no whole line, and goes on behind the last. While there is no room,
-//! it waits. `docs/events.md` is for those who read the files.
+//! it waits. While there is nothing to write, files that have ended get a Parquet file beside them, where that is
+//! wanted. `docs/events.md` is for those who read the files.
 
+mod analysis;
 mod place;
 
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use tradecore_journal::{ReadError, Reader, Retention, RetentionError, Until};
 use super::domains::Stream;
 use super::json::{Place, write_event};
 use super::tail::{Tail, TailError};
+use analysis::Analysis;
 use place::{Head, Newest};
 
 /// Name as which the journal keeps what this reader has not yet passed.
@@ -90,6 +93,8 @@ pub struct Files {
     pub dir: PathBuf,
     /// Length at which a file ends, bytes.
     pub file_bytes_max: u64,
+    /// Whether a file that has ended gets a Parquet file beside it.
+    pub parquet: bool,
     /// Whose journal it is.
     pub stream: Stream,
 }
@@ -155,7 +160,7 @@ impl Files {
         let next_seq = out.next_seq();
         tracing::info!(dir = %self.dir.display(), next_seq, "events are written to files");
         on_open();
-        let mut block = Block::default();
+        let (mut block, mut analysis) = (Block::default(), Analysis::default());
         let mut looks: u32 = 0;
         loop {
             block.clear();
@@ -165,6 +170,8 @@ impl Files {
                 if !write(&mut out, &block, stop)? {
                     break;
                 }
+            } else if self.parquet && analysis.make_one(self, out.path(), stop) {
+                looks = SYNC_LOOKS;
             } else if !stop.load(Ordering::Acquire) {
                 looks = looks.saturating_add(1);
                 std::thread::park_timeout(LOOK_INTERVAL);

@@ -13,6 +13,7 @@ pub mod kafka;
 pub mod parquet;
 pub mod schema;
 pub mod tail;
+pub mod whole;
 
 use tradecore_domain::event::{EVENTS, Event};
 

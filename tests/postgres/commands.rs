@@ -62,6 +62,20 @@ fn tables_on_a_server_are_caught_up_verified_and_made_anew_without_the_gateway()
 }
 
 #[test]
+fn on_a_server_all_tables_are_made_anew_whatever_part_of_them_is_asked_for() {
+    let postgres = Postgres::get();
+    let dir = configured(&postgres, "partly");
+    write(&dir.path().join("data/journal"), &events_of(3));
+    assert!(said(dir.path(), "projection catch-up").contains("events taken in"));
+    let damage = "UPDATE partly.sessions SET open_orders = 7; UPDATE partly.events SET correlation_id = 99; \
+                  DELETE FROM partly.fills WHERE seq > 500";
+    postgres.client().batch_execute(damage).expect("damaged");
+    let differed = said(dir.path(), "projection rebuild --domain order --from 1000");
+    assert!(["sessions", "fills", "events"].iter().all(|table| differed.contains(table)), "{differed}");
+    assert!(said(dir.path(), "projection verify").contains("ok: as a fold of the journal"));
+}
+
+#[test]
 fn questions_and_traces_are_answered_by_a_server_as_by_a_file() {
     let postgres = Postgres::get();
     let dir = configured(&postgres, "asked");

@@ -37,7 +37,7 @@ pub fn journal_of_a_history(dir: &Path, seed: u64, first_ns: u64, interval_ns: u
     all
 }
 
-fn export(dir: &Path, words: &[&str]) -> Output {
+pub fn export(dir: &Path, words: &[&str]) -> Output {
     Command::new(BINARY).args(["journal", "export", "--dir"]).arg(dir).args(words).output().expect("ran")
 }
 

@@ -14,7 +14,7 @@ use tradecore_client::protocol::fields::Side;
 use tradecore_client::{Address, Client, NewOrder, Options, px, qty};
 use tradecore_journal::Retention;
 
-use super::export::journal_of_a_history;
+use super::export::{export, journal_of_a_history};
 use super::host::{Host, SECRET, Setup, wait_for};
 
 const STREAM: Stream = Stream { environment: 3, core: 1 };
@@ -27,11 +27,23 @@ pub struct Writer {
 
 impl Writer {
     pub fn start(journal_dir: &Path, dir: &Path, file_bytes_max: u64) -> Self {
-        let files = Files { journal_dir: journal_dir.to_owned(), dir: dir.to_owned(), file_bytes_max, stream: STREAM };
+        Self::of(files(journal_dir, dir, file_bytes_max))
+    }
+
+    pub fn with_parquet(journal_dir: &Path, dir: &Path, file_bytes_max: u64) -> Self {
+        Self::of(Files { parquet: true, ..files(journal_dir, dir, file_bytes_max) })
+    }
+
+    fn of(files: Files) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         Self { stop, thread: Some(std::thread::spawn(move || files.run(&asked))) }
     }
+}
+
+fn files(journal_dir: &Path, dir: &Path, file_bytes_max: u64) -> Files {
+    let (journal_dir, dir) = (journal_dir.to_owned(), dir.to_owned());
+    Files { journal_dir, dir, file_bytes_max, parquet: false, stream: STREAM }
 }
 
 impl Drop for Writer {
@@ -55,10 +67,11 @@ pub fn lines_of_the_journal(dir: &Path) -> Vec<String> {
     lines
 }
 
-/// The files, in the order of their names.
+/// The files of lines, in the order of their names.
 pub fn files_in(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).map(|entries| entries.map(|entry| entry.expect("an entry").path()));
-    let mut files: Vec<PathBuf> = entries.into_iter().flatten().collect();
+    let is_of_lines = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "jsonl");
+    let mut files: Vec<PathBuf> = entries.into_iter().flatten().filter(is_of_lines).collect();
     files.sort_by_key(|path| path.to_str().expect("text").rsplit('.').nth(1).expect("a number").to_owned());
     files
 }
@@ -190,11 +203,100 @@ fn files_of_another_journal_are_left_as_they_are() {
     let (writer, _, _, closer) = tradecore_journal::open(&config).expect("opens").into_parts();
     closer.seal(writer);
     for other in [&second, &shorter] {
-        let files = Files { journal_dir: other.clone(), dir: dir.clone(), file_bytes_max: 300_000, stream: STREAM };
-        let refusal = files.write_until(&AtomicBool::new(false), || panic!("it was opened"));
+        let refusal = files(other, &dir, 300_000).write_until(&AtomicBool::new(false), || panic!("it was opened"));
         assert!(matches!(refusal, Err(FilesError::OtherJournal { .. })), "{refusal:?}");
         assert!(text_of(&dir) == wanted, "not touched");
     }
+}
+
+/// What stands beside the files that have ended, each as `journal export` writes it.
+pub fn assert_parquet_of_all_that_ended(journal: &Path, dir: &Path) {
+    let files = files_in(dir);
+    for ended in files.split_last().expect("a file").1 {
+        let text = std::fs::read_to_string(ended).expect("text");
+        let seq_of = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            line["seq"].as_str().expect("text").to_owned()
+        };
+        let [from, to] = [text.lines().next(), text.lines().last()].map(|line| seq_of(line.expect("a line")));
+        let wanted = tempfile::NamedTempFile::new().expect("a file");
+        let path = wanted.path().to_str().expect("text");
+        let output = export(journal, &["--parquet", path, "--from", &from, "--to", &to]);
+        assert!(output.status.success(), "{output:?}");
+        let made = std::fs::read(ended.with_extension("parquet")).expect("it is there");
+        assert!(made == std::fs::read(path).expect("written"), "{ended:?}: it says what events {from} to {to} say");
+    }
+    let newest = files.last().expect("a file").with_extension("parquet");
+    assert!(!newest.exists(), "{newest:?}: its lines are still written");
+    let rest = std::fs::read_dir(dir).expect("there").map(|entry| entry.expect("an entry").path());
+    let torn: Vec<PathBuf> = rest.filter(|path| path.extension().is_some_and(|its| its == "partial")).collect();
+    assert!(torn.is_empty(), "{torn:?}");
+}
+
+pub fn wait_for_parquet(dir: &Path, wanted: usize) {
+    let made = || files_in(dir).iter().filter(|path| path.with_extension("parquet").exists()).count();
+    wait_for("the Parquet files", || (made() == wanted).then_some(()));
+}
+
+#[test]
+fn each_file_that_has_ended_gets_one_for_analysis_with_the_same_events() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (journal, dir) = (place.path().join("journal"), place.path().join("events"));
+    journal_of_a_history(&journal, 3, 1_700_000_000_000_000_000, 1_000);
+    let wanted = wanted(&journal);
+    let writer = || Writer::with_parquet(&journal, &dir, 100_000);
+    let first = writer();
+    wait_until_it_is(&dir, &wanted);
+    let ended = files_in(&dir).len() - 1;
+    assert!(ended > 5, "{ended}");
+    wait_for_parquet(&dir, ended);
+    drop(first);
+    assert_parquet_of_all_that_ended(&journal, &dir);
+    // What a crash leaves of one, one that was taken away, one whose lines are elsewhere.
+    let lines = files_in(&dir);
+    let [torn, gone, moved] = [0, 1, 2].map(|nth: usize| lines[nth].with_extension("parquet"));
+    std::fs::remove_file(&torn).expect("removed");
+    std::fs::write(torn.with_extension("parquet.partial"), "PAR1").expect("written");
+    std::fs::remove_file(&gone).expect("removed");
+    std::fs::remove_file(&lines[2]).expect("removed");
+    let whole = std::fs::read(&moved).expect("there");
+    let second = writer();
+    wait_for_parquet(&dir, ended - 1);
+    drop(second);
+    assert_parquet_of_all_that_ended(&journal, &dir);
+    assert!(std::fs::read(&moved).expect("left") == whole);
+}
+
+#[test]
+fn a_file_that_is_not_of_the_journal_gets_none_for_analysis_and_keeps_no_other_from_it() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (journal, dir) = (place.path().join("journal"), place.path().join("events"));
+    journal_of_a_history(&journal, 3, 1_700_000_000_000_000_000, 1_000);
+    let wanted = wanted(&journal);
+    drop({
+        let writer = Writer::start(&journal, &dir, 100_000);
+        wait_until_it_is(&dir, &wanted);
+        writer
+    });
+    let lines = files_in(&dir);
+    assert!(lines.iter().all(|path| !path.with_extension("parquet").exists()), "none was asked for");
+    // A last event at another time; half of a line; nothing; an event that the journal does not have.
+    let other_time = std::fs::read_to_string(&lines[0]).expect("text").replace("\"time\":\"2023", "\"time\":\"2022");
+    std::fs::write(&lines[0], other_time).expect("written");
+    let text = std::fs::read_to_string(&lines[1]).expect("text");
+    std::fs::write(&lines[1], &text[..text.len() - 1]).expect("written");
+    std::fs::write(&lines[2], "").expect("written");
+    std::fs::write(&lines[3], wanted.lines().last().expect("a line").replace("\"seq\":\"", "\"seq\":\"9") + "\n")
+        .expect("written");
+    let before = text_of(&dir);
+    let writer = Writer::with_parquet(&journal, &dir, 100_000);
+    wait_for_parquet(&dir, lines.len() - 5);
+    drop(writer);
+    for (nth, path) in lines.iter().enumerate() {
+        let is_made = path.with_extension("parquet").exists();
+        assert_eq!(is_made, (4..lines.len() - 1).contains(&nth), "{path:?}");
+    }
+    assert!(text_of(&dir) == before, "lines are left as they are");
 }
 
 /// Sends orders and cancels until it is told to stop, over any number of lost connections; how many orders it sent.
@@ -213,7 +315,7 @@ fn trade(socket: PathBuf, stop: &AtomicBool) -> u64 {
 
 #[test]
 fn the_files_of_a_gateway_that_is_killed_again_and_again_hold_every_event_once_and_in_order() {
-    let sections = "[ship.files]\ndir = \"events\"\nfile_mib = 1\n";
+    let sections = "[ship.files]\ndir = \"events\"\nfile_mib = 1\nparquet = true\n";
     let mut host = Host::trading(&Setup { sections, durability: "journaled", ..Setup::default() });
     let (data, events) = (host.dir.path().join("data"), host.dir.path().join("events"));
     let (journal, stop) = (data.join("journal"), Arc::new(AtomicBool::new(false)));
@@ -242,7 +344,9 @@ fn the_files_of_a_gateway_that_is_killed_again_and_again_hold_every_event_once_a
     assert!(text.ends_with('\n'), "whole lines");
     assert!(files_in(&events).len() > 1, "more than one file");
     // What the last life said when it ended comes with the next.
-    let writer = Writer::start(&journal, &events, 1 << 20);
+    let writer = Writer::with_parquet(&journal, &events, 1 << 20);
     wait_until_it_is(&events, &(lines.join("\n") + "\n"));
+    wait_for_parquet(&events, files_in(&events).len() - 1);
     drop(writer);
+    assert_parquet_of_all_that_ended(&journal, &events);
 }

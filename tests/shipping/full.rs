@@ -4,7 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use super::export::journal_of_a_history;
-use super::files::{Writer, files_in, lines_of_the_journal, text_of, wait_until_it_is};
+use super::files::{
+    Writer, assert_parquet_of_all_that_ended, files_in, lines_of_the_journal, text_of, wait_for_parquet,
+    wait_until_it_is,
+};
 use super::host::wait_for;
 
 /// A small disk.
@@ -44,6 +47,30 @@ fn on_a_full_disk_the_files_stay_whole_and_are_gone_on_with_when_there_is_room()
     disk.mount("remount,size=16m");
     wait_until_it_is(&dir, &wanted);
     drop(writer);
+}
+
+#[test]
+fn where_there_is_no_room_for_parquet_the_lines_are_there_and_it_is_made_once_there_is() {
+    let place = tempfile::tempdir().expect("a directory");
+    let (journal, dir) = (place.path().join("journal"), place.path().join("disk"));
+    journal_of_a_history(&journal, 3, 1_700_000_000_000_000_000, 1_000);
+    let wanted = lines_of_the_journal(&journal).join("\n") + "\n";
+    std::fs::create_dir(&dir).expect("made");
+    let disk = Disk(&dir);
+    // What the lines take, a page for the end of each file, and little more.
+    let (file_bytes, page_bytes) = (100_000, 4_096);
+    let pages = wanted.len().div_ceil(page_bytes) + 2 * wanted.len().div_ceil(file_bytes);
+    disk.mount(&format!("size={}", pages * page_bytes));
+    let writer = || Writer::with_parquet(&journal, &dir, file_bytes as u64);
+    let first = writer();
+    wait_until_it_is(&dir, &wanted);
+    drop(first);
+    assert!(text_of(&dir) == wanted, "nothing was cut for it");
+    disk.mount("remount,size=64m");
+    let second = writer();
+    wait_for_parquet(&dir, files_in(&dir).len() - 1);
+    drop(second);
+    assert_parquet_of_all_that_ended(&journal, &dir);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tradecore::shipping::domains::Domain;
 use tradecore::shipping::json::{Place, write_event};
 use tradecore::shipping::parquet::{RowError, Rows};
 use tradecore::shipping::tail::{Tail, TailError};
+use tradecore::shipping::whole::write_whole;
 use tradecore_domain::event::Event;
 
 use super::super::failure::Failure;
@@ -126,7 +127,7 @@ fn in_file(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-/// Makes a file that has its name only once it is whole and on the disk.
+/// Makes a whole file, and says how many events are in it.
 fn whole_file(
     path: &Path,
     write: impl FnOnce(BufWriter<File>) -> Result<(u64, BufWriter<File>), Failure>,
@@ -134,23 +135,7 @@ fn whole_file(
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(Failure::new(Exit::Usage, format!("{}: allowed: a file, or a name that is free", path.display())));
     }
-    let mut name = path.to_owned().into_os_string();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    let failed = |error: io::Error| Failure::new(Exit::Io, in_file(&partial, &error));
-    let out = BufWriter::new(File::create(&partial).map_err(failed)?);
-    let whole = write(out).and_then(|(count, mut out)| {
-        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)?;
-        std::fs::rename(&partial, path).map_err(|error| Failure::new(Exit::Io, in_file(path, &error)))?;
-        Ok(count)
-    });
-    let count = whole.inspect_err(|_| {
-        // Half of a file is of no use to anybody; what went wrong is told.
-        drop(std::fs::remove_file(&partial));
-    })?;
-    // Its name, too.
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(|error| Failure::new(Exit::Io, in_file(dir, &error)))?;
+    let failed = |path: &Path, error| Failure::new(Exit::Io, in_file(path, &error));
+    let count = write_whole(path, failed, write)?;
     print(&format!("{count} events in {}", path.display())).map(drop)
 }

@@ -27,7 +27,7 @@ struct Attributes {
 }
 
 impl Head {
-    fn of(line: &[u8]) -> Option<Self> {
+    pub(super) fn of(line: &[u8]) -> Option<Self> {
         let Attributes { id, seq, time } = serde_json::from_slice(line).ok()?;
         Some(Self { seq: seq.parse().ok()?, id, time })
     }
@@ -71,13 +71,7 @@ impl Newest {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(FilesError::Locked { dir: dir.to_owned() }),
             locked => locked.map_err(|error| failed(error.into()))?,
         }
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            let first_seq = path.file_name().and_then(|name| first_seq(name.to_str()?, stream));
-            files.extend(first_seq.map(|first_seq| (first_seq, path)));
-        }
-        files.sort();
+        let mut files = files_of(dir, stream).map_err(failed)?;
         let mut this = Self {
             dir: dir.to_owned(),
             stream,
@@ -234,6 +228,18 @@ impl Newest {
     pub(super) const fn unsynced_bytes(&self) -> u64 {
         self.unsynced_bytes
     }
+}
+
+/// The files of a stream in a directory with the number of the first event of each, the oldest first.
+pub(super) fn files_of(dir: &Path, stream: Stream) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let first_seq = path.file_name().and_then(|name| first_seq(name.to_str()?, stream));
+        files.extend(first_seq.map(|first_seq| (first_seq, path)));
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The number in the name of a file of this stream.
