@@ -18,6 +18,8 @@ mod allocations;
 mod append;
 mod bare_sync;
 #[cfg(feature = "kafka")]
+mod beside;
+#[cfg(feature = "kafka")]
 mod catch_up;
 mod cpus;
 mod date;
